@@ -1,0 +1,180 @@
+"""How the service ends, and what its clients notice of it."""
+
+import contextlib
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import httpx2
+import pytest
+
+from ..running import PATIENCE_SECONDS, Project, ServerStore, Service, Store, new_reference, order, wait_until
+from .variants import everywhere, once_per_format, with_server
+
+DRAIN_SECONDS = 1.0
+SLOW_SECONDS = 2.0
+GRACE_SECONDS = 5
+
+
+@dataclass
+class Load:
+    """Clients that ask again and again, each time on a new connection, as behind a load balancer."""
+
+    service: Service
+    answers: list[int] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    @contextlib.contextmanager
+    def running(self, clients: int) -> Iterator[None]:
+        """Keep the load up until the end of the block or until it is stopped."""
+        with ThreadPoolExecutor(clients) as threads:
+            for number in range(clients):
+                threads.submit(self._ask, number)
+            try:
+                yield
+            finally:
+                self.stopped.set()
+
+    def _ask(self, number: int) -> None:
+        while not self.stopped.is_set():
+            try:
+                if number % 2:
+                    response = self.service.request("POST", "/api/v1/orders", json=order(new_reference()))
+                else:
+                    response = self.service.request("GET", "/api/v1/orders", params={"size": 5})
+                self.answers.append(response.status_code)
+            except httpx2.TransportError as error:
+                self.errors.append(repr(error))
+
+
+@everywhere
+@pytest.mark.parametrize("processes", [1, 2])
+def test_sigterm_during_load(project: Project, store: Store, settings: dict[str, str], processes: int) -> None:
+    """A deployed service first turns unready while it serves on; every request it took is answered; then it ends."""
+    settings = settings | {
+        "ENVIRONMENT": "staging",
+        "DRAIN_DELAY_SECONDS": str(DRAIN_SECONDS),
+        "SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS),
+        "WEB_CONCURRENCY": str(processes),
+    }
+    load_before = 20
+    with project.start(settings) as service, ThreadPoolExecutor() as threads:
+        wait_until(lambda: len(service.events(event="started")) == processes, "every process is up")
+        load = Load(service)
+        with load.running(clients=4):
+            wait_until(lambda: len(load.answers) >= load_before, "the load runs")
+            service.terminate()
+            signalled = time.monotonic()
+            slow = [
+                threads.submit(service.request, "GET", "/probe/pause", params={"seconds": SLOW_SECONDS})
+                for _ in range(4)
+            ]
+            wait_until(lambda: not service.is_ready(), "readiness tells of the drain", 1.5)
+            draining = time.monotonic()
+            failure = service.failure(service.request("GET", "/health/ready"), 503)
+            assert failure.code == "not_ready"
+            assert [detail["location"] for detail in failure.details] == [["drain"]]
+            assert service.request("GET", "/health").status_code == 200
+            # A load balancer that asks every quarter of the delay has noticed by then.
+            load.stopped.wait(draining + 0.6 * DRAIN_SECONDS - time.monotonic())
+            answered = len(load.answers)
+        assert answered > load_before
+        assert load.errors == []
+        assert set(load.answers) <= {200, 201}
+        assert [answer.result().status_code for answer in slow] == [200] * len(slow)
+        code = service.wait(GRACE_SECONDS)
+        assert time.monotonic() - signalled < DRAIN_SECONDS + GRACE_SECONDS
+        # One process ends as the signal says, a supervisor of several in good order.
+        assert code == (-signal.SIGTERM if processes == 1 else 0)
+        assert len(service.events(event="draining")) == processes
+        assert len(service.events(event="stopped")) == processes
+        assert not service.events(level="error")
+        if isinstance(store, ServerStore):
+            assert_no_connections(store)
+
+
+def assert_no_connections(store: ServerStore) -> None:
+    """Check that nobody is connected to a database any more."""
+    if store.server.kind == "postgresql":
+        query = (
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        wait_until(lambda: store.scalar(query) == 0, "the connections are closed", 3)
+    else:
+        query = (
+            "SELECT count(*) FROM information_schema.processlist WHERE db = database() AND id <> connection_id()"
+        )
+        wait_until(lambda: store.scalar(query) == 0, "the connections are closed", 3)
+
+
+@once_per_format
+def test_request_longer_than_the_grace_period(project: Project, settings: dict[str, str]) -> None:
+    """A request that does not end is given up after the grace period, and the service ends."""
+    settings = settings | {"SHUTDOWN_GRACE_SECONDS": "1"}
+    with project.start(settings) as service, ThreadPoolExecutor() as threads:
+        endless = threads.submit(service.request, "GET", "/probe/pause", params={"seconds": 60})
+        wait_until(lambda: service.events(event="request", route="/health"), "the service serves")
+        with socket.create_connection(("127.0.0.1", service.port)) as silent:
+            silent.sendall(b"POST /api/v1/orders HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+            service.request("GET", "/health")
+            service.terminate()
+            started = time.monotonic()
+            code = service.wait()
+            assert time.monotonic() - started < 4
+            assert code == -signal.SIGTERM
+        with contextlib.suppress(httpx2.TransportError):
+            service.failure(endless.result(), 500, 503)
+        assert service.events(event="stopped")
+
+
+@once_per_format
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_local_service_ends_at_once(project: Project, settings: dict[str, str], number: signal.Signals) -> None:
+    """On a developer's machine nothing is drained: Ctrl-C and SIGTERM end the service at once, in good order."""
+    with project.start(settings | {"DRAIN_DELAY_SECONDS": "30"}, module="shop") as service:
+        service.process.send_signal(number)
+        started = time.monotonic()
+        service.wait()
+        assert time.monotonic() - started < 2
+        assert service.events(event="stopped")
+        assert not service.events(level="error")
+        assert not any("Traceback" in line for line in service.lines)
+
+
+@once_per_format
+def test_second_sigterm_ends_the_drain(project: Project, settings: dict[str, str]) -> None:
+    """Who asks twice does not want to wait."""
+    settings = settings | {"ENVIRONMENT": "production", "DRAIN_DELAY_SECONDS": "30"}
+    with project.start(settings) as service:
+        service.terminate()
+        service.wait_for_event(event="draining")
+        service.terminate()
+        assert service.wait(5) == -signal.SIGTERM
+
+
+@with_server
+def test_sigterm_without_database(project: Project, store: ServerStore) -> None:
+    """A service whose database does not answer ends within its grace period, too."""
+    from ..running import Proxy
+
+    settings = {"SHUTDOWN_GRACE_SECONDS": "2", "DATABASE_COMMAND_TIMEOUT_SECONDS": "30"}
+    with (
+        Proxy(store.server.port) as proxy,
+        project.start(settings | {"DATABASE_URL": store.through(proxy.port)}) as service,
+        ThreadPoolExecutor() as threads,
+    ):
+        assert service.create_order(new_reference()).status_code == 201
+        proxy.hold()
+        waiting = threads.submit(service.request, "GET", "/api/v1/orders", timeout=PATIENCE_SECONDS)
+        wait_until(lambda: service.request("GET", "/probe/pool").json()["checked_out"] == 1, "a request waits")
+        service.terminate()
+        started = time.monotonic()
+        service.wait()
+        assert time.monotonic() - started < 6
+        with contextlib.suppress(httpx2.TransportError):
+            service.failure(waiting.result(), 500, 503)

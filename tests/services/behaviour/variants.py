@@ -1,0 +1,36 @@
+"""Which services the behaviour is proved on: every database in both layouts, each error format with both."""
+
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from ..running import Variant
+
+VARIANTS = (
+    Variant("feature", "sqlite", "envelope"),
+    Variant("layered", "sqlite", "problem"),
+    Variant("feature", "postgresql", "problem"),
+    Variant("layered", "postgresql", "envelope"),
+    Variant("feature", "mysql", "envelope"),
+    Variant("layered", "mysql", "problem"),
+    Variant("feature", "none", "problem"),
+    Variant("layered", "none", "envelope"),
+)
+
+
+def _parametrize(variants: Iterable[Variant]) -> pytest.MarkDecorator:
+    params = [pytest.param(variant, id=str(variant), marks=pytest.mark.xdist_group(variant.database)) for variant in variants]
+    return pytest.mark.parametrize("variant", params, indirect=True, scope="session")
+
+
+def where(condition: Callable[[Variant], bool]) -> pytest.MarkDecorator:
+    """Run a test on the variants that meet a condition."""
+    return _parametrize(variant for variant in VARIANTS if condition(variant))
+
+
+everywhere = _parametrize(VARIANTS)
+with_database = where(lambda variant: variant.database != "none")
+with_server = where(lambda variant: variant.database in {"postgresql", "mysql"})
+with_file = where(lambda variant: variant.database == "sqlite")
+once_per_database = where(lambda variant: variant.layout == "feature" and variant.database != "none")
+once_per_format = where(lambda variant: variant.database == "sqlite")

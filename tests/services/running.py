@@ -1,0 +1,484 @@
+"""Generated services as real processes: rendered, started, watched, stopped.
+
+A `Project` is a rendered service beside an environment with its dependencies; `project.start(settings)` runs it as its
+owner would and gives a `Service`, which knows the address, the log lines and the process. A `Store` is the database
+behind it: one of the test's own, which is removed afterwards. `Proxy` stands between the two and makes the faults of a
+network.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import threading
+import time
+import urllib.parse
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar, cast
+
+import copier
+import httpx2
+from typing_extensions import LiteralString
+
+from .servers import Server, free_port
+
+T = TypeVar("T")
+Settings = Mapping[str, str]
+Database = Literal["sqlite", "postgresql", "mysql", "none"]
+
+REPOSITORY = Path(__file__).parents[2]
+PACKAGE = "shop"
+SECRET_KEY = "only-the-tests-sign-anything-with-this-key"
+PATIENCE_SECONDS = 30.0
+
+# Routes that provoke what no route of a good service does. They join the application the way its owner adds routes.
+PROBE = """
+import asyncio
+from fastapi import Request
+import {package}.main
+{imports}
+build = {package}.main.create_app
+
+def create_app(*args):
+    app = build(*args)
+
+    @app.api_route("/probe/fail", methods=["GET", "POST"])
+    async def fail(message: str = "nothing"):
+        raise RuntimeError(message)
+
+    @app.get("/probe/pause")
+    async def pause(seconds: float):
+        await asyncio.sleep(seconds)
+        return {{"paused": seconds}}
+
+    @app.get("/probe/client")
+    async def client(request: Request):
+        return {{"host": request.client.host, "scheme": request.url.scheme}}
+{routes}
+    return app
+
+{package}.main.create_app = create_app
+
+if __name__ == "__main__":
+    from {package}.__main__ import main
+    main()
+"""
+DATABASE_PROBE = """
+    @app.api_route("/probe/hold", methods=["GET", "POST"])
+    async def hold(session: SessionDep, seconds: float = 0):
+        await session.execute(text("SELECT 1"))
+        await asyncio.sleep(seconds)
+        return {}
+
+    @app.get("/probe/pool")
+    async def pool(request: Request):
+        return {"checked_out": request.state.database.engine.pool.checkedout()}
+"""
+
+
+def wait_until(condition: Callable[[], T], what: str, seconds: float = PATIENCE_SECONDS) -> T:
+    """Return what a condition gives as soon as that is true; fail when it takes too long."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what}: not within {seconds:g} s")
+        time.sleep(0.02)
+    return value
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The answers that matter to how a service behaves."""
+
+    layout: Literal["feature", "layered"]
+    database: Database
+    error_format: Literal["envelope", "problem"]
+
+    def __str__(self) -> str:
+        """Name the variant, for the id of a test."""
+        return f"{self.layout}-{self.database}-{self.error_format}"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What an error body says, whichever format it has."""
+
+    status: int
+    code: str
+    message: str
+    details: Sequence[Mapping[str, Any]]
+
+
+class Store:
+    """A database of the test's own.
+
+    Args:
+        url: Its address, as the service takes it.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def execute(self, statement: LiteralString) -> None:
+        """Run one statement, committed at once."""
+        self.scalar(statement)
+
+    def scalar(self, statement: LiteralString) -> Any:
+        """Run one statement and return the first value of its answer."""
+        raise NotImplementedError
+
+
+class FileStore(Store):
+    """A file of SQLite's."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"sqlite+aiosqlite:///{path}")
+        self.path = path
+
+    @property
+    def files(self) -> list[Path]:
+        """The database and what SQLite keeps beside it."""
+        return [path for suffix in ("", "-wal", "-shm") if (path := Path(f"{self.path}{suffix}")).exists()]
+
+    def scalar(self, statement: LiteralString) -> Any:
+        """Run one statement and return the first value of its answer."""
+        with contextlib.closing(sqlite3.connect(self.path, timeout=10, isolation_level=None)) as connection:
+            row = connection.execute(statement).fetchone()
+        return row[0] if row else None
+
+
+class ServerStore(Store):
+    """A database on a server."""
+
+    def __init__(self, server: Server, name: str) -> None:
+        super().__init__(server.url(name))
+        self.server = server
+        self.name = name
+
+    def scalar(self, statement: LiteralString) -> Any:
+        """Run one statement and return the first value of its answer."""
+        return self.server.scalar(statement, self.name)
+
+    def through(self, port: int) -> str:
+        """Return the address of the same database behind a proxy."""
+        return self.url.replace(f":{self.server.port}/", f":{port}/")
+
+
+@dataclass
+class Service:
+    """A process that serves."""
+
+    process: subprocess.Popen[str]
+    url: str
+    error_format: str
+    lines: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Begin to read what it prints: nobody may wait for a full pipe."""
+        self.client = httpx2.Client(base_url=self.url, timeout=PATIENCE_SECONDS, trust_env=False)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return urllib.parse.urlsplit(self.url).port or 0
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+    def events(self, **wanted: object) -> list[dict[str, Any]]:
+        """Return the log lines, or those that hold these values; each line of a log must be JSON."""
+        events = [json.loads(line) for line in list(self.lines)]
+        return [event for event in events if wanted.items() <= event.items()]
+
+    def wait_for_event(self, **wanted: object) -> dict[str, Any]:
+        """Return the first log line that holds these values, once it is there."""
+        return wait_until(lambda: self.events(**wanted), f"a log line with {wanted}")[0]
+
+    def wait_until_live(self) -> None:
+        """Return when it answers; fail with its output when it ends instead."""
+
+        def answers() -> bool:
+            if self.process.poll() is not None:
+                self._reader.join(5)
+                raise AssertionError("the service ended:\n" + "\n".join(self.lines))
+            with contextlib.suppress(httpx2.TransportError):
+                return self.client.get("/health").status_code == 200
+            return False
+
+        wait_until(answers, "the service answers")
+
+    def is_ready(self) -> bool:
+        """Tell whether it calls itself ready."""
+        return self.client.get("/health/ready").status_code == 200
+
+    def request(self, method: str, path: str, **options: Any) -> httpx2.Response:
+        """Send a request on a connection of its own, as a stranger would."""
+        with httpx2.Client(base_url=self.url, timeout=PATIENCE_SECONDS, trust_env=False) as client:
+            return client.request(method, path, **options)
+
+    def create_order(self, reference: str, **options: Any) -> httpx2.Response:
+        """Order something under a reference."""
+        return self.client.post("/api/v1/orders", json=order(reference), **options)
+
+    def references(self) -> set[str]:
+        """Return the references of the newest hundred orders."""
+        response = self.client.get("/api/v1/orders", params={"size": 100})
+        assert response.status_code == 200, response.text
+        return {item["reference"] for item in response.json()["items"]}
+
+    def raw(self, request: bytes, method: str = "GET") -> httpx2.Response:
+        """Send bytes as they are and read one response."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_SECONDS) as connection:
+            with contextlib.suppress(ConnectionError):  # an answer may come before the end of the request
+                connection.sendall(request)
+            response = http.client.HTTPResponse(connection, method=method)
+            response.begin()
+            return httpx2.Response(response.status, headers=response.getheaders(), content=response.read())
+
+    def failure(self, response: httpx2.Response, *statuses: int) -> Failure:
+        """Return what an error says, after checking that it is the uniform one."""
+        assert response.status_code in statuses, (response.status_code, response.text)
+        body = response.json()
+        if self.error_format == "problem":
+            assert response.headers["content-type"] == "application/problem+json"
+            assert set(body) - {"errors"} == {"type", "title", "status", "detail", "code", "request_id"}
+            assert body["status"] == response.status_code
+            error, message, details = body, body["detail"], body.get("errors", [])
+        else:
+            assert response.headers["content-type"] == "application/json"
+            assert set(body) == {"error"}
+            error = body["error"]
+            assert set(error) - {"details"} == {"code", "message", "request_id"}
+            message, details = error["message"], error.get("details", [])
+        assert error["request_id"] == response.headers["x-request-id"]
+        assert len(response.headers.get_list("x-request-id")) == 1
+        for detail in details:
+            assert set(detail) == {"location", "message", "type"}
+        return Failure(response.status_code, error["code"], message, details)
+
+    def terminate(self) -> None:
+        """Ask it to stop, as an orchestrator does."""
+        self.process.send_signal(signal.SIGTERM)
+
+    def wait(self, seconds: float = PATIENCE_SECONDS) -> int:
+        """Return its exit code once it has ended and everything it printed is read."""
+        code = self.process.wait(seconds)
+        self._reader.join(seconds)
+        return code
+
+    def close(self) -> None:
+        """End it, whatever state it is in, with all processes it started."""
+        self.client.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.wait()
+
+
+class Project:
+    """A rendered service and an environment that has what it needs.
+
+    Args:
+        folder: Where it is.
+        python: The environment's interpreter.
+        variant: How it was rendered.
+    """
+
+    def __init__(self, folder: Path, python: Path, variant: Variant) -> None:
+        self.folder = folder
+        self.python = python
+        self.variant = variant
+
+    @classmethod
+    def render(cls, source: Path, folder: Path, python: Path, variant: Variant) -> Self:
+        """Render a service from a copy of the template, and put the probe beside it."""
+        answers = {
+            "project_name": "Shop",
+            "package_name": PACKAGE,
+            "layout": variant.layout,
+            "database": variant.database,
+            "error_format": variant.error_format,
+        }
+        copier.run_copy(str(source), folder, data=answers, defaults=True, quiet=True)
+        stored = variant.database != "none"
+        imports = f"from sqlalchemy import text\nfrom {PACKAGE}.core.dependencies import SessionDep" if stored else ""
+        probe = PROBE.format(package=PACKAGE, imports=imports, routes=DATABASE_PROBE if stored else "")
+        (folder / "probe.py").write_text(probe)
+        return cls(folder, python, variant)
+
+    def environment(self, settings: Settings) -> dict[str, str]:
+        """Return the environment of a process of the service: the settings, and nothing of ours."""
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+        return kept | {"SECRET_KEY": SECRET_KEY, "LOG_FORMAT": "json"} | dict(settings)
+
+    def run(
+        self, *arguments: str, settings: Settings | None = None, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run its Python to the end, from its own folder or, still importable, from another one."""
+        return subprocess.run(
+            [self.python, *arguments],
+            cwd=cwd or self.folder,
+            env=self.environment({"PYTHONPATH": str(self.folder)} | dict(settings or {})),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def migrate(self, store: Store) -> None:
+        """Bring a database up to date."""
+        finished = self.run("-m", f"{PACKAGE}.migrate", settings={"DATABASE_URL": store.url})
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+
+    @contextlib.contextmanager
+    def start(
+        self, settings: Settings, *, module: str = "probe", arguments: Sequence[str] | None = None
+    ) -> Iterator[Service]:
+        """Run the service until the end of the block.
+
+        Args:
+            settings: Its settings, as environment variables.
+            module: What runs it: the probe has more routes, the package is what its owner starts.
+            arguments: The whole command after Python, instead of the module.
+        """
+        port = str(free_port())
+        command = [part.format(port=port) for part in arguments] if arguments else ["-m", module]
+        process = subprocess.Popen(
+            [self.python, *command],
+            cwd=self.folder,
+            env=self.environment({"PORT": port} | dict(settings)),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        service = Service(process, f"http://127.0.0.1:{port}", self.variant.error_format)
+        try:
+            service.wait_until_live()
+            yield service
+        finally:
+            service.close()
+
+
+class Proxy:
+    """A TCP connection's way to a server, with the faults that a way may have.
+
+    Args:
+        port: Where the server listens.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._upstream = port
+        self._flowing = threading.Event()
+        self._flowing.set()
+        self._sockets: set[socket.socket] = set()
+        self.cut_at: bytes | None = None
+        self.cuts = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def hold(self) -> None:
+        """Take connections and data from now on, and let nothing through."""
+        self._flowing.clear()
+
+    def release(self) -> None:
+        """Let everything through again, what was held first."""
+        self._flowing.set()
+
+    def cut(self) -> None:
+        """Break every connection."""
+        for end in list(self._sockets):
+            self._break(end)
+
+    def close(self) -> None:
+        """End the proxy and its connections."""
+        self._listener.close()
+        self._flowing.set()
+        self.cut()
+
+    def __enter__(self) -> Self:
+        """Use it as a block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                self._sockets.add(client)
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        self._flowing.wait()
+        try:
+            server = socket.create_connection(("127.0.0.1", self._upstream), timeout=5)
+        except OSError:
+            self._break(client)
+            return
+        server.settimeout(None)
+        self._sockets.add(server)
+        threading.Thread(target=self._pump, args=(server, client, False), daemon=True).start()
+        self._pump(client, server, True)
+
+    def _pump(self, source: socket.socket, target: socket.socket, from_client: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                self._flowing.wait()
+                if from_client and self.cut_at and self.cut_at in data.upper():
+                    self.cuts += 1
+                    break
+                target.sendall(data)
+        self._break(source)
+        self._break(target)
+
+    def _break(self, end: socket.socket) -> None:
+        self._sockets.discard(end)
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+        end.close()
+
+
+def order(reference: str) -> dict[str, Any]:
+    """Return the body that creates an order."""
+    line = {"sku": "TEA-1", "quantity": 2, "unit_price": "9.99"}
+    return {"reference": reference, "customer": "Jane Doe", "lines": [line]}
+
+
+def new_reference() -> str:
+    """Return a reference that no order has."""
+    return f"T-{uuid.uuid4().hex}"
+
+
+def copy_template(folder: Path) -> Path:
+    """Copy the template as it is on disk, which Copier would replace with the newest commit."""
+    folder.mkdir(parents=True)
+    shutil.copy(REPOSITORY / "copier.yml", folder)
+    shutil.copytree(REPOSITORY / "template", folder / "template")
+    return folder
+
+
+def sync_environment(project: Path, folder: Path) -> Path:
+    """Install what a rendered service needs, and return the interpreter that has it."""
+    environment = os.environ | {"UV_PROJECT_ENVIRONMENT": str(folder)}
+    environment.pop("VIRTUAL_ENV", None)
+    subprocess.run(
+        ["uv", "sync", "--quiet", "--project", project], env=environment, check=True, capture_output=True, text=True
+    )
+    return cast("Path", folder / "bin" / "python")
