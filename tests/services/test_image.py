@@ -1,0 +1,394 @@
+"""The image of a service is built for each database, and is what production needs."""
+
+import http.client
+import http.server
+import importlib.util
+import json
+import re
+import signal
+import stat
+import struct
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from .images import (
+    PACKAGE,
+    PYTHON_VERSION,
+    Container,
+    Engine,
+    Image,
+    MissingError,
+    call,
+    choices,
+    find_engine,
+    give_up,
+    render,
+)
+from .servers import KINDS, MissingServerError, free_port, shared_server
+
+SECRET = "known-to-this-test-and-in-no-image-ever"
+SETTINGS = {"SECRET_KEY": "long-enough-to-be-accepted-in-production", "SHUTDOWN_GRACE_SECONDS": "5"}
+PATIENCE_SECONDS = 30.0
+FORBIDDEN_PROGRAMS = {
+    "as", "c++", "cargo", "cc", "clang", "cmake", "g++", "gcc", "ld", "make", "pip", "pip3", "rustc", "uv", "uvx",
+}  # fmt: skip
+# At its end a server sends itself the signal that it had caught; for the first process of a
+# container that has no effect.
+STOPPED = {0, 128 + signal.SIGTERM}
+
+
+@dataclass(frozen=True)
+class Built:
+    """An image, how it came to be, and a database for it."""
+
+    engine: Engine
+    image: Image
+    context: Path
+    archive: Path
+    database: str
+    build_seconds: float
+
+    def files(self) -> Iterator[tuple[str, tarfile.TarInfo, tarfile.TarFile]]:
+        """Walk over all files, by their paths without the first slash."""
+        with tarfile.open(self.archive) as tar:
+            for member in tar:
+                yield member.name.removeprefix("./"), member, tar
+
+    @contextmanager
+    def storage(self) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
+        """Give settings and volumes for an empty database, which is removed afterwards."""
+        with ExitStack() as stack:
+            if self.database in KINDS:
+                try:
+                    server = stack.enter_context(shared_server(self.database))
+                except MissingServerError as error:
+                    give_up(str(error))
+                name = stack.enter_context(server.database())
+                yield {"DATABASE_URL": server.url(name)}, {}
+            elif self.database == "sqlite":
+                volume = self.engine.volume(self.image, "/data")
+                stack.callback(self.engine.remove_volume, volume)
+                yield {}, {"/data": volume}
+            else:
+                yield {}, {}
+
+    @contextmanager
+    def serving(
+        self,
+        settings: Mapping[str, str] | None = None,
+        command: Sequence[str] = (),
+        volumes: Mapping[str, str] | None = None,
+    ) -> Iterator[tuple[Container, int]]:
+        """Migrate an empty database, and run the service on it; gives it and its port."""
+        port = free_port()
+        with self.storage() as (stored, data):
+            self.migrate(stored, data)
+            environment = {**SETTINGS, **stored, "PORT": str(port), **(settings or {})}
+            mounted = {**data, **(volumes or {})}
+            with self.engine.run(self.image, environment, command, mounted) as container:
+                wait_until(lambda: self.healthy(container), container)
+                yield container, port
+
+    def migrate(self, stored: Mapping[str, str], data: Mapping[str, str], replicas: int = 1) -> None:
+        """Run the migration step, several at once if asked to."""
+        if self.database == "none":
+            return
+        command = ["python", "-m", f"{PACKAGE}.migrate"]
+        with ExitStack() as stack:
+            running = [
+                stack.enter_context(self.engine.run(self.image, {**SETTINGS, **stored}, command, data))
+                for _ in range(replicas)
+            ]
+            for container in running:
+                assert container.wait(PATIENCE_SECONDS) == 0, container.log()
+
+    def healthy(self, container: Container) -> bool:
+        """Ask the container as its own health check would."""
+        return container.execute(self.health_command).returncode == 0
+
+    @property
+    def health_command(self) -> list[str]:
+        """The recorded health check; it needs no shell."""
+        kind, *command = self.image.health
+        assert kind == "CMD"
+        return command
+
+
+def wait_until(condition: Callable[[], bool], container: Container) -> None:
+    """Wait for something that a container does; its log tells when it does not."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, container.log()[-4000:]
+        time.sleep(0.1)
+
+
+def request(port: int, method: str, path: str, body: object = None) -> tuple[int, bytes]:
+    """Send a request to a service here, and return status and body of the answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    headers = {"Content-Type": "application/json"} if body else {}
+    connection.request(method, path, json.dumps(body) if body else None, headers)
+    response = connection.getresponse()
+    return response.status, response.read()
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    """What this machine builds images with."""
+    try:
+        return find_engine()
+    except MissingError as error:
+        give_up(str(error))
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.xdist_group(f"image-{name}")) for name in choices("database")],
+)
+def built(request: pytest.FixtureRequest, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
+    """The image of a service with each database, built from a checkout full of what it must not hold."""
+    if PYTHON_VERSION not in choices("python_version"):
+        give_up(f"no service supports the Python that runs this, {PYTHON_VERSION}")
+    folder = tmp_path_factory.mktemp("image")
+    context = render(folder / "service", database=request.param, docker=True, python_version=PYTHON_VERSION)
+    call(["uv", "lock", "--quiet"], cwd=context)
+    for stray in (".env", f"{PACKAGE}/.env", "data.db", ".venv/pyvenv.cfg", f"{PACKAGE}/__pycache__/test_old.pyc"):
+        path = context / stray
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"SECRET_KEY={SECRET}\n")
+    # As after a checkout under the strictest umask.
+    for path in context.rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    begin = time.monotonic()
+    image = engine.build(context)
+    seconds = time.monotonic() - begin
+    try:
+        engine.export(image, folder / "image.tar")
+        yield Built(engine, image, context, folder / "image.tar", request.param, seconds)
+    finally:
+        engine.remove(image)
+        (folder / "image.tar").unlink(missing_ok=True)
+
+
+def test_its_size_is_reported(built: Built, capsys: pytest.CaptureFixture[str]) -> None:
+    """What an image weighs, and how much of that is the service's own, is printed."""
+    sizes = {"": 0, "opt/venv/": 0, "app/": 0}
+    for path, member, _ in built.files():
+        for prefix in sizes:
+            sizes[prefix] += member.size if path.startswith(prefix) else 0
+    total, venv, app = (f"{size / 1e6:.1f} MB" for size in sizes.values())
+    assert sizes["app/"] < sizes["opt/venv/"] < sizes[""]
+    with capsys.disabled():
+        print(
+            f"\nimage, database={built.database}: {total}, of which dependencies {venv} and code {app};"
+            f" built by {built.engine.name} in {built.build_seconds:.0f} s"
+        )
+
+
+def test_it_runs_as_a_number_that_is_not_root(built: Built) -> None:
+    """An orchestrator can tell from the number alone that the user is not root."""
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", built.image.user)
+
+
+def test_its_command_needs_no_shell(built: Built) -> None:
+    """Signals reach the service itself."""
+    assert built.image.command == ["python", "-m", PACKAGE]
+    assert built.image.environment["HOST"] == "0.0.0.0"  # noqa: S104
+
+
+def test_it_holds_what_runs_and_nothing_else(built: Built) -> None:
+    """No compiler, installer, cache, test or stray file of the checkout is in the image."""
+    paths = {path for path, _, _ in built.files()}
+    stored = built.database != "none"
+    assert {path.split("/")[1] for path in paths if path.startswith("app/")} == {
+        PACKAGE,
+        *(("migrations", "pyproject.toml") if stored else ()),
+    }
+    programs = {path.rpartition("/")[2] for path in paths if re.search(r"(^|/)s?bin/[^/]+$", path)}
+    assert not programs & FORBIDDEN_PROGRAMS
+    assert not {path for path in paths if re.search(r"/site-packages/(pip|setuptools|uv|pytest)/", path)}
+    assert not {path for path in paths if re.match(r"(root/\.cache|tmp|build)/", path)}
+    assert not {path for path in paths if path.startswith("app/") and "test" in path}
+    assert not {path for path in paths if path.rpartition("/")[2] in {".env", ".venv", "data.db", "uv.lock"}}
+
+
+def test_it_holds_no_secret(built: Built) -> None:
+    """A secret of the checkout is neither in a file nor in the history nor in the configuration."""
+    recorded = [*built.image.history, *built.image.environment.values()]
+    assert SECRET not in "\n".join(recorded)
+    assert not {name for name in built.image.environment if re.search("SECRET|PASSWORD|TOKEN", name)}
+    for path, member, tar in built.files():
+        if member.isfile() and path.startswith(("app/", "opt/", "data/", "root/", "usr/local/")):
+            content = tar.extractfile(member)
+            assert content is None or SECRET.encode() not in content.read(), path
+
+
+def test_its_user_cannot_change_it(built: Built) -> None:
+    """The user owns nothing but the folder for data, and everybody may read the code."""
+    user = int(built.image.user.partition(":")[0])
+    for path, member, _ in built.files():
+        if path == "data":
+            assert built.database == "sqlite"
+            continue
+        assert member.uid != user, path
+        # Folders such as /tmp are everybody's; a read-only root closes them, too.
+        if member.isfile() or (member.isdir() and not member.mode & stat.S_ISVTX):
+            assert not member.mode & stat.S_IWOTH, path
+        if path.startswith(("app/", "opt/")):
+            assert member.mode & stat.S_IROTH, path
+
+
+def test_its_bytecode_is_compiled(built: Built) -> None:
+    """Every module of the service and of its dependencies has bytecode, and Python will accept it."""
+    sources: dict[str, tarfile.TarInfo] = {}
+    headers: dict[str, bytes] = {}
+    for path, member, tar in built.files():
+        if path.startswith(("app/", "opt/venv/lib/")) and path.endswith(".py"):
+            sources[path] = member
+        elif path.startswith(("app/", "opt/venv/lib/")) and path.endswith(".pyc"):
+            content = tar.extractfile(member)
+            assert content
+            headers[path] = content.read(16)
+    assert f"app/{PACKAGE}/main.py" in sources
+    for path, member in sources.items():
+        if importlib.util.cache_from_source(path) not in headers:
+            # uv leaves out what no Python of this version can compile.
+            assert path.startswith("opt/"), path
+            continue
+        magic, flags, modified, size = struct.unpack("<4sIII", headers[importlib.util.cache_from_source(path)])
+        assert magic == importlib.util.MAGIC_NUMBER
+        unchecked = flags == 0b01
+        assert unchecked or (flags, modified, size) == (0, int(member.mtime), member.size), path
+    assert len(headers) > 0.99 * len(sources)
+
+
+def test_it_serves_with_a_read_only_root(built: Built) -> None:
+    """Without a writable root and without capabilities it becomes healthy, and it works."""
+    with built.serving() as (container, port):
+        assert request(port, "GET", "/health")[0] == 200
+        line = {"sku": "TEA-1", "quantity": 2, "unit_price": "9.99"}
+        order = {"reference": "A-1", "customer": "Jane Doe", "lines": [line]}
+        status, body = request(port, "POST", "/api/v1/orders", order)
+        assert status == 201, body
+        identity = container.execute(["id", "-u"]).stdout.strip()
+        assert identity == built.image.user.partition(":")[0]
+        for place in ("/app", "/opt/venv", "/usr/local", "/var/tmp"):  # noqa: S108
+            assert container.execute(["touch", f"{place}/written"]).returncode, place
+
+
+def test_it_is_healthy_under_its_public_name(built: Built) -> None:
+    """The health check does not depend on which host names the service answers to."""
+    with built.serving({"ALLOWED_HOSTS": "api.example.com"}) as (container, _):
+        assert built.healthy(container)
+
+
+def test_it_is_unhealthy_while_it_does_not_answer(built: Built) -> None:
+    """A service that hangs is unhealthy, and healthy when it goes on."""
+    with built.serving() as (container, _):
+        container.send(signal.SIGSTOP)
+        assert not built.healthy(container)
+        container.send(signal.SIGCONT)
+        assert built.healthy(container)
+
+
+def test_it_stops_within_the_grace_period(built: Built) -> None:
+    """At SIGTERM it is unhealthy first, so that nobody sends to it, and ends in time."""
+    with built.serving({"DRAIN_DELAY_SECONDS": "3"}) as (container, _):
+        begin = time.monotonic()
+        container.send(signal.SIGTERM)
+        wait_until(lambda: not built.healthy(container), container)
+        assert time.monotonic() - begin < 3
+        assert container.wait(PATIENCE_SECONDS) in STOPPED, container.log()
+        assert 3 <= time.monotonic() - begin < 3 + float(SETTINGS["SHUTDOWN_GRACE_SECONDS"])
+
+
+class _Answer(http.server.BaseHTTPRequestHandler):
+    status: int
+
+    def do_GET(self) -> None:
+        """Answer whatever is asked with one status."""
+        self.send_response(self.status)
+        self.send_header("Location", "/elsewhere")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+@pytest.mark.parametrize(
+    ("status", "healthy"),
+    [(200, True), (204, False), (302, False), (404, False), (500, False), (503, False), (None, False)],
+)
+def test_its_health_check_accepts_nothing_but_200(built: Built, status: int | None, healthy: bool) -> None:
+    """An error, a redirect, an empty answer or none at all is no health."""
+    with ExitStack() as stack:
+        port = free_port()
+        if status:
+            handler = type("Handler", (_Answer,), {"status": status})
+            server = stack.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", port), handler))
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            stack.callback(thread.join)
+            stack.callback(server.shutdown)
+        environment = {"PORT": str(port)}
+        check = stack.enter_context(built.engine.run(built.image, environment, built.health_command))
+        assert (check.wait(PATIENCE_SECONDS) == 0) == healthy
+
+
+def test_it_refuses_to_start_without_its_secret(built: Built) -> None:
+    """Nobody runs the image in production by accident with a secret that everybody knows."""
+    with built.engine.run(built.image, {}) as container:
+        assert container.wait(PATIENCE_SECONDS) not in STOPPED
+        assert "SECRET_KEY" in container.log()
+
+
+def test_replicas_migrate_from_the_same_image(built: Built) -> None:
+    """Two migration steps at once succeed on a real database, and a third finds nothing to do."""
+    with built.storage() as (stored, data):
+        built.migrate(stored, data, replicas=2)
+        built.migrate(stored, data)
+
+
+def test_changed_code_reloads_in_development(built: Built, tmp_path: Path) -> None:
+    """The command and the mounts of the development override serve, and notice a change."""
+    override = yaml.safe_load((built.context / "compose.override.yaml").read_text())["services"]["app"]
+    port = free_port()
+    command = [part.replace("=8000", f"={port}") for part in override["command"]]
+    render(tmp_path / "service", database=built.database, docker=True, python_version=PYTHON_VERSION)
+    # The container's user is a stranger here, and pytest's folders are closed to strangers.
+    with reachable(tmp_path / "service") as source:
+        pairs = (entry.split(":")[:2] for entry in override["volumes"])
+        volumes = {inside: str(source / outside) for outside, inside in pairs}
+        settings = {**override["environment"], "PORT": str(port)}
+        with built.serving(settings, command, volumes) as (container, _):
+            main = source / PACKAGE / "main.py"
+            main.write_text(main.read_text().replace('title="Shop"', 'title="Another shop"'))
+            wait_until(lambda: _title(port) == "Another shop", container)
+
+
+@contextmanager
+def reachable(folder: Path) -> Iterator[Path]:
+    """Give a copy of a folder that every user may read."""
+    copy = Path(call(["mktemp", "--directory"]).stdout.strip())
+    try:
+        call(["cp", "--recursive", f"{folder}/.", copy])
+        call(["chmod", "--recursive", "u=rwX,go=rX", copy])
+        yield copy
+    finally:
+        call(["rm", "--recursive", copy])
+
+
+def _title(port: int) -> str:
+    try:
+        title = json.loads(request(port, "GET", "/openapi.json")[1])["info"]["title"]
+    except (OSError, http.client.HTTPException, ValueError):
+        return ""
+    return str(title)
