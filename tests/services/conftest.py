@@ -1,0 +1,56 @@
+"""The template, the servers, and the record of what ran."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.rendering import copy_template
+from tests.services.servers import Kind, MissingServerError, Server, shared_server
+from tests.services.summary import PROPERTY
+from tests.services.trial import Trial
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the template, which stays as it is while the tests run."""
+    return copy_template(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture(scope="session")
+def server_of() -> Iterator[Callable[[Kind], Server]]:
+    """Return a function that gives the shared server of a kind, or raises `MissingServerError`."""
+    found: dict[Kind, Server | MissingServerError] = {}
+    with ExitStack() as stack:
+
+        def server(kind: Kind) -> Server:
+            if kind not in found:
+                try:
+                    found[kind] = stack.enter_context(shared_server(kind))
+                except MissingServerError as error:
+                    found[kind] = error
+            result = found[kind]
+            if isinstance(result, MissingServerError):
+                raise result
+            return result
+
+        yield server
+
+
+@pytest.fixture(scope="session")
+def missing_server() -> Callable[[str], None]:
+    """Return what to do when a server is missing: it is a failure where servers are promised, else a reason to skip."""
+    if os.environ.get("CI") or os.environ.get("QUICKSET_REQUIRE_SERVERS"):
+        return lambda reason: pytest.fail(reason, pytrace=False)
+    return lambda reason: pytest.skip(reason)
+
+
+@pytest.fixture
+def trial(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Trial]:
+    """Return a trial of a service that is not rendered yet; the summary at the end shows what became of it."""
+    trial = Trial(tmp_path / "service")
+    yield trial
+    noted = {"seconds": trial.seconds, "not_run": trial.not_run, "server": trial.server}
+    request.node.user_properties.append((PROPERTY, noted))

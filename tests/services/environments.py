@@ -1,0 +1,98 @@
+"""Python environments for generated services: one for each set of dependencies, kept between runs, shared by all rows."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from filelock import FileLock
+
+# Oldest first: the choices of python_version.
+SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment with what a service needs to run and to be checked.
+
+    Attributes:
+        folder: Where it is.
+        version: Its Python.
+    """
+
+    folder: Path
+    version: str
+
+    @property
+    def python(self) -> Path:
+        """Its interpreter."""
+        return self.program("python")
+
+    def program(self, name: str) -> Path:
+        """Return one of its commands."""
+        return self.folder / "bin" / name
+
+    def lock(self, what: str) -> FileLock:
+        """Return a lock that all test processes of this machine respect."""
+        return FileLock(self.folder.with_name(f"{self.folder.name}-{what}.lock"))
+
+    def types_cache(self, version: str) -> Path:
+        """Return where mypy keeps what it knows of the dependencies, for a target version."""
+        return self.folder.with_name(f"{self.folder.name}-mypy-{version}")
+
+
+@cache
+def find_python(version: str) -> str | None:
+    """Return the path of a Python that is on this machine, such as "3.12"."""
+    command = ["uv", "python", "find", "--no-project", "--no-python-downloads", version]
+    environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    found = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    # uv gives up at a shim of pyenv's whose version is installed and not selected.
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    candidates = [found.stdout.strip(), *map(str, sorted(pyenv.glob(f"{version}.*/bin/python"), reverse=True))]
+    return next((path for path in candidates if path and Path(path).exists()), None)
+
+
+def python_for(oldest: str) -> str | None:
+    """Return the Python that a service runs on: the oldest it supports, else a newer one that is here."""
+    return next((version for version in SUPPORTED[SUPPORTED.index(oldest) :] if find_python(version)), None)
+
+
+def newest_python() -> str:
+    """Return the newest Python that is here."""
+    return next(version for version in reversed(SUPPORTED) if find_python(version))
+
+
+def environment_of(service: Path, version: str) -> Environment:
+    """Return an environment with all that a rendered service depends on, made if there is none yet."""
+    project = tomllib.loads((service / "pyproject.toml").read_text(encoding="utf-8"))
+    requirements = sorted([*project["project"]["dependencies"], *project["dependency-groups"]["dev"]])
+    key = hashlib.sha256("\n".join([version, *requirements]).encode()).hexdigest()[:16]
+    folder = cache_folder() / key
+    environment = Environment(folder, version)
+    with environment.lock("install"):
+        if not (folder / "complete").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            _uv("venv", "--python", str(find_python(version)), str(folder))
+            # Not `uv sync`: it refuses a Python that is too old to run the service, yet good enough to check it.
+            _uv("pip", "install", "--python", str(environment.python), *requirements)
+            (folder / "complete").touch()
+    return environment
+
+
+def cache_folder() -> Path:
+    """Return the folder of all environments; it may be deleted at any time."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = base / "quickset" / "test-environments"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _uv(*arguments: str) -> None:
+    finished = subprocess.run(["uv", "--quiet", *arguments], capture_output=True, text=True, check=False)
+    if finished.returncode:
+        raise RuntimeError(f"uv {arguments[0]} failed:\n{finished.stderr}")

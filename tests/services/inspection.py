@@ -1,0 +1,97 @@
+"""What can be said of a rendered service from its text alone; each check returns faults, a line each."""
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+import yaml
+
+LEFT_OVER_TAG = re.compile(r"\{\{|\{%|%\}|\{#|#\}")
+# Files whose own syntax looks like a tag.
+TAGS_OF_THEIR_OWN: Mapping[str, str] = {"justfile": r"\{\{ ?[a-z_]+ ?\}\}"}
+
+MAY_BE_EMPTY = {"__init__.py", ".gitkeep", "py.typed"}
+WINDOWS_FORBIDS = re.compile(r'[<>:"|?*\\\x00-\x1f]|[. ]$')
+WINDOWS_RESERVES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE)
+LONGEST_PATH = 120
+
+
+def inspect(tree: Mapping[str, str]) -> list[str]:
+    """Return everything wrong with the files of a service."""
+    faults = [f"{path}: {fault}" for path, text in tree.items() for fault in _faults(path, text)]
+    folded = [path.casefold() for path in tree]
+    return faults + [f"{path}: differs from another by case alone" for path in tree if folded.count(path.casefold()) > 1]
+
+
+def _faults(path: str, text: str) -> Iterator[str]:
+    yield from name_faults(path)
+    name = PurePosixPath(path).name
+    if not text:
+        if name not in MAY_BE_EMPTY:
+            yield "is empty"
+        return
+    yield from _tag_faults(name, text)
+    yield from _space_faults(name, text)
+    yield from _value_faults(name, text)
+    try:
+        parse(path, text)
+    except (ValueError, yaml.YAMLError) as error:
+        yield f"does not parse: {error}"
+
+
+def name_faults(path: str) -> Iterator[str]:
+    """Return why a path could not be checked out on Windows."""
+    for part in PurePosixPath(path).parts:
+        if WINDOWS_FORBIDS.search(part) or WINDOWS_RESERVES.match(part):
+            yield f"{part!r} is no file name on Windows"
+    if len(path) > LONGEST_PATH:
+        yield f"is longer than {LONGEST_PATH} characters"
+
+
+def _tag_faults(name: str, text: str) -> Iterator[str]:
+    text = re.sub(TAGS_OF_THEIR_OWN[name], "", text) if name in TAGS_OF_THEIR_OWN else text
+    for tag in sorted(set(LEFT_OVER_TAG.findall(text))):
+        yield f"has a left-over {tag}"
+
+
+def _space_faults(name: str, text: str) -> Iterator[str]:
+    blank_lines = "\n\n\n\n" if name.endswith((".py", ".mako")) else "\n\n\n"
+    if blank_lines in text:
+        yield "has too many blank lines in a row"
+    if text.startswith("\n"):
+        yield "starts with a blank line"
+    if not text.endswith("\n"):
+        yield "does not end with a newline"
+    if text.endswith("\n\n"):
+        yield "ends with a blank line"
+    if "\r" in text:
+        yield "has a carriage return"
+    # In Markdown two spaces at the end of a line would mean a break; there are better ways.
+    for number, line in enumerate(text.splitlines(), 1):
+        if line != line.rstrip():
+            yield f"line {number} ends with white space"
+
+
+def _value_faults(name: str, text: str) -> Iterator[str]:
+    """Find what Python's `str()` made of a value on its way through a tag."""
+    if re.search(r"\bUndefined\b", text):
+        yield "says Undefined"
+    if not name.endswith((".py", ".md", ".mako")) and (found := re.search(r"\b(None|True|False)\b", text)):
+        yield f"says {found[0]}"
+    if name.endswith(".md") and re.search(r"\bNone\b(?!`)", text):
+        yield "says None"
+
+
+def parse(path: str, text: str) -> Any:
+    """Return what a file of a known format holds; nothing for others."""
+    suffix = PurePosixPath(path).suffix
+    if suffix == ".toml":
+        return tomllib.loads(text)
+    if suffix in {".yaml", ".yml"}:
+        return list(yaml.safe_load_all(text))
+    if suffix == ".json":
+        return json.loads(text)
+    return None

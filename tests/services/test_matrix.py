@@ -1,0 +1,152 @@
+"""Every row of the matrix is rendered, checked, tested on its real database, started, called and stopped."""
+
+import signal
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from openapi_spec_validator import validate
+
+from tests.questions import read_questions
+from tests.rendering import read_tree, render
+from tests.services.environments import Environment, environment_of, newest_python, python_for
+from tests.services.inspection import inspect
+from tests.services.matrix import Row, build_rows, missing_answers, missing_pairs
+from tests.services.running import Project, Variant
+from tests.services.servers import Kind, MissingServerError, Server
+from tests.services.trial import Trial
+
+QUESTIONS = read_questions()
+ROWS = build_rows(QUESTIONS)
+
+
+def test_every_choice_is_in_a_row() -> None:
+    """No choice of copier.yml goes untried."""
+    assert missing_answers(QUESTIONS, ROWS) == []
+
+
+def test_every_pair_of_answers_is_in_a_row() -> None:
+    """Any two answers meet in some row."""
+    assert missing_pairs(QUESTIONS, ROWS) == []
+
+
+def test_rows_have_names_of_their_own() -> None:
+    """A failing row can be run again by its name, in any shell."""
+    names = [row.name for row in ROWS]
+    assert len(set(names)) == len(names)
+    assert all(name.isascii() and not set(name) & set(" '\"$*[]") for name in names)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_row(
+    row: Row,
+    trial: Trial,
+    template: Path,
+    server_of: Callable[[Kind], Server],
+    missing_server: Callable[[str], None],
+) -> None:
+    """The service is clean, passes its own tests, runs, answers, and stops when told."""
+    with trial.phase("render"):
+        render(template, trial.folder, row.answers)
+    if trial.faults:
+        pytest.fail(trial.faults[0], pytrace=False)
+    oldest = str(row["python_version"])
+    runs_on = python_for(oldest)
+    with trial.phase("install"):
+        environment = environment_of(trial.folder, runs_on or newest_python())
+    if trial.faults:
+        pytest.fail(trial.faults[0], pytrace=False)
+    check(trial, environment, oldest)
+    if runs_on is None:
+        trial.not_run = f"needs Python {oldest}, which is not on this machine"
+    else:
+        with ExitStack() as stack:
+            try:
+                url = database_url(row, server_of, stack, trial)
+            except MissingServerError as error:
+                trial.not_run = str(error)
+            else:
+                run(trial, row, environment, url)
+    with trial.phase("tidy"):
+        left = trial.git("status", "--porcelain")
+        assert not left, f"running the service left what .gitignore does not know:\n{left}"
+    if trial.faults:
+        pytest.fail("\n\n".join([f"{row.name}: {dict(row.answers)}", *trial.faults]), pytrace=False)
+    if runs_on is not None and trial.not_run:
+        missing_server(trial.not_run)
+
+
+def database_url(row: Row, server_of: Callable[[Kind], Server], stack: ExitStack, trial: Trial) -> str:
+    """Return the address of a new database for the service; nothing when it needs no server."""
+    database = row["database"]
+    if database not in {"postgresql", "mysql"}:
+        return ""
+    kind: Kind = "postgresql" if database == "postgresql" else "mysql"
+    server = server_of(kind)
+    trial.server = f"{kind}: {server.origin}"
+    return server.url(stack.enter_context(server.database()))
+
+
+def check(trial: Trial, environment: Environment, oldest: str) -> None:
+    """Check what can be checked without running the service."""
+    with trial.phase("text"):
+        tree = read_tree(trial.folder)
+        faults = inspect(tree)
+        assert not faults, "\n".join(faults)
+        trial.git("init", "--quiet")
+        trial.git("add", "--all")
+        ignored = tree.keys() - set(trial.git("ls-files", "-z").split("\0"))
+        assert not ignored, f"the service ignores files of its own: {sorted(ignored)}"
+    with trial.phase("format"):
+        trial.run(environment.program("ruff"), "format", "--check", "--diff", ".")
+    with trial.phase("lint"):
+        trial.run(environment.program("ruff"), "check", ".")
+    with trial.phase("types"):
+        trial.check_types(environment, oldest)
+    with trial.phase("contracts"):
+        trial.run(environment.program("lint-imports"))
+    with trial.phase("commands"):
+        trial.run(environment.program("just"), "--summary")
+
+
+def run(trial: Trial, row: Row, environment: Environment, url: str) -> None:
+    """Test the service as its owner would, then start, call and stop it."""
+    package = str(row["package_name"])
+    with trial.phase("tests"):
+        variables = {"TEST_DATABASE_URL": url} if url else {}
+        trial.run(environment.python, "-m", "pytest", "--quiet", "--cov", **variables)
+    settings = {"DATABASE_URL": url} if url else {}
+    with trial.phase("start"):
+        trial.run(environment.python, "-m", f"{package}.dotenv")
+        trial.run(environment.python, "-m", f"{package}.check", **settings)
+        if row["database"] != "none":
+            trial.run(environment.python, "-m", f"{package}.migrate", **settings)
+        call(Project(trial.folder, environment.python, variant_of(row)), package, settings)
+
+
+def variant_of(row: Row) -> Variant:
+    """Return how the row's service behaves."""
+    return Variant(
+        layout="layered" if row["layout"] == "layered" else "feature",
+        database=row["database"],  # type: ignore[arg-type]
+        error_format="problem" if row["error_format"] == "problem" else "envelope",
+    )
+
+
+def call(project: Project, package: str, settings: dict[str, str]) -> None:
+    """Start the service, ask it all that every service answers, and stop it."""
+    with project.start(settings, module=package) as service:
+        ready = service.request("GET", "/health/ready")
+        assert ready.status_code == 200, ready.text
+        document = service.request("GET", "/openapi.json").json()
+        validate(document)
+        if "/api/v1/orders" in document["paths"]:
+            created = service.create_order("A-1")
+            assert created.status_code == 201, created.text
+            assert service.references() == {"A-1"}
+        service.failure(service.request("GET", "/api/v1/nothing"), 404)
+        service.terminate()
+        code = service.wait()
+        # What uvicorn does once all is closed: it ends by the signal that it was sent.
+        assert code == -signal.SIGTERM, "\n".join([f"exit {code}", *service.lines])

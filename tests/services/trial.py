@@ -1,0 +1,90 @@
+"""One row of the matrix on trial: every phase runs, whatever the others found."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.services.environments import Environment
+
+OUTPUT_LINES = 60
+PATIENCE_SECONDS = 300
+
+
+@dataclass
+class Trial:
+    """What was done to a service, how long it took, and what was wrong.
+
+    Attributes:
+        seconds: By phase.
+        faults: What was found, with the phase in front.
+        not_run: Why the service was not run; empty when it was.
+        server: Which server kept its data; empty when none did.
+    """
+
+    folder: Path
+    seconds: dict[str, float] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    not_run: str = ""
+    server: str = ""
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time what happens inside, and note how it fails."""
+        started = time.perf_counter()
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - the next phase is to run all the same
+            detail = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+            self.faults.append(f"--- {name}\n{detail}")
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0) + time.perf_counter() - started
+
+    def run(self, *command: str | Path, **variables: str) -> str:
+        """Run a command in the service's folder and return its output; a failure is a fault."""
+        finished = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=clean_environment() | variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+        tail = "\n".join(finished.stdout.splitlines()[-OUTPUT_LINES:])
+        assert finished.returncode == 0, f"{' '.join(map(str, command[:4]))}: exit {finished.returncode}\n{tail}"
+        return finished.stdout
+
+    def git(self, *arguments: str) -> str:
+        """Run git on the service, with nobody's settings."""
+        return self.run(
+            "git", "-c", "core.hooksPath=", "-c", "init.defaultBranch=main", "-c", "core.quotePath=false", *arguments,
+            GIT_CONFIG_GLOBAL=os.devnull, GIT_CONFIG_SYSTEM=os.devnull,
+        )  # fmt: skip
+
+    def check_types(self, environment: Environment, version: str) -> None:
+        """Run mypy; what it knows of the dependencies comes from the rows before."""
+        known = environment.types_cache(version)
+        command = (environment.program("mypy"), "--python-executable", environment.python)
+        if not known.exists():
+            with environment.lock(f"mypy-{version}"):
+                if not known.exists():
+                    self.run(*command)
+                    shutil.copytree(self.folder / ".mypy_cache", (copied := known.with_name(f"{known.name}.new")))
+                    copied.rename(known)
+                    return
+        shutil.copytree(known, self.folder / ".mypy_cache")
+        self.run(*command)
+
+
+def clean_environment() -> Mapping[str, str] | dict[str, str]:
+    """Return the environment of whoever runs the tests, without what would change a service."""
+    kept = ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT", "SSL_CERT_FILE")
+    return {name: os.environ[name] for name in kept if name in os.environ}
