@@ -1,0 +1,1 @@
+"""quickset: production-grade FastAPI services in one command."""

@@ -1,0 +1,22 @@
+"""The entry point of the `quickset` command."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; `--version` alone is answered before anything slow is imported."""
+    try:
+        if sys.argv[1:] == ["--version"]:
+            from importlib.metadata import version
+
+            print(f"quickset {version('quickset')}")
+            return
+        from quickset.cli import run
+
+        run()
+    except KeyboardInterrupt:
+        sys.exit("quickset: interrupted.")
+
+
+if __name__ == "__main__":
+    main()

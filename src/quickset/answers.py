@@ -1,0 +1,327 @@
+"""Questions, presets and given answers.
+
+All of it derives from `copier.yml`: a new question joins without an edit here. Copier itself ignores unknown
+names, turns "maybe" into true and lets hidden answers be set; so what is given is checked before Copier sees it.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import jinja2.meta
+import yaml
+from jinja2.sandbox import SandboxedEnvironment
+
+from quickset import git
+from quickset.errors import QuicksetError, UsageError, os_reason
+
+ANSWERS_FILE = ".copier-answers.yml"
+
+# What a preset says beside the defaults; a name that has no question yet waits for it.
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "standard": {},
+    "minimal": {"database": "none", "auth": "none", "example": False},
+}
+
+_TRUE = frozenset({"true", "yes", "on"})
+_FALSE = frozenset({"false", "no", "off"})
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question of `copier.yml`."""
+
+    name: str
+    type: str
+    choices: tuple[Any, ...]
+    several: bool
+    when: str
+    validator: str
+    default: Any
+
+    @property
+    def hidden(self) -> bool:
+        """Whether it is a derived fact, never asked."""
+        return self.when.strip().lower() in _FALSE
+
+    @property
+    def offers_choices(self) -> bool:
+        """Whether it is answered by choosing, not by writing."""
+        return bool(self.choices) or self.type == "bool"
+
+    def depends_on(self) -> list[str]:
+        """Name the answers that decide whether it is asked.
+
+        Returns:
+            Their names, sorted.
+        """
+        return sorted(jinja2.meta.find_undeclared_variables(SandboxedEnvironment().parse(self.when)))
+
+    def parse(self, value: Any) -> Any:
+        """Check a given answer and bring it to its type.
+
+        Args:
+            value: Text from the command line, or a value from a file.
+
+        Returns:
+            What Copier is to be given.
+
+        Raises:
+            UsageError: It is none of the choices or of the wrong type.
+        """
+        if self.several:
+            values = value if isinstance(value, list) else [part.strip() for part in str(value).split(",")]
+            return [self._one(part) for part in values if part != ""]
+        return self._one(value)
+
+    def _one(self, value: Any) -> Any:
+        if self.type in {"yaml", "json"}:
+            return value
+        if value is None or isinstance(value, (list, dict)):
+            raise UsageError(f"{self.name}: one value is needed, not {_kind(value)}.")
+        text = str(value)
+        if self.type == "bool":
+            if text.lower() not in _TRUE | _FALSE:
+                raise UsageError(f"{self.name}: '{text}' is neither true nor false.")
+            return text.lower() in _TRUE
+        if self.type in {"int", "float"}:
+            try:
+                return int(text) if self.type == "int" else float(text)
+            except ValueError:
+                raise UsageError(f"{self.name}: '{text}' is no number.") from None
+        if isinstance(value, bool):
+            raise UsageError(f"{self.name}: text is needed, not {text.lower()}; put it in quotes.")
+        if self.choices and text not in map(str, self.choices):
+            raise UsageError(f"{self.name}: '{text}' is none of {', '.join(map(str, self.choices))}.")
+        return text
+
+
+def load_questions(config: str) -> dict[str, Question]:
+    """Read the questions of a template.
+
+    Args:
+        config: The text of `copier.yml`.
+
+    Returns:
+        The questions by name, in their order.
+
+    Raises:
+        QuicksetError: It is not valid YAML.
+    """
+    try:
+        loaded = yaml.safe_load(config)
+    except yaml.YAMLError as error:
+        raise QuicksetError(f"the template's copier.yml is not valid YAML: {_flat(error)}") from error
+    return {name: _question(name, details) for name, details in loaded.items() if not name.startswith("_")}
+
+
+def _question(name: str, details: Any) -> Question:
+    if not isinstance(details, dict):
+        details = {"default": details}
+    default = details.get("default", "")
+    choices = details.get("choices", ())
+    values: Iterable[Any] = ()
+    if isinstance(choices, dict):
+        values = choices.values()
+    elif isinstance(choices, list):
+        values = (choice[1] if isinstance(choice, list) else choice for choice in choices)
+    return Question(
+        name=name,
+        type=str(details.get("type") or {bool: "bool", int: "int", float: "float", str: "str"}.get(type(default), "yaml")),
+        choices=tuple(value["value"] if isinstance(value, dict) else value for value in values),
+        several=bool(details.get("multiselect", False)),
+        when=str(details.get("when", True)),
+        validator=str(details.get("validator", "")),
+        default=default,
+    )
+
+
+def parse_pairs(pairs: Iterable[str]) -> dict[str, str]:
+    """Split `KEY=VALUE` pairs; the last of a name counts.
+
+    Args:
+        pairs: As given with `--data`.
+
+    Returns:
+        The values by name.
+
+    Raises:
+        UsageError: One has no `=` or no name.
+    """
+    found = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign or not name.strip():
+            raise UsageError(f"--data: '{pair}' is not KEY=VALUE, as in database=postgresql.")
+        found[name.strip()] = value
+    return found
+
+
+def load_file(path: Path) -> dict[str, Any]:
+    """Read a file of answers, YAML or JSON.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The values by name.
+
+    Raises:
+        UsageError: It cannot be read, or holds no mapping of names to values.
+    """
+    try:
+        # JSON is YAML, too.
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--data-file: {os_reason(error)}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--data-file: {path} is not UTF-8 text.") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UsageError(f"--data-file: {path} is neither YAML nor JSON: {_flat(error)}") from error
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict) or not all(isinstance(name, str) for name in loaded):
+        raise UsageError(f"--data-file: {path} needs names with values, such as 'database: postgresql'.")
+    return loaded
+
+
+def check(questions: Mapping[str, Question], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Check given answers as far as that needs no rendering.
+
+    Args:
+        questions: The template's questions.
+        given: The values by name.
+
+    Returns:
+        The values, each of its question's type.
+
+    Raises:
+        UsageError: A name is unknown or hidden, a value is none of the choices or of the wrong type.
+    """
+    return {name: _find(questions, name).parse(value) for name, value in given.items()}
+
+
+def _find(questions: Mapping[str, Question], name: str) -> Question:
+    question = questions.get(name)
+    if question is None:
+        known = [each.name for each in questions.values() if not each.hidden]
+        close = get_close_matches(name, known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"the questions are {', '.join(known)}."
+        raise UsageError(f"there is no question '{name}'; {hint}")
+    if question.hidden:
+        raise UsageError(f"'{name}' is derived from other answers and cannot be set.")
+    return question
+
+
+def check_asked(questions: Mapping[str, Question], given: Iterable[str], recorded: Mapping[str, Any]) -> None:
+    """Refuse given answers to questions that their conditions rule out.
+
+    Args:
+        questions: The template's questions.
+        given: Names of given answers.
+        recorded: All answers that Copier recorded; it leaves out what a condition ruled out.
+
+    Raises:
+        UsageError: One was ruled out; the message names it and the answers that did it.
+    """
+    for name in given:
+        if name not in recorded:
+            others = [other for other in questions[name].depends_on() if other in questions]
+            because = " and ".join(f"{other}={_shown(recorded.get(other, questions[other].default))}" for other in others)
+            raise UsageError(f"'{name}' means nothing with {because}; leave it out, or change {' or '.join(others)}.")
+
+
+def preset(questions: Mapping[str, Question], name: str) -> dict[str, Any]:
+    """Say what a preset answers.
+
+    Args:
+        questions: The template's questions.
+        name: The preset's name.
+
+    Returns:
+        Its values by name, as far as their questions exist.
+
+    Raises:
+        UsageError: There is no such preset.
+    """
+    if name not in PRESETS:
+        close = get_close_matches(name, PRESETS, n=1)
+        raise UsageError(f"--preset: '{name}' is none of {', '.join(close or PRESETS)}.")
+    return {key: value for key, value in PRESETS[name].items() if key in questions}
+
+
+def proposals(questions: Mapping[str, Question], path: Path, python: str) -> dict[str, Any]:
+    """Propose answers that this machine knows better than the template's defaults.
+
+    Args:
+        questions: The template's questions.
+        path: Where the service will be.
+        python: The running interpreter's version, such as 3.13.
+
+    Returns:
+        The values by name, only such as the template accepts.
+    """
+    words = re.split(r"[\s_-]+", path.name.strip())
+    candidates = {
+        "project_name": " ".join(word[:1].upper() + word[1:] for word in words),
+        "author_name": git.setting("user.name"),
+        "author_email": git.setting("user.email"),
+        "python_version": python,
+    }
+    return {
+        name: value for name, value in candidates.items() if name in questions and value and _fits(questions[name], value)
+    }
+
+
+def _fits(question: Question, value: str) -> bool:
+    if question.choices:
+        return value in question.choices
+    # Copier would end the command over a default that its validator refuses.
+    env = SandboxedEnvironment(extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"])
+    try:
+        return not env.from_string(question.validator).render({question.name: value}).strip()
+    except jinja2.TemplateError:
+        return False
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Read the answers that a service recorded.
+
+    Args:
+        folder: The service.
+
+    Returns:
+        The answers, with `_commit` and `_src_path`.
+
+    Raises:
+        UsageError: The folder holds no answers file.
+        QuicksetError: The file cannot be read or understood.
+    """
+    file = folder / ANSWERS_FILE
+    try:
+        loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{folder} is no service made by quickset: it holds no {ANSWERS_FILE}.") from None
+    except OSError as error:
+        raise QuicksetError(os_reason(error)) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise QuicksetError(f"{file} is damaged: {_flat(error)}. Restore it from git.") from error
+    if not isinstance(loaded, dict) or not loaded.get("_commit") or not loaded.get("_src_path"):
+        raise QuicksetError(f"{file} is damaged: _commit and _src_path are missing. Restore it from git.")
+    return loaded
+
+
+def _flat(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _kind(value: Any) -> str:
+    return {type(None): "nothing", list: "a list", dict: "a mapping"}[type(value)]
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,34 @@
+"""What can go wrong, each with its exit code."""
+
+from typing import ClassVar
+
+
+class QuicksetError(Exception):
+    """Something failed; the message is one clear line for the user."""
+
+    exit_code: ClassVar[int] = 5
+
+
+class UsageError(QuicksetError):
+    """The command was called wrongly: an option, an answer or a file of answers."""
+
+    exit_code = 2
+
+
+class RefusedError(QuicksetError):
+    """The command would touch something that is not its own, so it did nothing."""
+
+    exit_code = 4
+
+
+def os_reason(error: OSError) -> str:
+    """Say what the operating system said, without a traceback.
+
+    Args:
+        error: What was raised.
+
+    Returns:
+        The reason and, where known, the file it concerns.
+    """
+    reason = error.strerror or str(error)
+    return f"{reason}: {error.filename}" if error.filename else reason
