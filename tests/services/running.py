@@ -10,7 +10,6 @@ import contextlib
 import http.client
 import json
 import os
-import shutil
 import signal
 import socket
 import sqlite3
@@ -22,19 +21,19 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, cast
+from typing import Any, Literal, LiteralString, Self, TypeVar
 
-import copier
 import httpx2
-from typing_extensions import LiteralString
 
-from .servers import Server, free_port
+from tests.rendering import render
+from tests.services.environments import environment_of, newest_python, python_for
+from tests.services.servers import Server, free_port
+from tests.services.trial import clean_environment
 
 T = TypeVar("T")
 Settings = Mapping[str, str]
 Database = Literal["sqlite", "postgresql", "mysql", "none"]
 
-REPOSITORY = Path(__file__).parents[2]
 PACKAGE = "shop"
 SECRET_KEY = "only-the-tests-sign-anything-with-this-key"
 PATIENCE_SECONDS = 30.0
@@ -131,8 +130,8 @@ class Store:
         """Run one statement, committed at once."""
         self.scalar(statement)
 
-    def scalar(self, statement: LiteralString) -> Any:
-        """Run one statement and return the first value of its answer."""
+    def scalar(self, statement: LiteralString) -> int | None:
+        """Run one statement and return the number that it answers with, if any."""
         raise NotImplementedError
 
 
@@ -148,11 +147,12 @@ class FileStore(Store):
         """The database and what SQLite keeps beside it."""
         return [path for suffix in ("", "-wal", "-shm") if (path := Path(f"{self.path}{suffix}")).exists()]
 
-    def scalar(self, statement: LiteralString) -> Any:
-        """Run one statement and return the first value of its answer."""
+    def scalar(self, statement: LiteralString) -> int | None:
+        """Run one statement and return the number that it answers with, if any."""
         with contextlib.closing(sqlite3.connect(self.path, timeout=10, isolation_level=None)) as connection:
             row = connection.execute(statement).fetchone()
-        return row[0] if row else None
+        number: int | None = row[0] if row else None
+        return number
 
 
 class ServerStore(Store):
@@ -163,9 +163,10 @@ class ServerStore(Store):
         self.server = server
         self.name = name
 
-    def scalar(self, statement: LiteralString) -> Any:
-        """Run one statement and return the first value of its answer."""
-        return self.server.scalar(statement, self.name)
+    def scalar(self, statement: LiteralString) -> int | None:
+        """Run one statement and return the number that it answers with, if any."""
+        number: int | None = self.server.scalar(statement, self.name)
+        return number
 
     def through(self, port: int) -> str:
         """Return the address of the same database behind a proxy."""
@@ -223,12 +224,12 @@ class Service:
         """Tell whether it calls itself ready."""
         return self.client.get("/health/ready").status_code == 200
 
-    def request(self, method: str, path: str, **options: Any) -> httpx2.Response:
+    def request(self, method: str, path: str, **options: Any) -> httpx2.Response:  # noqa: ANN401 - httpx2 knows them
         """Send a request on a connection of its own, as a stranger would."""
         with httpx2.Client(base_url=self.url, timeout=PATIENCE_SECONDS, trust_env=False) as client:
             return client.request(method, path, **options)
 
-    def create_order(self, reference: str, **options: Any) -> httpx2.Response:
+    def create_order(self, reference: str, **options: Any) -> httpx2.Response:  # noqa: ANN401 - httpx2 knows them
         """Order something under a reference."""
         return self.client.post("/api/v1/orders", json=order(reference), **options)
 
@@ -301,7 +302,7 @@ class Project:
         self.variant = variant
 
     @classmethod
-    def render(cls, source: Path, folder: Path, python: Path, variant: Variant) -> Self:
+    def render(cls, template: Path, folder: Path, variant: Variant) -> Self:
         """Render a service from a copy of the template, and put the probe beside it."""
         answers = {
             "project_name": "Shop",
@@ -310,17 +311,16 @@ class Project:
             "database": variant.database,
             "error_format": variant.error_format,
         }
-        copier.run_copy(str(source), folder, data=answers, defaults=True, quiet=True)
+        render(template, folder, answers)
         stored = variant.database != "none"
         imports = f"from sqlalchemy import text\nfrom {PACKAGE}.core.dependencies import SessionDep" if stored else ""
         probe = PROBE.format(package=PACKAGE, imports=imports, routes=DATABASE_PROBE if stored else "")
         (folder / "probe.py").write_text(probe)
-        return cls(folder, python, variant)
+        return cls(folder, environment_of(folder, python_for("3.11") or newest_python()).python, variant)
 
     def environment(self, settings: Settings) -> dict[str, str]:
         """Return the environment of a process of the service: the settings, and nothing of ours."""
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-        return kept | {"SECRET_KEY": SECRET_KEY, "LOG_FORMAT": "json"} | dict(settings)
+        return dict(clean_environment()) | {"SECRET_KEY": SECRET_KEY, "LOG_FORMAT": "json"} | dict(settings)
 
     def run(
         self, *arguments: str, settings: Settings | None = None, cwd: Path | None = None
@@ -434,14 +434,14 @@ class Proxy:
             return
         server.settimeout(None)
         self._sockets.add(server)
-        threading.Thread(target=self._pump, args=(server, client, False), daemon=True).start()
-        self._pump(client, server, True)
+        threading.Thread(target=self._pump, args=(server, client), daemon=True).start()
+        self._pump(client, server, watched=True)
 
-    def _pump(self, source: socket.socket, target: socket.socket, from_client: bool) -> None:
+    def _pump(self, source: socket.socket, target: socket.socket, *, watched: bool = False) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 self._flowing.wait()
-                if from_client and self.cut_at and self.cut_at in data.upper():
+                if watched and self.cut_at and self.cut_at in data.upper():
                     self.cuts += 1
                     break
                 target.sendall(data)
@@ -464,21 +464,3 @@ def order(reference: str) -> dict[str, Any]:
 def new_reference() -> str:
     """Return a reference that no order has."""
     return f"T-{uuid.uuid4().hex}"
-
-
-def copy_template(folder: Path) -> Path:
-    """Copy the template as it is on disk, which Copier would replace with the newest commit."""
-    folder.mkdir(parents=True)
-    shutil.copy(REPOSITORY / "copier.yml", folder)
-    shutil.copytree(REPOSITORY / "template", folder / "template")
-    return folder
-
-
-def sync_environment(project: Path, folder: Path) -> Path:
-    """Install what a rendered service needs, and return the interpreter that has it."""
-    environment = os.environ | {"UV_PROJECT_ENVIRONMENT": str(folder)}
-    environment.pop("VIRTUAL_ENV", None)
-    subprocess.run(
-        ["uv", "sync", "--quiet", "--project", project], env=environment, check=True, capture_output=True, text=True
-    )
-    return cast("Path", folder / "bin" / "python")

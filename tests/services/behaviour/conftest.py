@@ -1,29 +1,15 @@
 """Services to try, each rendered once, and databases to break."""
 
-import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TypeVar, cast
 
 import pytest
-from typing_extensions import LiteralString
 
-from ..running import (
-    FileStore,
-    Project,
-    ServerStore,
-    Service,
-    Store,
-    Variant,
-    copy_template,
-    sync_environment,
-)
-from ..servers import Kind, MissingServerError, PrivateServer, Server, database_server, shared_server
-
-S = TypeVar("S")
+from tests.services.running import FileStore, Project, ServerStore, Service, Store, Variant
+from tests.services.servers import Kind, MissingServerError, PrivateServer, Server, database_server
 
 # What the page of a client at another origin may do, in the services that most tests share.
 ORIGIN = "https://shop.example"
@@ -44,22 +30,14 @@ def variant(request: pytest.FixtureRequest) -> Variant:
 
 
 @pytest.fixture(scope="session")
-def projects(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Variant], Project]:
+def projects(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Variant], Project]:
     """Return a function that renders a service, once for each variant."""
     root = tmp_path_factory.mktemp("services")
-    source = copy_template(root / "source")
     rendered: dict[Variant, Project] = {}
-    interpreters: dict[str, Path] = {}
 
     def project(variant: Variant) -> Project:
         if variant not in rendered:
-            folder = root / str(variant)
-            environment = root / f"environment-{variant.database}"
-            service = Project.render(source, folder, environment / "bin" / "python", variant)
-            # Layout and error format need no other packages.
-            if variant.database not in interpreters:
-                interpreters[variant.database] = sync_environment(folder, environment)
-            rendered[variant] = service
+            rendered[variant] = Project.render(template, root / str(variant), variant)
         return rendered[variant]
 
     return project
@@ -72,26 +50,35 @@ def project(projects: Callable[[Variant], Project], variant: Variant) -> Project
 
 
 @pytest.fixture(scope="session")
-def server_of(open_until_end: ExitStack) -> Callable[[Kind], Server]:
-    """Return a function that finds the server for databases of a kind."""
-    servers: dict[str, Server] = {}
+def found_server(
+    server_of: Callable[[Kind], Server], missing_server: Callable[[str], None]
+) -> Callable[[Kind], Server]:
+    """Return a function that gives the shared server of a kind; without one the test does not go on."""
 
     def server(kind: Kind) -> Server:
-        if kind not in servers:
-            servers[kind] = _found(lambda: open_until_end.enter_context(shared_server(kind)))
-        return servers[kind]
+        try:
+            return server_of(kind)
+        except MissingServerError as error:
+            missing_server(str(error))
+            raise
 
     return server
 
 
 @pytest.fixture(scope="session")
-def private_server_of(open_until_end: ExitStack) -> Callable[[Kind], PrivateServer]:
+def private_server_of(
+    open_until_end: ExitStack, missing_server: Callable[[str], None]
+) -> Callable[[Kind], PrivateServer]:
     """Return a function that starts a server which tests may stop and kill."""
     servers: dict[str, PrivateServer] = {}
 
     def server(kind: Kind) -> PrivateServer:
         if kind not in servers:
-            servers[kind] = _found(lambda: open_until_end.enter_context(database_server(kind)))
+            try:
+                servers[kind] = open_until_end.enter_context(database_server(kind))
+            except MissingServerError as error:
+                missing_server(str(error))
+                raise
         if not servers[kind].running:
             servers[kind].start()
         return servers[kind]
@@ -99,19 +86,10 @@ def private_server_of(open_until_end: ExitStack) -> Callable[[Kind], PrivateServ
     return server
 
 
-def _found(find: Callable[[], S]) -> S:
-    try:
-        return find()
-    except MissingServerError as error:
-        if "CI" in os.environ:
-            raise
-        pytest.skip(str(error))
-
-
 @pytest.fixture(scope="session")
 def new_store(
     projects: Callable[[Variant], Project],
-    server_of: Callable[[Kind], Server],
+    found_server: Callable[[Kind], Server],
     tmp_path_factory: pytest.TempPathFactory,
     open_until_end: ExitStack,
 ) -> Callable[[Variant, ExitStack], Store]:
@@ -125,7 +103,7 @@ def new_store(
         if variant.database == "sqlite":
             store = FileStore(tmp_path_factory.mktemp("store") / "data.db")
         else:
-            server = server_of(variant.database)
+            server = found_server(variant.database)
             store = ServerStore(server, stack.enter_context(server.database()))
         projects(variant).migrate(store)
         return store
@@ -144,7 +122,7 @@ def new_store(
             return copy
         if isinstance(origin, ServerStore):
             name = f"quickset_{uuid.uuid4().hex[:16]}"
-            origin.server.execute(cast("LiteralString", f"CREATE DATABASE {name} TEMPLATE {origin.name}"))
+            origin.server.execute(f"CREATE DATABASE {name} TEMPLATE {origin.name}")
             stack.callback(origin.server.drop_database, name)
             return ServerStore(origin.server, name)
         return origin
@@ -153,9 +131,7 @@ def new_store(
 
 
 @pytest.fixture(scope="session")
-def store(
-    new_store: Callable[[Variant, ExitStack], Store], variant: Variant, open_until_end: ExitStack
-) -> Store:
+def store(new_store: Callable[[Variant, ExitStack], Store], variant: Variant, open_until_end: ExitStack) -> Store:
     """Return a migrated database that others use, too: leave it as it was, but for orders of your own."""
     return new_store(variant, open_until_end)
 

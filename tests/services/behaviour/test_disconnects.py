@@ -5,8 +5,8 @@ import json
 import socket
 import struct
 
-from ..running import Project, ServerStore, Service, Store, new_reference, order, wait_until
-from .variants import with_database
+from tests.services.behaviour.variants import with_database
+from tests.services.running import Project, ServerStore, Service, Store, new_reference, order, wait_until
 
 CLIENTS = 500
 
@@ -16,7 +16,9 @@ def requests() -> list[bytes]:
     sent = []
     for number in range(CLIENTS):
         body = json.dumps(order(new_reference())).encode()
-        head = b"POST /api/v1/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        head = (
+            b"POST /api/v1/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        )
         if number % 5 == 0:
             sent.append(head % len(body) + body)
         elif number % 5 == 1:
@@ -84,9 +86,9 @@ def in_transaction(store: ServerStore) -> int:
             "SELECT count(*) FROM pg_stat_activity"
             " WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
         )
-        return int(store.scalar(query))
+        return store.scalar(query) or 0
     query = (
         "SELECT count(*) FROM information_schema.innodb_trx t JOIN information_schema.processlist p"
         " ON p.id = t.trx_mysql_thread_id WHERE p.db = database()"
     )
-    return int(store.scalar(query))
+    return store.scalar(query) or 0

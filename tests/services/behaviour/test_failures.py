@@ -10,10 +10,21 @@ from contextlib import closing, contextmanager
 import httpx2
 import pytest
 
-from ..running import FileStore, Project, Proxy, ServerStore, Service, Store, Variant, new_reference, order, wait_until
-from ..servers import Kind, PrivateServer
-from .conftest import ORIGIN
-from .variants import everywhere, once_per_database, with_database, with_file, with_server
+from tests.services.behaviour.conftest import ORIGIN
+from tests.services.behaviour.variants import everywhere, once_per_database, with_database, with_file, with_server
+from tests.services.running import (
+    FileStore,
+    Project,
+    Proxy,
+    ServerStore,
+    Service,
+    Store,
+    Variant,
+    new_reference,
+    order,
+    wait_until,
+)
+from tests.services.servers import Kind, PrivateServer
 
 DEPLOYED = {"ENVIRONMENT": "staging"}
 DEFERRED_FAULT = {
@@ -24,8 +35,8 @@ DEFERRED_FAULT = {
     ],
     "postgresql": [
         "CREATE FUNCTION fault() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'secret fault'; END $$",
-        "CREATE CONSTRAINT TRIGGER fault AFTER INSERT ON orders DEFERRABLE INITIALLY DEFERRED"
-        " FOR EACH ROW EXECUTE FUNCTION fault()",
+        """CREATE CONSTRAINT TRIGGER fault AFTER INSERT ON orders DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION fault()""",
     ],
 }
 
@@ -188,7 +199,7 @@ def test_database_away(
 ) -> None:
     """Without its database the service lives, calls itself not ready, answers 503, and recovers by itself."""
     assert variant.database in {"postgresql", "mysql"}
-    private = private_server_of(variant.database)  # type: ignore[arg-type]
+    private = private_server_of(variant.database)
     with private.database() as name:
         store = ServerStore(private, name)
         project.migrate(store)
@@ -269,10 +280,10 @@ def status_of(ask: Callable[[], httpx2.Response]) -> int | None:
 
 
 @once_per_database
-def test_unreachable_from_the_start(project: Project, variant: Variant, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_unreachable_from_the_start(project: Project, variant: Variant, tmp_path: Path) -> None:
     """A service that starts before its database lives, is not ready, and answers 503."""
     urls = {
-        "sqlite": f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('missing') / 'data.db'}",
+        "sqlite": f"sqlite+aiosqlite:///{tmp_path / 'data.db'}",
         "postgresql": "postgresql+asyncpg://nobody@127.0.0.1:9/nothing",
         "mysql": "mysql+asyncmy://nobody@127.0.0.1:9/nothing",
     }

@@ -12,8 +12,18 @@ from dataclasses import dataclass, field
 import httpx2
 import pytest
 
-from ..running import PATIENCE_SECONDS, Project, ServerStore, Service, Store, new_reference, order, wait_until
-from .variants import everywhere, once_per_format, with_server
+from tests.services.behaviour.variants import everywhere, once_per_format, with_server
+from tests.services.running import (
+    PATIENCE_SECONDS,
+    Project,
+    Proxy,
+    ServerStore,
+    Service,
+    Store,
+    new_reference,
+    order,
+    wait_until,
+)
 
 DRAIN_SECONDS = 1.0
 SLOW_SECONDS = 2.0
@@ -101,14 +111,10 @@ def test_sigterm_during_load(project: Project, store: Store, settings: dict[str,
 def assert_no_connections(store: ServerStore) -> None:
     """Check that nobody is connected to a database any more."""
     if store.server.kind == "postgresql":
-        query = (
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         wait_until(lambda: store.scalar(query) == 0, "the connections are closed", 3)
     else:
-        query = (
-            "SELECT count(*) FROM information_schema.processlist WHERE db = database() AND id <> connection_id()"
-        )
+        query = "SELECT count(*) FROM information_schema.processlist WHERE db = database() AND id <> connection_id()"
         wait_until(lambda: store.scalar(query) == 0, "the connections are closed", 3)
 
 
@@ -160,8 +166,6 @@ def test_second_sigterm_ends_the_drain(project: Project, settings: dict[str, str
 @with_server
 def test_sigterm_without_database(project: Project, store: ServerStore) -> None:
     """A service whose database does not answer ends within its grace period, too."""
-    from ..running import Proxy
-
     settings = {"SHUTDOWN_GRACE_SECONDS": "2", "DATABASE_COMMAND_TIMEOUT_SECONDS": "30"}
     with (
         Proxy(store.server.port) as proxy,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from ..running import Variant
+from tests.services.running import Variant
 
 VARIANTS = (
     Variant("feature", "sqlite", "envelope"),
@@ -19,7 +19,9 @@ VARIANTS = (
 
 
 def _parametrize(variants: Iterable[Variant]) -> pytest.MarkDecorator:
-    params = [pytest.param(variant, id=str(variant), marks=pytest.mark.xdist_group(variant.database)) for variant in variants]
+    params = [
+        pytest.param(variant, id=str(variant), marks=pytest.mark.xdist_group(variant.database)) for variant in variants
+    ]
     return pytest.mark.parametrize("variant", params, indirect=True, scope="session")
 
 

@@ -1,0 +1,187 @@
+"""What the service refuses to start with, and how it says so."""
+
+import contextlib
+import json
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.services.behaviour.variants import everywhere, once_per_format
+from tests.services.running import PACKAGE, Project, Store, Variant
+
+SHORT_SECRET = "hunter2-hunter2"
+UNSAFE = {
+    "SECRET_KEY": "change-me",
+    "DEBUG": "true",
+    "CORS_ORIGINS": "*",
+    "CORS_CREDENTIALS": "true",
+}
+FAULTS = ("SECRET_KEY", "DEBUG", "CORS_ORIGINS")
+WAYS = {
+    "start": ("-m", PACKAGE),
+    "check": ("-m", f"{PACKAGE}.check"),
+    "uvicorn": ("-m", "uvicorn", "--factory", f"{PACKAGE}.main:create_app", "--port", "0"),
+    "workers": ("-m", "uvicorn", "--factory", f"{PACKAGE}.main:create_app", "--port", "0", "--workers", "2"),
+}
+
+
+def unsafe_database(variant: Variant) -> dict[str, str]:
+    """Return the setting of a database that no deployed service may have; a server's default is one."""
+    return {"DATABASE_URL": "sqlite+aiosqlite:///:memory:"} if variant.database == "sqlite" else {}
+
+
+def assert_refused(finished: subprocess.CompletedProcess[str], *faults: str) -> None:
+    """Check that a process named every fault, a line for each and once, and failed without a traceback."""
+    output = finished.stdout + finished.stderr
+    assert finished.returncode not in {0, None}
+    assert "Traceback" not in output
+    for fault in faults:
+        assert sum(line.startswith(fault) for line in output.splitlines()) >= 1, output
+
+
+@everywhere
+@pytest.mark.parametrize(("way", "environment"), [("start", "production"), ("check", "staging")])
+def test_refused_when_deployed(project: Project, variant: Variant, way: str, environment: str) -> None:
+    """Unsafe settings are refused with every fault named at once, by the service and by the check alike."""
+    settings = UNSAFE | unsafe_database(variant) | {"ENVIRONMENT": environment}
+    faults = FAULTS if variant.database == "none" else (*FAULTS, "DATABASE_URL")
+    finished = project.run(*WAYS[way], settings=settings)
+    assert_refused(finished, *faults)
+    assert len((finished.stdout + finished.stderr).strip().splitlines()) == 1 + len(faults)
+
+
+@once_per_format
+@pytest.mark.parametrize("way", ["uvicorn", "workers"])
+def test_refused_under_another_runner(project: Project, way: str) -> None:
+    """Who starts the application factory by other means gets the same refusal, and no endless restarts."""
+    process = subprocess.Popen(
+        [project.python, *WAYS[way]],
+        cwd=project.folder,
+        env=project.environment(UNSAFE | {"ENVIRONMENT": "production"}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=15)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        process.communicate()
+        pytest.fail("the supervisor starts its processes again and again")
+    # The code of a supervisor is uvicorn's, which says 0 even when no process of its own came up.
+    assert process.returncode != 0 or way == "workers"
+    assert "Traceback" not in output
+    for fault in FAULTS:
+        assert f"\n{fault} " in output
+
+
+@once_per_format
+def test_accepted_outside_production(project: Project, store: Store) -> None:
+    """A developer may have all of that, and the check says for which environment it spoke."""
+    for environment in ("local", "test"):
+        finished = project.run(
+            *WAYS["check"], settings=UNSAFE | {"DATABASE_URL": store.url, "ENVIRONMENT": environment}
+        )
+        assert finished.returncode == 0, finished.stderr
+        assert environment in finished.stdout
+
+
+@everywhere
+def test_faults_of_every_kind(project: Project, variant: Variant) -> None:
+    """Wrong types, unknown choices and addresses of the wrong kind are named together, without any secret."""
+    password = "p4ssw0rd"
+    settings = {
+        "ENVIRONMENT": "production",
+        "SECRET_KEY": SHORT_SECRET,
+        "PORT": "99999",
+        "LOG_LEVEL": "chatty",
+        "MAX_BODY_BYTES": "-1",
+        "SHUTDOWN_GRACE_SECONDS": "soon",
+        "DATABASE_URL": f"oracle://user:{password}@db/orders",
+    }
+    faults = ["PORT", "LOG_LEVEL", "MAX_BODY_BYTES", "SHUTDOWN_GRACE_SECONDS"]
+    if variant.database != "none":
+        faults.append("DATABASE_URL")
+    for way in ("start", "check"):
+        finished = project.run(*WAYS[way], settings=settings)
+        assert_refused(finished, *faults)
+        assert password not in finished.stderr
+        assert SHORT_SECRET not in finished.stderr
+
+
+@once_per_format
+def test_short_secret(project: Project, store: Store) -> None:
+    """A secret of too few bytes is refused, and is not shown."""
+    settings = {"ENVIRONMENT": "production", "SECRET_KEY": SHORT_SECRET, "DATABASE_URL": store.url}
+    finished = project.run(*WAYS["check"], settings=settings)
+    assert_refused(finished, "SECRET_KEY")
+    assert "32" in finished.stderr
+    assert SHORT_SECRET not in finished.stderr
+
+
+@once_per_format
+def test_secrets_from_files(project: Project, store: Store, tmp_path: Path) -> None:
+    """A secret in a mounted file counts as one in the environment does: the good is taken, the bad refused."""
+    script = (
+        f"import sys; from pathlib import Path; import {PACKAGE}.core.settings as settings;"
+        " settings.SECRETS_DIR = Path(sys.argv[1]);"
+        f" from {PACKAGE}.check import main; sys.exit(main())"
+    )
+    settings = {"ENVIRONMENT": "production", "DATABASE_URL": store.url}
+    environment = project.environment(settings)
+    del environment["SECRET_KEY"]
+    for secret, code in (("s" * 40, 0), (SHORT_SECRET, 1)):
+        (tmp_path / "secret_key").write_text(secret)
+        finished = subprocess.run(
+            [project.python, "-c", script, tmp_path],
+            cwd=project.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert finished.returncode == code, finished.stderr
+        assert secret not in finished.stdout + finished.stderr
+
+
+@everywhere
+def test_typo_in_dotenv(project: Project, tmp_path: Path) -> None:
+    """A name in .env that is no setting is refused by its name; its value is not shown."""
+    (tmp_path / ".env").write_text("SECRET_KEYS=very-private\nDATABSE_URL=very-private\nLOG_LEVEL=DEBUG\n")
+    for way in ("start", "check"):
+        finished = project.run(*WAYS[way], cwd=tmp_path)
+        assert_refused(finished, "SECRET_KEYS", "DATABSE_URL")
+        assert "very-private" not in finished.stderr
+        assert "LOG_LEVEL" not in finished.stderr
+
+
+@contextlib.contextmanager
+def occupied_port() -> Iterator[int]:
+    """Yield a port that somebody else listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+@once_per_format
+@pytest.mark.parametrize("processes", ["1", "2"])
+@pytest.mark.parametrize("fault", ["port", "host"])
+def test_start_failure(project: Project, store: Store, processes: str, fault: str) -> None:
+    """A port that is taken or a host that is not ours ends the start with one clear line in the log."""
+    with occupied_port() as port:
+        settings = {
+            "DATABASE_URL": store.url,
+            "WEB_CONCURRENCY": processes,
+            "PORT": str(port) if fault == "port" else "0",
+            "HOST": "127.0.0.1" if fault == "port" else "192.0.2.1",
+        }
+        finished = project.run(*WAYS["start"], settings=settings)
+    assert finished.returncode != 0
+    assert finished.stderr == ""
+    events = [json.loads(line) for line in finished.stdout.splitlines()]
+    [line] = [event for event in events if event["level"] in {"error", "critical"}]
+    assert ("address already in use" if fault == "port" else "assign requested address") in line["event"].lower()
+    assert "exception" not in line
