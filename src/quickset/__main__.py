@@ -15,7 +15,8 @@ def main() -> None:
 
         run()
     except KeyboardInterrupt:
-        sys.exit("quickset: interrupted.")
+        print("quickset: interrupted.", file=sys.stderr)
+        sys.exit(5)
 
 
 if __name__ == "__main__":

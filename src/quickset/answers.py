@@ -27,6 +27,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "minimal": {"database": "none", "auth": "none", "example": False},
 }
 
+CUSTOM = "custom"
+
 _TRUE = frozenset({"true", "yes", "on"})
 _FALSE = frozenset({"false", "no", "off"})
 
@@ -235,12 +237,12 @@ def check_asked(questions: Mapping[str, Question], given: Iterable[str], recorde
             raise UsageError(f"'{name}' means nothing with {because}; leave it out, or change {' or '.join(others)}.")
 
 
-def preset(questions: Mapping[str, Question], name: str) -> dict[str, Any]:
+def preset(questions: Mapping[str, Question], name: str | None) -> dict[str, Any]:
     """Say what a preset answers.
 
     Args:
         questions: The template's questions.
-        name: The preset's name.
+        name: The preset's name; None and `custom` answer nothing.
 
     Returns:
         Its values by name, as far as their questions exist.
@@ -248,10 +250,51 @@ def preset(questions: Mapping[str, Question], name: str) -> dict[str, Any]:
     Raises:
         UsageError: There is no such preset.
     """
+    if name in (None, CUSTOM):
+        return {}
     if name not in PRESETS:
-        close = get_close_matches(name, PRESETS, n=1)
-        raise UsageError(f"--preset: '{name}' is none of {', '.join(close or PRESETS)}.")
+        raise UsageError(f"--preset: '{name}' is none of {', '.join(PRESETS)}.")
     return {key: value for key, value in PRESETS[name].items() if key in questions}
+
+
+def ask_preset() -> str:
+    """Ask for a preset at the terminal.
+
+    Returns:
+        Its name, or `custom`.
+
+    Raises:
+        UsageError: There is no terminal after all.
+    """
+    import questionary
+
+    described = {
+        "standard": "standard  - the defaults: everything on, nothing else to install",
+        "minimal": "minimal   - no database and no example",
+        CUSTOM: "custom    - answer every question",
+    }
+    choices = [questionary.Choice(text, name) for name, text in described.items()]
+    try:
+        return str(questionary.select("Which kind of service?", choices).unsafe_ask())
+    except EOFError as error:
+        raise UsageError("the terminal was closed before the questions were answered.") from error
+
+
+def to_ask(questions: Mapping[str, Question], answered: Iterable[str], preset_name: str | None) -> list[str] | None:
+    """Say which questions matter for a preset: it makes the choices, the names are the user's.
+
+    Args:
+        questions: The template's questions.
+        answered: Names of answers that are there already.
+        preset_name: The preset that was chosen.
+
+    Returns:
+        The questions to put; None for all that are not answered.
+    """
+    if preset_name == CUSTOM:
+        return None
+    done = set(answered)
+    return [each.name for each in questions.values() if not (each.hidden or each.offers_choices or each.name in done)]
 
 
 def proposals(questions: Mapping[str, Question], path: Path, python: str) -> dict[str, Any]:

@@ -137,10 +137,12 @@ def last_line(output: str) -> str:
         output: What it wrote on standard error.
 
     Returns:
-        The last line that is not empty, without a leading `fatal:` or `error:`.
+        The last line that git marks as an error, else the last that is not empty.
     """
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return lines[-1].removeprefix("fatal:").removeprefix("error:").strip() if lines else "no reason given"
+    marked = [line for line in lines if line.startswith(("fatal:", "error:"))]
+    chosen = (marked or lines or ["no reason given"])[-1]
+    return chosen.removeprefix("fatal:").removeprefix("error:").strip()
 
 
 def inside_work_tree(folder: Path) -> bool:

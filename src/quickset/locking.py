@@ -1,0 +1,65 @@
+"""Locking a service's dependencies with uv, where that can be had."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+_SECONDS = 120
+# These speak of the project that quickset was called in, if any.
+_FOREIGN = ("UV_FROZEN", "UV_LOCKED", "UV_PROJECT", "UV_WORKING_DIRECTORY", "VIRTUAL_ENV")
+
+
+def find_uv() -> str | None:
+    """Find uv.
+
+    Returns:
+        Its path: the first on PATH, else the one that started this process.
+    """
+    return shutil.which("uv") or os.environ.get("UV")
+
+
+def lock(folder: Path) -> str | None:
+    """Write a service's `uv.lock`.
+
+    Args:
+        folder: The service.
+
+    Returns:
+        None when it is there, else the reason why not.
+    """
+    uv = find_uv()
+    if uv is None:
+        return "uv is not on PATH"
+    # Elsewhere, because uv would make the service a member of a workspace that happens to lie around it.
+    with tempfile.TemporaryDirectory(prefix="quickset-lock-", ignore_cleanup_errors=True) as alone:
+        shutil.copy(folder / "pyproject.toml", alone)
+        try:
+            done = subprocess.run(
+                [uv, "lock"],
+                cwd=alone,
+                env={name: value for name, value in os.environ.items() if name not in _FOREIGN},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return f"uv was not done after {_SECONDS} seconds"
+        except OSError as error:
+            return f"uv could not be started ({error.strerror})"
+        written = Path(alone, "uv.lock")
+        if done.returncode or not written.is_file():
+            return _reason(done.stderr)
+        shutil.copyfile(written, folder / "uv.lock")
+    return None
+
+
+def _reason(output: str) -> str:
+    """Pick the first line of uv's complaint, less its marks."""
+    lines = [line.strip().removeprefix("error:").strip(" ×╰─▶│") for line in output.splitlines()]
+    marked = [line for line, raw in zip(lines, output.splitlines(), strict=True) if raw.strip()[:1] in "e×"]
+    return (marked or [line for line in lines if line] or ["uv gave no reason"])[0].rstrip(".")

@@ -1,0 +1,175 @@
+"""`quickset new`: a service from the template, complete or not there at all."""
+
+import os
+import re
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from quickset import answers, git, locking, source
+from quickset.errors import QuicksetError, os_reason
+from quickset.render import renderer
+from quickset.target import Target, uninterrupted
+
+Progress = Callable[[str], AbstractContextManager[object]]
+
+_SECRET = re.compile(r"^(\w+)=change-me$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the user asked for."""
+
+    path: Path
+    preset: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    ask: bool = False
+    commit: bool = True
+    lock: bool = True
+    dry_run: bool = False
+    ref: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Created:
+    """What came of it."""
+
+    path: Path
+    template: str
+    released: bool
+    answers: Mapping[str, Any]
+    files: tuple[str, ...]
+    """Every file but those in `.git`, relative, sorted."""
+    committed: bool
+    locked: bool
+    notes: tuple[str, ...]
+    """What did not happen and what to do about it, a line each."""
+
+
+def new(
+    request: Request, *, template_source: source.Source | None = None, progress: Progress = lambda _: nullcontext()
+) -> Created:
+    """Make a service.
+
+    It is rendered, given its `.env`, locked and committed in a temporary folder and then moved into place, so that
+    whatever happens on the way leaves nothing behind.
+
+    Args:
+        request: What to make, and where.
+        template_source: Where the template comes from; by default what belongs to this quickset.
+        progress: Opens a context in which the user sees what takes long.
+
+    Returns:
+        What was made, or with `dry_run` what would be.
+
+    Raises:
+        UsageError: The name or the value of an answer is wrong.
+        RefusedError: There is something at the path already.
+        QuicksetError: Something failed; nothing was written.
+    """
+    git.require()
+    target = Target.at(request.path)
+    template = (template_source or source.here()).template(request.ref)
+    questions = answers.load_questions(template.config())
+    given = answers.check(questions, request.data)
+    preset = answers.ask_preset() if request.ask else request.preset
+    data = {**answers.preset(questions, preset), **given}
+    try:
+        with renderer(template) as work, target.staging(dry_run=request.dry_run) as folder:
+            with nullcontext() if request.ask else progress("Rendering"):
+                recorded = work.render(
+                    folder,
+                    data,
+                    proposals=answers.proposals(questions, target.path, "{}.{}".format(*sys.version_info)),
+                    ask=answers.to_ask(questions, data, preset) if request.ask else (),
+                )
+            answers.check_asked(questions, given, recorded)
+            _write_env(folder)
+            notes = list(template.notes)
+            locked = False
+            if request.lock and not request.dry_run:
+                with progress("Locking the dependencies"):
+                    failure = locking.lock(folder)
+                locked = failure is None
+                if failure:
+                    notes.append(f"There is no uv.lock, because {failure}. `uv lock` writes it later; then commit it.")
+            files = _files(folder)
+            committed = False
+            if not request.dry_run:
+                with uninterrupted():
+                    if request.commit:
+                        committed, note = _commit(target, folder, f"Start from quickset {template.version}")
+                        notes += [note] if note else []
+                    _put(target, folder)
+    except OSError as error:
+        raise QuicksetError(os_reason(error)) from error
+    return Created(
+        path=target.path,
+        template=template.ref,
+        released=template.released,
+        answers={name: value for name, value in recorded.items() if not name.startswith("_")},
+        files=files,
+        committed=committed,
+        locked=locked,
+        notes=tuple(notes),
+    )
+
+
+def _write_env(folder: Path) -> None:
+    """Write `.env` from its example, with fresh secrets, readable by its owner only."""
+    example = folder / ".env.example"
+    if not example.is_file():
+        return
+    text = _SECRET.sub(lambda found: f"{found[1]}={secrets.token_urlsafe(48)}", example.read_text(encoding="utf-8"))
+    with open(os.open(folder / ".env", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _files(folder: Path) -> tuple[str, ...]:
+    return tuple(sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()))
+
+
+def _commit(target: Target, folder: Path, message: str) -> tuple[bool, str | None]:
+    """Make the first commit, or say why there is none."""
+    git_dir = target.git_dir
+    if git_dir is None:
+        if git.inside_work_tree(folder.parent):
+            return False, "The folder is inside another git work tree, so there was neither git init nor a commit."
+        branch = git.setting("init.defaultBranch") or "main"
+        git.run("init", "--quiet", f"--initial-branch={branch}", cwd=folder)
+        git_dir = folder / ".git"
+    at = {"GIT_DIR": str(git_dir), "GIT_WORK_TREE": str(folder)}
+    try:
+        git.run("add", "--all", cwd=folder, env=at)
+        # The service's own .gitignore lists .env; its secrets must not depend on that line.
+        git.run("rm", "--quiet", "--cached", "--ignore-unmatch", ".env", cwd=folder, env=at)
+        if not git.has_identity():
+            return False, (
+                "Git knows no name and address of yours, so the files are staged and not committed: set user.name and "
+                "user.email with `git config`, then `git commit`."
+            )
+        git.run("commit", "--quiet", "--no-verify", "--no-gpg-sign", "-m", message, cwd=folder, env=at)
+    except QuicksetError:
+        _forget(git_dir)
+        raise
+    return True, None
+
+
+def _put(target: Target, folder: Path) -> None:
+    """Move the service into place; a waiting repository forgets its commit when that fails."""
+    try:
+        target.receive(folder)
+    except QuicksetError:
+        if target.git_dir:
+            _forget(target.git_dir)
+        raise
+
+
+def _forget(git_dir: Path) -> None:
+    at = {"GIT_DIR": str(git_dir)}
+    git.attempt("update-ref", "-d", "HEAD", env=at)
+    git.attempt("read-tree", "--empty", env=at)

@@ -1,0 +1,148 @@
+"""The folder that `new` fills: all at once, or not at all."""
+
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from quickset import git
+from quickset.errors import QuicksetError, RefusedError, os_reason
+
+_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold signals back for the few milliseconds in which an interrupt would leave half a result.
+
+    Yields:
+        Nothing. A signal that came meanwhile came too late and is dropped.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        while late := signal.sigpending() & (_SIGNALS - before):
+            signal.sigwait(late)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a service goes."""
+
+    path: Path
+    exists: bool
+    git_dir: Path | None
+    """The `.git` of an empty repository that waits there."""
+
+    @classmethod
+    def at(cls, path: Path) -> "Target":
+        """Look at a path.
+
+        Args:
+            path: As the user gave it.
+
+        Returns:
+            The target.
+
+        Raises:
+            RefusedError: There is something already.
+            QuicksetError: It cannot be looked at.
+        """
+        try:
+            found = path.resolve()
+            if not os.path.lexists(found):
+                blocked = next(parent for parent in found.parents if os.path.lexists(parent))
+                if not blocked.is_dir():
+                    raise RefusedError(f"{blocked} is a file, so no folder can be made in it.")
+                return cls(found, exists=False, git_dir=None)
+            if not found.is_dir():
+                raise RefusedError(f"{path} is a file; give a new or an empty folder.")
+            entries = os.listdir(found)  # noqa: PTH208 -- the names are wanted, not paths
+        except RuntimeError as error:
+            raise QuicksetError(f"{path} is a symbolic link to itself.") from error
+        except OSError as error:
+            raise QuicksetError(os_reason(error)) from error
+        if not entries:
+            return cls(found, exists=True, git_dir=None)
+        if entries != [".git"]:
+            raise RefusedError(f"{path} is not empty; give a new or an empty folder.")
+        return cls(found, exists=True, git_dir=_unborn(found))
+
+    @contextmanager
+    def staging(self, *, dry_run: bool = False) -> Iterator[Path]:
+        """Offer a folder, not made yet, on the target's own disk; what is left of it goes in the end.
+
+        Args:
+            dry_run: Offer one among the temporary files; nothing near the target is touched.
+
+        Yields:
+            The folder.
+
+        Raises:
+            QuicksetError: It cannot be written there.
+        """
+        if dry_run:
+            with tempfile.TemporaryDirectory(prefix="quickset-") as folder:
+                yield Path(folder, "service")
+            return
+        # Inside an existing target: its parent may be another disk, or not writable.
+        beside = self.path if self.exists else self.path.parent
+        made = [parent for parent in (beside, *beside.parents) if not parent.exists()]
+        work = beside / f".quickset-{secrets.token_hex(8)}"
+        try:
+            try:
+                beside.mkdir(parents=True, exist_ok=True)
+                work.mkdir()
+            except OSError as error:
+                raise QuicksetError(os_reason(error)) from error
+            yield work / "service"
+        finally:
+            with uninterrupted():
+                shutil.rmtree(work, ignore_errors=True)
+                for parent in made:
+                    if parent.is_dir() and not any(parent.iterdir()):
+                        parent.rmdir()
+
+    def receive(self, staging: Path) -> None:
+        """Move the finished service into place.
+
+        Args:
+            staging: The folder that `staging` offered.
+
+        Raises:
+            RefusedError: Something appeared there meanwhile.
+            QuicksetError: The system refused.
+        """
+        moved: list[Path] = []
+        try:
+            if not self.exists:
+                if os.path.lexists(self.path):
+                    raise RefusedError(f"{self.path} appeared meanwhile; nothing was touched.")
+                staging.rename(self.path)
+                return
+            if {entry.name for entry in self.path.iterdir()} - {".git", staging.parent.name}:
+                raise RefusedError(f"{self.path} was filled meanwhile; nothing was touched.")
+            for entry in sorted(staging.iterdir()):
+                entry.rename(self.path / entry.name)
+                moved.append(self.path / entry.name)
+        except OSError as error:
+            for entry in moved:
+                entry.rename(staging / entry.name)
+            raise QuicksetError(os_reason(error)) from error
+
+
+def _unborn(folder: Path) -> Path:
+    """Find the git directory of a repository without a commit."""
+    found = git.attempt("rev-parse", "--absolute-git-dir", cwd=folder)
+    if found.returncode:
+        raise RefusedError(f"{folder} holds a .git that git cannot read: {git.last_line(found.stderr)}.")
+    if git.attempt("rev-parse", "--verify", "--quiet", "HEAD", cwd=folder).returncode == 0:
+        raise RefusedError(f"{folder} is a repository with commits; give a new or an empty folder.")
+    return Path(found.stdout.strip())
