@@ -22,14 +22,10 @@ import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, Self
-
-import copier
-import pytest
-import yaml
+from typing import Any, Self
 
 PYTHON_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -76,9 +72,6 @@ done
 shift
 exec chroot "$root" "$@"
 """
-
-REPOSITORY = Path(__file__).parents[2]
-PACKAGE = "shop"
 
 
 class MissingError(Exception):
@@ -187,7 +180,11 @@ class Engine(ABC):
 
 
 def call(
-    command: Sequence[str | Path], *, timeout: float = 600, **options: Any
+    command: Sequence[str | Path],
+    *,
+    timeout: float = 600,
+    folder: Path | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end.
 
@@ -197,40 +194,16 @@ def call(
     done = subprocess.run(
         command,
         check=False,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         timeout=timeout,
-        **options,
+        cwd=folder,
+        env=env,
     )
     if done.returncode:
         printed = "\n".join((done.stdout + done.stderr).splitlines()[-40:])
         raise RuntimeError(f"{command[0]} ended with {done.returncode}:\n{printed}")
     return done
-
-
-def choices(question: str) -> list[str]:
-    """Return the values that a question of the template offers."""
-    offered = yaml.safe_load((REPOSITORY / "copier.yml").read_text(encoding="utf-8"))[question]["choices"]
-    return list(offered.values()) if isinstance(offered, dict) else list(offered)
-
-
-def render(folder: Path, **answers: object) -> Path:
-    """Render a service and return its folder, with the template as it is on disk."""
-    with tempfile.TemporaryDirectory() as scratch:
-        # Not the repository itself: of one that git knows, Copier would take a commit.
-        shutil.copy(REPOSITORY / "copier.yml", scratch)
-        shutil.copytree(REPOSITORY / "template", Path(scratch, "template"))
-        data = {"project_name": "Shop", "package_name": PACKAGE, **answers}
-        copier.run_copy(scratch, folder, data=data, defaults=True, quiet=True)
-    return folder
-
-
-def give_up(reason: str) -> NoReturn:
-    """Skip the test for want of something, out loud; in CI, where nothing may be missing, fail it."""
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def find_engine() -> Engine:
@@ -239,9 +212,10 @@ def find_engine() -> Engine:
     Raises:
         MissingError: There is nothing.
     """
-    if shutil.which("docker") and not subprocess.run(
-        ["docker", "version"], check=False, capture_output=True, timeout=60
-    ).returncode:
+    if (
+        shutil.which("docker")
+        and not subprocess.run(["docker", "version"], check=False, capture_output=True, timeout=60).returncode
+    ):
         return Docker()
     tools = ("buildah", "debootstrap", "chroot", "nsenter", "setpriv", "unshare", "uv")
     missing = [tool for tool in tools if not shutil.which(tool)]
@@ -250,9 +224,7 @@ def find_engine() -> Engine:
     elif os.geteuid() != 0:
         missing.append("root")
     if missing:
-        raise MissingError(
-            f"no Docker engine answers, and to do without one lacks {', '.join(missing)}"
-        )
+        raise MissingError(f"no Docker engine answers, and to do without one lacks {', '.join(missing)}")
     return Buildah()
 
 
@@ -266,9 +238,7 @@ class Docker(Engine):
         reference = f"quickset-tests:{secrets.token_hex(6)}"
         call(["docker", "build", "--tag", reference, context], timeout=1200)
         [found] = json.loads(call(["docker", "image", "inspect", reference]).stdout)
-        history = call(
-            ["docker", "history", "--no-trunc", "--format", "{{.CreatedBy}}", reference]
-        ).stdout.splitlines()
+        history = call(["docker", "history", "--no-trunc", "--format", "{{.CreatedBy}}", reference]).stdout.splitlines()
         return Image.from_config(reference, found["Config"], history)
 
     def remove(self, image: Image) -> None:
@@ -283,8 +253,8 @@ class Docker(Engine):
         finally:
             call(["docker", "rm", name])
 
-    def volume(self, image: Image, path: str) -> str:
-        """Make a volume; Docker fills it at its first use."""
+    def volume(self, image: Image, path: str) -> str:  # noqa: ARG002 - Docker fills it at its first use
+        """Make a volume."""
         return call(["docker", "volume", "create"]).stdout.strip()
 
     def remove_volume(self, name: str) -> None:
@@ -315,9 +285,7 @@ class DockerContainer(Container):
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def execute(
-        self, command: Sequence[str], timeout: float = 30
-    ) -> subprocess.CompletedProcess[str]:
+    def execute(self, command: Sequence[str], timeout: float = 30) -> subprocess.CompletedProcess[str]:
         """Run another command beside it."""
         return subprocess.run(
             ["docker", "exec", self._name, *command],
@@ -359,9 +327,7 @@ class Buildah(Engine):
 
     def build(self, context: Path) -> Image:
         """Build the image of a folder."""
-        names = set(
-            re.findall(r"^FROM (\S+)|--from=(\S+/\S+)", (context / "Dockerfile").read_text(), re.M)
-        )
+        names = set(re.findall(r"^FROM (\S+)|--from=(\S+/\S+)", (context / "Dockerfile").read_text(), re.MULTILINE))
         with self._lock():
             for name in sorted(image or tool for image, tool in names):
                 if "/python:" in name:
@@ -429,8 +395,7 @@ class Buildah(Engine):
         return self._containers[image.reference][1]
 
     def _buildah(self, action: str, *arguments: str | Path, timeout: float = 600) -> str:
-        storage = ["--storage-driver=vfs", "--root", self._folder / "storage"]
-        storage += ["--runroot", self._folder / "run"]
+        storage = ["--storage-driver=vfs", f"--root={self._folder / 'storage'}", f"--runroot={self._folder / 'run'}"]
         # Its cache mounts are below the folder for temporary files.
         environment = {**os.environ, "TMPDIR": str(self._folder / "tmp")}
         done = call(["buildah", *storage, action, *arguments], timeout=timeout, env=environment)
@@ -467,9 +432,7 @@ class Buildah(Engine):
                 shutil.copy(uv.resolve(), stand_in[1] / "uv")
 
     def _provide_python(self, name: str) -> None:
-        certificates = Path(
-            os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or ""
-        )
+        certificates = Path(os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or "")
         # The real image trusts public authorities alone; here, whatever this machine trusts.
         environment = {
             "LANG": "C.UTF-8",
@@ -524,14 +487,11 @@ def _copy_python(root: Path) -> None:
 class Sandbox(Container):
     """A command in the root of an image, in namespaces that do not include the network's."""
 
-    def __init__(
-        self, root: Path, mounts: Sequence[str], inside: Sequence[str], command: Sequence[str]
-    ) -> None:
+    def __init__(self, root: Path, mounts: Sequence[str], inside: Sequence[str], command: Sequence[str]) -> None:
         self._inside = inside
-        self._closing = ExitStack()
-        self._output = self._closing.enter_context(tempfile.TemporaryFile())
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
         namespaces = ["--mount", "--pid", "--ipc", "--uts", "--propagation=private"]
-        script = ["sh", "-c", ENTER, "sh", root, *mounts, "-", *inside, *command]
+        script = ["sh", "-c", ENTER, "sh", str(root), *mounts, "-", *inside, *command]
         self._process = subprocess.Popen(
             ["unshare", *namespaces, "--fork", "--kill-child", *script],
             stdin=subprocess.DEVNULL,
@@ -554,9 +514,7 @@ class Sandbox(Container):
             time.sleep(0.01)
         return None
 
-    def execute(
-        self, command: Sequence[str], timeout: float = 30
-    ) -> subprocess.CompletedProcess[str]:
+    def execute(self, command: Sequence[str], timeout: float = 30) -> subprocess.CompletedProcess[str]:
         """Run another command beside it."""
         first = self._first
         if first is None:
@@ -590,4 +548,4 @@ class Sandbox(Container):
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
-        self._closing.close()
+        self._output.close()

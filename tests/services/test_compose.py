@@ -12,25 +12,30 @@ from typing import Any
 import pytest
 import yaml
 
-from .images import PACKAGE, choices, render
+from tests.questions import read_questions
+from tests.rendering import render
 
+PACKAGE = "shop"
 FILES = (".dockerignore", "Dockerfile", "compose.override.yaml", "compose.yaml")
 SERVERS = {"postgresql", "mysql"}
 VARIABLES = {"SECRET_KEY": "from-the-environment", "DATABASE_PASSWORD": "also-from-there"}
 SECONDS = {"s": 1, "m": 60}
 
 
-@pytest.fixture(scope="module", params=choices("database"))
+CHOICES = {question.name: question.choices for question in read_questions()}
+
+
+@pytest.fixture(scope="module", params=CHOICES["database"])
 def database(request: pytest.FixtureRequest) -> str:
-    """Each database in turn."""
+    """Return each database in turn."""
     return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def service(database: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A rendered service with this database."""
+def service(template: Path, database: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a rendered service with this database."""
     folder = tmp_path_factory.mktemp("compose") / "service"
-    return render(folder, database=database, docker=True)
+    return render(template, folder, {"package_name": PACKAGE, "database": database, "docker": True})
 
 
 def tool(name: str) -> str:
@@ -41,9 +46,7 @@ def tool(name: str) -> str:
     return found
 
 
-def compose(
-    service: Path, *files: str, variables: Mapping[str, str] = VARIABLES
-) -> subprocess.CompletedProcess[str]:
+def compose(service: Path, *files: str, variables: Mapping[str, str] = VARIABLES) -> subprocess.CompletedProcess[str]:
     """Ask an implementation of compose what it makes of the files; by default as it finds them."""
     # It asks for podman's version, and for nothing else here; any program has one to tell.
     podman = shutil.which("podman") or shutil.which("uv")
@@ -73,9 +76,9 @@ def seconds(duration: str) -> int:
     return int(duration[:-1]) * SECONDS[duration[-1]]
 
 
-def test_nothing_is_rendered_without_docker(database: str, tmp_path: Path) -> None:
+def test_nothing_is_rendered_without_docker(template: Path, database: str, tmp_path: Path) -> None:
     """A service that wants no image has no file for one."""
-    service = render(tmp_path / "service", database=database, docker=False)
+    service = render(template, tmp_path / "service", {"database": database, "docker": False})
     assert not [name for name in FILES if (service / name).exists()]
 
 

@@ -12,28 +12,20 @@ import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
 
-from .images import (
-    PACKAGE,
-    PYTHON_VERSION,
-    Container,
-    Engine,
-    Image,
-    MissingError,
-    call,
-    choices,
-    find_engine,
-    give_up,
-    render,
-)
-from .servers import KINDS, MissingServerError, free_port, shared_server
+from tests.questions import read_questions
+from tests.rendering import render
+from tests.services.images import PYTHON_VERSION, Container, Engine, Image, MissingError, call, find_engine
+from tests.services.servers import KINDS, Kind, MissingServerError, Server, free_port
 
+CHOICES = {question.name: question.choices for question in read_questions()}
+PACKAGE = "shop"
 SECRET = "known-to-this-test-and-in-no-image-ever"
 SETTINGS = {"SECRET_KEY": "long-enough-to-be-accepted-in-production", "SHUTDOWN_GRACE_SECONDS": "5"}
 PATIENCE_SECONDS = 30.0
@@ -54,6 +46,7 @@ class Built:
     context: Path
     archive: Path
     database: str
+    server: Server | None
     build_seconds: float
 
     def files(self) -> Iterator[tuple[str, tarfile.TarInfo, tarfile.TarFile]]:
@@ -65,20 +58,17 @@ class Built:
     @contextmanager
     def storage(self) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
         """Give settings and volumes for an empty database, which is removed afterwards."""
-        with ExitStack() as stack:
-            if self.database in KINDS:
-                try:
-                    server = stack.enter_context(shared_server(self.database))
-                except MissingServerError as error:
-                    give_up(str(error))
-                name = stack.enter_context(server.database())
-                yield {"DATABASE_URL": server.url(name)}, {}
-            elif self.database == "sqlite":
-                volume = self.engine.volume(self.image, "/data")
-                stack.callback(self.engine.remove_volume, volume)
+        if self.server:
+            with self.server.database() as name:
+                yield {"DATABASE_URL": self.server.url(name)}, {}
+        elif self.database == "sqlite":
+            volume = self.engine.volume(self.image, "/data")
+            try:
                 yield {}, {"/data": volume}
-            else:
-                yield {}, {}
+            finally:
+                self.engine.remove_volume(volume)
+        else:
+            yield {}, {}
 
     @contextmanager
     def serving(
@@ -122,6 +112,17 @@ class Built:
         return command
 
 
+def answers(database: str) -> dict[str, str | bool]:
+    """Return the answers of the service whose image is built."""
+    return {
+        "project_name": "Shop",
+        "package_name": PACKAGE,
+        "python_version": PYTHON_VERSION,
+        "database": database,
+        "docker": True,
+    }
+
+
 def wait_until(condition: Callable[[], bool], container: Container) -> None:
     """Wait for something that a container does; its log tells when it does not."""
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -132,52 +133,79 @@ def wait_until(condition: Callable[[], bool], container: Container) -> None:
 
 def request(port: int, method: str, path: str, body: object = None) -> tuple[int, bytes]:
     """Send a request to a service here, and return status and body of the answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     headers = {"Content-Type": "application/json"} if body else {}
-    connection.request(method, path, json.dumps(body) if body else None, headers)
-    response = connection.getresponse()
-    return response.status, response.read()
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request(method, path, json.dumps(body) if body else None, headers)
+        response = connection.getresponse()
+        return response.status, response.read()
 
 
 @pytest.fixture(scope="module")
-def engine() -> Engine:
-    """What this machine builds images with."""
+def engine(missing_server: Callable[[str], None]) -> Engine:
+    """Return what this machine builds images with."""
+    if PYTHON_VERSION not in CHOICES["python_version"]:
+        missing_server(f"no service supports the Python that runs this, {PYTHON_VERSION}")
     try:
         return find_engine()
     except MissingError as error:
-        give_up(str(error))
+        missing_server(str(error))
+        raise
 
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=pytest.mark.xdist_group(f"image-{name}")) for name in choices("database")],
+    params=[pytest.param(name, marks=pytest.mark.xdist_group(f"image-{name}")) for name in CHOICES["database"]],
 )
-def built(request: pytest.FixtureRequest, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
-    """The image of a service with each database, built from a checkout full of what it must not hold."""
-    if PYTHON_VERSION not in choices("python_version"):
-        give_up(f"no service supports the Python that runs this, {PYTHON_VERSION}")
-    folder = tmp_path_factory.mktemp("image")
-    context = render(folder / "service", database=request.param, docker=True, python_version=PYTHON_VERSION)
-    call(["uv", "lock", "--quiet"], cwd=context)
+def database(request: pytest.FixtureRequest) -> str:
+    """Return each database in turn."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def context(template: Path, database: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a checkout of a service, full of what its image must not hold."""
+    folder = render(template, tmp_path_factory.mktemp("image") / "service", answers(database))
+    call(["uv", "lock", "--quiet"], folder=folder)
     for stray in (".env", f"{PACKAGE}/.env", "data.db", ".venv/pyvenv.cfg", f"{PACKAGE}/__pycache__/test_old.pyc"):
-        path = context / stray
+        path = folder / stray
         path.parent.mkdir(exist_ok=True)
         path.write_text(f"SECRET_KEY={SECRET}\n")
     # As after a checkout under the strictest umask.
-    for path in context.rglob("*"):
+    for path in folder.rglob("*"):
         path.chmod(0o700 if path.is_dir() else 0o600)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(database: str, server_of: Callable[[Kind], Server], missing_server: Callable[[str], None]) -> Server | None:
+    """Return the server of the database, if it has one."""
+    if database not in KINDS:
+        return None
+    try:
+        return server_of(database)
+    except MissingServerError as error:
+        missing_server(str(error))
+        raise
+
+
+@pytest.fixture(scope="module")
+def built(database: str, engine: Engine, server: Server | None, context: Path) -> Iterator[Built]:
+    """Build the image, and remove it afterwards."""
+    archive = context.with_name("image.tar")
     begin = time.monotonic()
     image = engine.build(context)
     seconds = time.monotonic() - begin
     try:
-        engine.export(image, folder / "image.tar")
-        yield Built(engine, image, context, folder / "image.tar", request.param, seconds)
+        engine.export(image, archive)
+        yield Built(engine, image, context, archive, database, server, seconds)
     finally:
         engine.remove(image)
-        (folder / "image.tar").unlink(missing_ok=True)
+        archive.unlink(missing_ok=True)
 
 
-def test_its_size_is_reported(built: Built, capsys: pytest.CaptureFixture[str]) -> None:
+def test_its_size_is_reported(
+    built: Built, capsys: pytest.CaptureFixture[str], record_property: Callable[[str, object], None]
+) -> None:
     """What an image weighs, and how much of that is the service's own, is printed."""
     sizes = {"": 0, "opt/venv/": 0, "app/": 0}
     for path, member, _ in built.files():
@@ -185,11 +213,13 @@ def test_its_size_is_reported(built: Built, capsys: pytest.CaptureFixture[str]) 
             sizes[prefix] += member.size if path.startswith(prefix) else 0
     total, venv, app = (f"{size / 1e6:.1f} MB" for size in sizes.values())
     assert sizes["app/"] < sizes["opt/venv/"] < sizes[""]
+    line = (
+        f"image, database={built.database}: {total}, of which dependencies {venv} and code {app};"
+        f" built by {built.engine.name} in {built.build_seconds:.0f} s"
+    )
+    record_property("quickset-image", line)
     with capsys.disabled():
-        print(
-            f"\nimage, database={built.database}: {total}, of which dependencies {venv} and code {app};"
-            f" built by {built.engine.name} in {built.build_seconds:.0f} s"
-        )
+        print(f"\n{line}")
 
 
 def test_it_runs_as_a_number_that_is_not_root(built: Built) -> None:
@@ -324,10 +354,18 @@ class _Answer(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize(
-    ("status", "healthy"),
-    [(200, True), (204, False), (302, False), (404, False), (500, False), (503, False), (None, False)],
+    ("status", "outcome"),
+    [
+        (200, "healthy"),
+        (204, "unhealthy"),
+        (302, "unhealthy"),
+        (404, "unhealthy"),
+        (500, "unhealthy"),
+        (503, "unhealthy"),
+        (None, "unhealthy"),
+    ],
 )
-def test_its_health_check_accepts_nothing_but_200(built: Built, status: int | None, healthy: bool) -> None:
+def test_its_health_check_accepts_nothing_but_200(built: Built, status: int | None, outcome: str) -> None:
     """An error, a redirect, an empty answer or none at all is no health."""
     with ExitStack() as stack:
         port = free_port()
@@ -340,7 +378,7 @@ def test_its_health_check_accepts_nothing_but_200(built: Built, status: int | No
             stack.callback(server.shutdown)
         environment = {"PORT": str(port)}
         check = stack.enter_context(built.engine.run(built.image, environment, built.health_command))
-        assert (check.wait(PATIENCE_SECONDS) == 0) == healthy
+        assert (check.wait(PATIENCE_SECONDS) == 0) == (outcome == "healthy")
 
 
 def test_it_refuses_to_start_without_its_secret(built: Built) -> None:
@@ -357,12 +395,12 @@ def test_replicas_migrate_from_the_same_image(built: Built) -> None:
         built.migrate(stored, data)
 
 
-def test_changed_code_reloads_in_development(built: Built, tmp_path: Path) -> None:
+def test_changed_code_reloads_in_development(built: Built, template: Path, tmp_path: Path) -> None:
     """The command and the mounts of the development override serve, and notice a change."""
     override = yaml.safe_load((built.context / "compose.override.yaml").read_text())["services"]["app"]
     port = free_port()
     command = [part.replace("=8000", f"={port}") for part in override["command"]]
-    render(tmp_path / "service", database=built.database, docker=True, python_version=PYTHON_VERSION)
+    render(template, tmp_path / "service", answers(built.database))
     # The container's user is a stranger here, and pytest's folders are closed to strangers.
     with reachable(tmp_path / "service") as source:
         pairs = (entry.split(":")[:2] for entry in override["volumes"])
