@@ -133,7 +133,9 @@ def _question(name: str, details: Any) -> Question:
         values = (choice[1] if isinstance(choice, list) else choice for choice in choices)
     return Question(
         name=name,
-        type=str(details.get("type") or {bool: "bool", int: "int", float: "float", str: "str"}.get(type(default), "yaml")),
+        type=str(
+            details.get("type") or {bool: "bool", int: "int", float: "float", str: "str"}.get(type(default), "yaml")
+        ),
         choices=tuple(value["value"] if isinstance(value, dict) else value for value in values),
         several=bool(details.get("multiselect", False)),
         when=str(details.get("when", True)),
@@ -233,7 +235,9 @@ def check_asked(questions: Mapping[str, Question], given: Iterable[str], recorde
     for name in given:
         if name not in recorded:
             others = [other for other in questions[name].depends_on() if other in questions]
-            because = " and ".join(f"{other}={_shown(recorded.get(other, questions[other].default))}" for other in others)
+            because = " and ".join(
+                f"{other}={_shown(recorded.get(other, questions[other].default))}" for other in others
+            )
             raise UsageError(f"'{name}' means nothing with {because}; leave it out, or change {' or '.join(others)}.")
 
 
@@ -316,7 +320,9 @@ def proposals(questions: Mapping[str, Question], path: Path, python: str) -> dic
         "python_version": python,
     }
     return {
-        name: value for name, value in candidates.items() if name in questions and value and _fits(questions[name], value)
+        name: value
+        for name, value in candidates.items()
+        if name in questions and value and _fits(questions[name], value)
     }
 
 

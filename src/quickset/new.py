@@ -79,8 +79,8 @@ def new(
     preset = answers.ask_preset() if request.ask else request.preset
     data = {**answers.preset(questions, preset), **given}
     try:
-        with renderer(template) as work, target.staging(dry_run=request.dry_run) as folder:
-            with nullcontext() if request.ask else progress("Rendering"):
+        with target.staging(dry_run=request.dry_run) as folder:
+            with renderer(template) as work, nullcontext() if request.ask else progress("Rendering"):
                 recorded = work.render(
                     folder,
                     data,
@@ -96,7 +96,7 @@ def new(
                     failure = locking.lock(folder)
                 locked = failure is None
                 if failure:
-                    notes.append(f"There is no uv.lock, because {failure}. `uv lock` writes it later; then commit it.")
+                    notes.append(f"There is no uv.lock: {failure}. `uv lock` writes it later; then commit it.")
             files = _files(folder)
             committed = False
             if not request.dry_run:

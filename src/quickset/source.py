@@ -14,6 +14,7 @@ from quickset.errors import QuicksetError, UsageError
 CANONICAL_URL = "https://github.com/quickset/quickset.git"
 
 _FINAL = re.compile(r"\d+\.\d+\.\d+")
+_UNRELEASED = re.compile(r"v?\S+\+g([0-9a-f]{7,40})")
 _PARTS = ("copier.yml", "template")
 # The same template makes the same commit on every machine.
 _IDENTITY = {
@@ -88,7 +89,8 @@ class Source:
         """Pick one state of the template.
 
         Args:
-            ref: `HEAD` for the committed tree, `X.Y.Z` for that release, None for the newest release.
+            ref: `HEAD` for the committed tree, `X.Y.Z` for that release, what a service recorded (a release's tag, or
+                the version of an unreleased state), None for the newest release.
 
         Returns:
             The state; before the first release, None gives what HEAD gives.
@@ -105,9 +107,13 @@ class Source:
         notes = self._uncommitted()
         if ref is None and releases:
             ref = next(iter(releases))
-        if ref in (None, "HEAD"):
-            commit = git.run("rev-parse", "--short=12", "HEAD", cwd=self.root)
-            version = f"{self._version_at('HEAD')}+g{commit}"
+        unreleased = _UNRELEASED.fullmatch(ref or "")
+        if unreleased or ref in (None, "HEAD"):
+            name = f"{unreleased[1] if unreleased else 'HEAD'}^{{commit}}"
+            commit = git.attempt("rev-parse", "--verify", "--quiet", "--short=12", name, cwd=self.root).stdout.strip()
+            if not commit:
+                raise UsageError(f"--ref: this checkout of quickset does not hold '{ref}'.")
+            version = f"{self._version_at(commit)}+g{commit}"
             found = Template(self.root, commit, version, released=False, notes=notes)
         else:
             version = str(ref).removeprefix("v")

@@ -1,0 +1,134 @@
+"""`quickset info`: what a service was made of, and which files belong to what."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from quickset import answers, git, source
+from quickset.answers import Question
+from quickset.errors import UsageError
+from quickset.render import renderer
+
+_OFF = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Component:
+    """A part of a service that an answer turned on."""
+
+    name: str
+    value: str
+    files: tuple[str, ...]
+    """What is there because of it alone."""
+    missing: tuple[str, ...]
+    """Those of `files` that the service no longer has."""
+    shared: tuple[str, ...]
+    """Files that hold lines of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Info:
+    """What is known of a service."""
+
+    path: Path
+    template: str
+    source: str
+    released: bool
+    answers: Mapping[str, Any]
+    components: tuple[Component, ...]
+    off: tuple[str, ...]
+    """Components that it could have and has not."""
+    notes: tuple[str, ...]
+
+
+def info(path: Path, *, template_source: source.Source | None = None) -> Info:
+    """Describe a service.
+
+    A component's files are found by rendering the service with and without it: what the template really does, by
+    whatever means, and without a list to keep.
+
+    Args:
+        path: The service.
+        template_source: Where the template comes from; by default what belongs to this quickset.
+
+    Returns:
+        Its answers, version and components.
+
+    Raises:
+        UsageError: There is no service.
+        QuicksetError: Its answers are damaged.
+    """
+    recorded = answers.read(path)
+    git.require()
+    origin = template_source or source.here()
+    version = str(recorded["_commit"])
+    notes = []
+    try:
+        template = origin.template(version)
+    except UsageError:
+        template = origin.template()
+        notes.append(f"This quickset does not know {version}; the components are those of {template.ref}.")
+    questions = answers.load_questions(template.config())
+    given = {name: value for name, value in recorded.items() if name in questions and not questions[name].hidden}
+    components, off = [], []
+    with renderer(template) as work, tempfile.TemporaryDirectory(prefix="quickset-") as scratch:
+        whole = Path(scratch, "whole")
+        given = work.render(whole, given)
+        given = {name: value for name, value in given.items() if name in questions}
+        for number, (question, value, without) in enumerate(_switches(questions, given)):
+            if value is None:
+                off.append(question.name)
+                continue
+            rest = Path(scratch, str(number))
+            work.render(rest, given | {question.name: without})
+            files, shared = _difference(whole, rest)
+            components.append(
+                Component(
+                    name=question.name,
+                    value=value,
+                    files=files,
+                    missing=tuple(file for file in files if not (path / file).exists()),
+                    shared=shared,
+                )
+            )
+    return Info(
+        path=path.resolve(),
+        template=version,
+        source=str(recorded["_src_path"]),
+        released="+" not in version,
+        answers={name: value for name, value in recorded.items() if not name.startswith("_")},
+        components=tuple(components),
+        off=tuple(off),
+        notes=tuple(notes),
+    )
+
+
+def _switches(
+    questions: Mapping[str, Question], given: Mapping[str, Any]
+) -> Iterator[tuple[Question, str | None, Any]]:
+    """Find the answers that turn something on: their question, their value (None when off), and what turns it off."""
+    for name, question in questions.items():
+        value = given.get(name)
+        if question.several:
+            for one in value or ():
+                yield question, str(one), [other for other in value or () if other != one]
+        elif question.type == "bool" and not question.hidden:
+            yield question, "true" if value else None, False
+        elif _OFF in question.choices:
+            yield question, None if value in (_OFF, None) else str(value), _OFF
+
+
+def _difference(whole: Path, rest: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Compare two renders: the files that only the whole has, and those that both have and that differ."""
+    only, differing = [], []
+    for file in sorted(whole.rglob("*")):
+        name = file.relative_to(whole).as_posix()
+        if not file.is_file() or name == answers.ANSWERS_FILE:
+            continue
+        if not (rest / name).exists():
+            only.append(name)
+        elif file.read_bytes() != (rest / name).read_bytes():
+            differing.append(name)
+    return tuple(only), tuple(differing)

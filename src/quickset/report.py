@@ -1,0 +1,227 @@
+"""What the terminal shows, and the JSON."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from quickset.info import Info
+from quickset.locking import find_uv
+from quickset.new import Created
+
+# What each part of a service is for; <package> stands for its package's name.
+PARTS: Mapping[str, str] = {
+    "<package>": "the service",
+    "<package>/core": "settings, lifespan, errors, logs, health",
+    "<package>/middleware": "what every request passes through",
+    "<package>/orders": "the example: a feature with all it needs",
+    "<package>/routers": "HTTP, and nothing else",
+    "<package>/services": "rules, and nothing else",
+    "<package>/repositories": "queries, and nothing else",
+    "<package>/models": "tables",
+    "<package>/schemas": "bodies of requests and answers",
+    "<package>/dependencies": "what routes take as arguments",
+    "<package>/main.py": "create_app: where it all comes together",
+    "<package>/api.py": "API versions and their routers",
+    "migrations": "steps of the database's schema",
+    "tests": "the tests: uv run pytest",
+    "Dockerfile": "the image: service and migration step",
+    "compose.yaml": "the service and its servers",
+    "compose.override.yaml": "the same for development, with reload",
+    ".dockerignore": "what stays out of the image",
+    ".env": "settings for development, fresh secrets",
+    ".env.example": "every setting, explained",
+    ".gitignore": "what git leaves alone",
+    ".pre-commit-config.yaml": "checks before each commit",
+    ".copier-answers.yml": "your answers, the template's version",
+    "CHANGELOG.md": "the service's own change log",
+    "LICENSE": "the licence",
+    "README.md": "how to run, test, configure and extend it",
+    "alembic.ini": "settings of the migrations",
+    "justfile": "its commands: uv run just",
+    "pyproject.toml": "dependencies and tools",
+    "uv.lock": "exact versions of all dependencies",
+}
+
+_SERVERS = {"postgresql": "PostgreSQL", "mysql": "MySQL or MariaDB"}
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Open a console.
+
+    Args:
+        stderr: On standard error instead of standard output.
+
+    Returns:
+        One that colours nothing by itself; without a terminal, nothing at all.
+    """
+    return Console(stderr=stderr, highlight=False)
+
+
+def progress(text: str) -> AbstractContextManager[object]:
+    """Show that something takes its time, where there is a terminal to show it on.
+
+    Args:
+        text: What is going on.
+
+    Returns:
+        A context that lasts as long as it does.
+    """
+    shown = console(stderr=True)
+    return shown.status(f"{escape(text)} …") if shown.is_terminal else nullcontext()
+
+
+def show_created(created: Created, *, dry_run: bool, out: Console) -> None:
+    """Show a new service: a tree that says what each part is for, and what to type next.
+
+    Args:
+        created: What was made.
+        dry_run: Nothing was, really.
+        out: Where to show it.
+    """
+    out.print(service_tree(created))
+    out.print()
+    version = created.template if created.released else f"{created.template} (unreleased)"
+    done = ["locked"] * created.locked + ["committed"] * created.committed
+    verb = "Would be made" if dry_run else ", ".join(["Made", *done])
+    out.print(f"{verb}: {len(created.files)} files from the template {escape(version)}.", soft_wrap=True)
+    for note in created.notes:
+        out.print(Text(f"! {note}", style="yellow"), soft_wrap=True)
+    if dry_run:
+        return
+    out.print("\nNext:")
+    for command in next_commands(created):
+        out.print(Text(f"  {command}", style="bold"), soft_wrap=True)
+    if need := _need(created.answers):
+        out.print(need, soft_wrap=True)
+
+
+def service_tree(created: Created) -> Tree:
+    """Draw a service.
+
+    Args:
+        created: The service.
+
+    Returns:
+        Its parts, each with what it is for.
+    """
+    package = str(created.answers.get("package_name", "app"))
+    top = sorted({file.split("/")[0] for file in created.files}, key=lambda name: (name in created.files, name))
+    inner = sorted({part for file in created.files if (part := _described_part(file, package))})
+    tree = Tree(Text(f"{created.path.name}/", style="bold"))
+    # Names of the second level are two guides further right.
+    width = max([len(name) + 1 for name in top] + [len(name.split("/")[1]) + 5 for name in inner])
+    for name in top:
+        folder = name not in created.files
+        branch = tree.add(_entry(name, PARTS.get(_key(name, package), ""), width, folder=folder))
+        for part in inner:
+            if part.startswith(f"{name}/"):
+                text = PARTS[_key(part, package)]
+                branch.add(_entry(part.split("/")[1], text, width - 4, folder=part not in created.files))
+    return tree
+
+
+def _described_part(file: str, package: str) -> str | None:
+    part = "/".join(file.split("/")[:2])
+    return part if "/" in part and _key(part, package) in PARTS else None
+
+
+def _key(path: str, package: str) -> str:
+    first, slash, rest = path.partition("/")
+    return f"<package>{slash}{rest}" if first == package else path
+
+
+def _entry(name: str, text: str, width: int, *, folder: bool) -> Text:
+    label = Text(name + "/" * folder, style="cyan" if folder else "")
+    return label.append(f"{'':{width + 2 - len(label)}}{text}", style="dim") if text else label
+
+
+def next_commands(created: Created) -> list[str]:
+    """Say what to type next: into the folder, its tests, and the running service.
+
+    Args:
+        created: The service.
+
+    Returns:
+        Commands for a POSIX shell, each of which works when pasted after the one before.
+    """
+    package = created.answers.get("package_name", "app")
+    database = created.answers.get("database", "none")
+    test = ["uv run pytest"]
+    if find_uv() is None:
+        test.insert(0, "python -m pip install uv")
+    start = [f"uv run python -m {package}"]
+    if database != "none":
+        start.insert(0, f"uv run python -m {package}.migrate")
+    if database in _SERVERS and created.answers.get("docker"):
+        start.insert(0, "docker compose up --detach --wait database")
+    here = Path.cwd()
+    if created.path == here:
+        return [" && ".join(test), *start]
+    path = created.path.relative_to(here) if created.path.is_relative_to(here) else created.path
+    folder = f"./{path}" if str(path).startswith("-") else str(path)
+    return [f"cd {shlex.quote(folder)}", " && ".join(test), " && ".join(start)]
+
+
+def _need(answers: Mapping[str, Any]) -> str | None:
+    server = _SERVERS.get(str(answers.get("database")))
+    if server is None:
+        return None
+    if answers.get("docker"):
+        return f"The last two need Docker, which brings {server}; without it, see the tests in README.md."
+    return f"The last two need {server}: at TEST_DATABASE_URL for the tests, at DATABASE_URL (in .env) for the service."
+
+
+def show_info(info: Info, *, out: Console) -> None:
+    """Show what is known of a service.
+
+    Args:
+        info: What is known.
+        out: Where to show it.
+    """
+    version = info.template if info.released else f"{info.template} (unreleased)"
+    out.print(Text(str(info.path), style="bold"), soft_wrap=True)
+    out.print(Text(f"template {version} of {info.source}"), soft_wrap=True)
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, value in info.answers.items():
+        table.add_row(Text(name, style="cyan"), Text(_shown(value)))
+    out.print("\nAnswers")
+    out.print(table)
+    out.print("\nComponents")
+    for component in info.components:
+        tree = Tree(Text.assemble((component.name, "cyan"), f" {component.value}" * (component.value != "true")))
+        for file in component.files:
+            tree.add(Text(file).append("  deleted" * (file in component.missing), style="yellow"))
+        if component.shared:
+            tree.add(Text(f"and lines in {', '.join(component.shared)}", style="dim"))
+        out.print(tree)
+    if info.off:
+        out.print(Text(f"off: {', '.join(info.off)}", style="dim"))
+    for note in info.notes:
+        out.print(Text(f"! {note}", style="yellow"), soft_wrap=True)
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def as_json(value: Created | Info, **more: Any) -> str:
+    """Write a result for scripts.
+
+    Args:
+        value: The result.
+        **more: What stands beside it.
+
+    Returns:
+        One JSON document.
+    """
+    return json.dumps(asdict(value) | more, indent=2, default=str)
