@@ -1,5 +1,6 @@
 """The command line: options, help, exit codes. Each command imports what it needs when it runs."""
 
+import io
 import signal
 import sys
 from collections.abc import Iterator
@@ -47,11 +48,11 @@ def _version(wanted: bool) -> None:  # noqa: FBT001 -- Typer calls it like that
 @app.callback(epilog=_EPILOG)
 def main(
     *,
-    version: Annotated[  # noqa: ARG001 -- handled by its callback
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Set a production-grade FastAPI service in one command, joined to its template for good.
+    r"""Set a production-grade FastAPI service in one command, joined to its template for good.
 
     \b
     Examples:
@@ -88,7 +89,7 @@ def new(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Make a service: rendered, with its .env, locked and committed.
+    r"""Make a service: rendered, with its .env, locked and committed.
 
     At a terminal it asks for a preset and then only what that leaves open. With --defaults, --preset, --data or
     --data-file it asks nothing: what they do not answer takes its default. --data wins over --data-file, and that
@@ -136,13 +137,13 @@ def new(
 def info(
     path: Annotated[
         Path,
-        typer.Argument(metavar="[PATH]", help="The service; by default the folder you are in.", show_default=False),
+        typer.Argument(metavar="PATH", help="The service; by default the folder you are in.", show_default=False),
     ] = Path(),
     *,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Show what a service was made of.
+    r"""Show what a service was made of.
 
     Its answers, the version of its template, its components, and which files belong to which.
 
@@ -190,5 +191,6 @@ def run() -> None:
             signal.signal(number, _interrupt)
     for stream in (sys.stdout, sys.stderr):
         # Names of files may hold what the terminal cannot show.
-        stream.reconfigure(errors="backslashreplace")
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app(prog_name="quickset")

@@ -59,7 +59,7 @@ def lock(folder: Path) -> str | None:
 
 
 def _reason(output: str) -> str:
-    """Pick the first line of uv's complaint, less its marks."""
-    lines = [line.strip().removeprefix("error:").strip(" ×╰─▶│") for line in output.splitlines()]
-    marked = [line for line, raw in zip(lines, output.splitlines(), strict=True) if raw.strip()[:1] in "e×"]
-    return (marked or [line for line in lines if line] or ["uv gave no reason"])[0].rstrip(".")
+    """Pick the line of uv's complaint that says what is wrong, less its marks."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    marked = [line for line in lines if line.startswith(("error:", "×"))]
+    return (marked or lines or ["uv gave no reason"])[0].removeprefix("error:").strip(" ×.")

@@ -1,6 +1,5 @@
 """`quickset new`: a service from the template, complete or not there at all."""
 
-import os
 import re
 import secrets
 import sys
@@ -98,6 +97,8 @@ def new(
                 if failure:
                     notes.append(f"There is no uv.lock: {failure}. `uv lock` writes it later; then commit it.")
             files = _files(folder)
+            if request.dry_run and request.lock and locking.find_uv():
+                files = tuple(sorted((*files, "uv.lock")))
             committed = False
             if not request.dry_run:
                 with uninterrupted():
@@ -125,8 +126,9 @@ def _write_env(folder: Path) -> None:
     if not example.is_file():
         return
     text = _SECRET.sub(lambda found: f"{found[1]}={secrets.token_urlsafe(48)}", example.read_text(encoding="utf-8"))
-    with open(os.open(folder / ".env", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
+    env = folder / ".env"
+    env.touch(mode=0o600, exist_ok=False)
+    env.write_text(text, encoding="utf-8")
 
 
 def _files(folder: Path) -> tuple[str, ...]:

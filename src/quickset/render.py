@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import copier
 import jinja2
 import yaml
+from copier.errors import CopierError, InteractiveSessionError
+from plumbum import ProcessExecutionError, local
 
 from quickset import answers, git
 from quickset.errors import QuicksetError, UsageError, os_reason
@@ -52,8 +55,6 @@ class Renderer:
         """
         with _environment(self._scratch), _plain_errors(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import copier
-
             copier.run_copy(
                 CANONICAL_URL,
                 destination,
@@ -87,8 +88,6 @@ def renderer(template: Template) -> Iterator[Renderer]:
 @contextmanager
 def _environment(scratch: Path) -> Iterator[None]:
     """Let Copier and its git find the prepared repository, and nothing of the user's."""
-    from plumbum import local
-
     before, tempdir = dict(os.environ), tempfile.tempdir
     env = git.environment({f"url.{(scratch / 'template.git').as_uri()}.insteadOf": CANONICAL_URL})
     # Copier's shared cache is unsafe in parallel, and an interrupted clone must not outlive this command.
@@ -111,9 +110,6 @@ def _environment(scratch: Path) -> Iterator[None]:
 @contextmanager
 def _plain_errors() -> Iterator[None]:
     """Turn everything that Copier raises into one clear line."""
-    from copier.errors import CopierError, InteractiveSessionError
-    from plumbum import ProcessExecutionError
-
     try:
         yield
     except KeyboardInterrupt:
