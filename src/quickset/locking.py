@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from textwrap import shorten
 
 _SECONDS = 120
 # These speak of the project that quickset was called in, if any.
@@ -59,7 +60,9 @@ def lock(folder: Path) -> str | None:
 
 
 def _reason(output: str) -> str:
-    """Pick the line of uv's complaint that says what is wrong, less its marks."""
+    """Make one line of uv's complaint: what failed, and the nearest cause."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    marked = [line for line in lines if line.startswith(("error:", "×"))]
-    return (marked or lines or ["uv gave no reason"])[0].removeprefix("error:").strip(" ×.")
+    what = next((line for line in lines if line.startswith(("error:", "×"))), (lines or ["uv gave no reason"])[0])
+    why = next((line for line in lines if line.startswith(("cause:", "Caused by:", "╰─▶"))), "")
+    parts = [what.removeprefix("error:"), why.removeprefix("cause:").removeprefix("Caused by:").removeprefix("╰─▶")]
+    return shorten("; ".join(part.strip(" ×.") for part in parts if part), 200, placeholder=" …")

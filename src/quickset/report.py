@@ -46,7 +46,6 @@ PARTS: Mapping[str, str] = {
     "CHANGELOG.md": "the service's own change log",
     "LICENSE": "the licence",
     "README.md": "how to run, test, configure and extend it",
-    "alembic.ini": "settings of the migrations",
     "justfile": "its commands: uv run just",
     "pyproject.toml": "dependencies and tools",
     "uv.lock": "exact versions of all dependencies",
@@ -119,7 +118,8 @@ def service_tree(created: Created) -> Tree:
     inner = sorted({part for file in created.files if (part := _described_part(file, package))})
     tree = Tree(Text(f"{created.path.name}/", style="bold"))
     # Names of the second level are two guides further right.
-    width = max([len(name) + 1 for name in top] + [len(name.split("/")[1]) + 5 for name in inner])
+    widths = [len(name) + 1 for name in top] + [len(name.split("/")[1]) + 5 for name in inner]
+    width = max(widths, default=0)
     for name in top:
         folder = name not in created.files
         branch = tree.add(_entry(name, PARTS.get(_key(name, package), ""), width, folder=folder))

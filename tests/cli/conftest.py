@@ -1,0 +1,173 @@
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from quickset import git
+from quickset.source import Source
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+COPIER_YML = """\
+_subdirectory: template
+_templates_suffix: .jinja
+_envops: {undefined: jinja2.StrictUndefined, trim_blocks: true, keep_trailing_newline: true}
+_exclude: [.git, __pycache__]
+project_name:
+  type: str
+  help: What is it called?
+  default: My Service
+  validator: "{% if not project_name[:1].isascii() or not project_name[:1].isalpha() %}It starts with a letter.{% endif %}"
+author_name: {type: str, default: "", validator: "{% if ',' in author_name %}No commas.{% endif %}"}
+package_name: {type: str, default: app}
+python_version: {type: str, choices: ["3.11", "3.12", "3.13", "3.14"], default: "3.11"}
+example: {type: bool, default: true}
+database: {type: str, choices: {"a file": sqlite, "a server": postgresql, nothing: none}, default: sqlite}
+pool: {type: int, default: 5, when: "{{ database == 'postgresql' }}"}
+extras: {type: str, multiselect: true, choices: [metrics, tracing], default: []}
+docker: {type: bool, default: true}
+slug: {type: str, when: false, default: "{{ project_name | lower }}"}
+"""
+
+TEMPLATE = {
+    "{{ _copier_conf.answers_file }}.jinja": "{{ _copier_answers | to_nice_yaml }}",
+    ".env.example": "# settings\nENVIRONMENT=local\nSECRET_KEY=change-me\nTOKEN=change-me\nNOTE=change-me-not\n",
+    ".gitignore": ".env\n",
+    "pyproject.toml.jinja": '[project]\nname = "{{ slug }}"\nversion = "0"\nrequires-python = ">={{ python_version }}"\n',
+    "{{ package_name }}/__init__.py": "",
+    "{{ package_name }}/api.py.jinja": "{% if example %}\nimport orders\n{% endif %}\n",
+    "{% if example %}{{ package_name }}{% endif %}/orders/router.py": "",
+    "{% if database != 'none' %}migrations{% endif %}/env.py.jinja": "# {{ database }}\n",
+    "{% if docker %}Dockerfile{% endif %}.jinja": "FROM scratch\n",
+    "{% if 'metrics' in extras %}metrics.py{% endif %}.jinja": "",
+    "run.sh": "#!/bin/sh\n",
+}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user with a name and an address, and with no other settings."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    for name in [name for name in os.environ if name.startswith(("GIT_", "COPIER_", "UV"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / ".config"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    (folder / ".gitconfig").write_text("[user]\nname = Jane Doe\nemail = jane@example.com\n")
+    return folder
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which commands run."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def commit_all(folder: Path, message: str) -> str:
+    """Commit everything and return the commit."""
+    git.run("add", "--all", cwd=folder)
+    git.run("commit", "--quiet", "--message", message, cwd=folder)
+    return git.run("rev-parse", "HEAD", cwd=folder)
+
+
+def set_version(folder: Path, version: str) -> None:
+    (folder / "pyproject.toml").write_text(f'[project]\nname = "quickset"\nversion = "{version}"\n')
+
+
+def write_template(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "copier.yml").write_text(COPIER_YML)
+    for name, text in TEMPLATE.items():
+        file = folder / "template" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    (folder / "template" / "run.sh").chmod(0o755)
+    return folder
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout of a project like this one, with a small template and no release."""
+    folder = write_template(tmp_path / "checkout")
+    git.run("init", "--quiet", "--initial-branch=main", cwd=folder)
+    set_version(folder, "0.1.0.dev0")
+    commit_all(folder, "Start")
+    return folder
+
+
+@pytest.fixture
+def origin(checkout: Path) -> Source:
+    """The small template."""
+    return Source(checkout)
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from quickset import source
+from quickset.__main__ import main
+origin = source.Source(Path(sys.argv.pop(1)))
+source.here = lambda: origin
+print("ready", file=sys.stderr, flush=True)
+main()
+"""
+
+
+@pytest.fixture
+def command(checkout: Path) -> list[str]:
+    """The command line on the small template; it says `ready` on standard error first."""
+    return [sys.executable, "-c", DRIVER, str(checkout)]
+
+
+@pytest.fixture
+def quickset(command: list[str], work: Path) -> Run:
+    """Run the command line on the small template, as a process of its own and without a terminal."""
+
+    def run(*args: str, cwd: Path = work) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run([*command, *args], cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
+        done.stderr = done.stderr.removeprefix("ready\n")
+        return done
+
+    return run
+
+
+@pytest.fixture
+def fake_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Put a `uv` of the test's on PATH."""
+
+    def install(script: str) -> None:
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        uv = folder / "uv"
+        uv.write_text(f"#!/bin/sh\n{script}\n")
+        uv.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+    return install
+
+
+@pytest.fixture
+def only_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Make PATH hold nothing but the named programs."""
+
+    def restrict(*names: str) -> None:
+        folder = tmp_path / "only"
+        folder.mkdir()
+        for name in names:
+            found = subprocess.run(["/bin/sh", "-c", f"command -v {name}"], capture_output=True, text=True, check=True)
+            (folder / name).symlink_to(found.stdout.strip())
+        monkeypatch.setenv("PATH", str(folder))
+
+    return restrict
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Name everything of quickset's making that is left anywhere below a folder."""
+    return [path.name for path in folder.rglob(".quickset-*")]

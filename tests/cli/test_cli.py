@@ -1,0 +1,306 @@
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import pexpect
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from quickset import git
+from quickset.cli import app
+from tests.cli.conftest import Run, leftovers
+
+COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help(name: str) -> None:
+    """Every command has help with an example of its own and the table of exit codes."""
+    shown = CliRunner().invoke(app, [name, "--help"]).output
+
+    assert f"  quickset {name}" in shown.split("Examples:")[1]
+    assert "4  refused, nothing touched" in shown
+
+
+def test_overview(quickset: Run) -> None:
+    """Help lists the commands; without arguments it is shown, too."""
+    shown, bare = quickset("--help"), quickset()
+
+    assert shown.returncode == 0
+    assert all(f"\n  {name} " in shown.stdout for name in COMMANDS)
+    assert "Exit codes:" in shown.stdout
+    assert bare.returncode == 2
+    assert "Commands:" in bare.stdout + bare.stderr
+
+
+def test_version(quickset: Run) -> None:
+    """The version is the package's, by the short way and by the long one."""
+    expected = f"quickset {version('quickset')}\n"
+
+    assert quickset("--version").stdout == expected
+    assert CliRunner().invoke(app, ["--version"]).output == expected
+
+
+@pytest.mark.parametrize(
+    ("args", "unwanted"),
+    [("--version", {"typer", "copier"}), ("--help", {"copier", "rich", "jinja2", "yaml", "asyncio"})],
+)
+def test_start_imports_little(args: str, unwanted: set[str]) -> None:
+    """Version and help import nothing that they do not need."""
+    code = f"import sys; sys.argv = ['quickset', '{args}']\nfrom quickset.__main__ import main\ntry: main()\nexcept SystemExit: pass\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert not unwanted & set(done.stdout.splitlines()[-1].split())
+
+
+def test_new(quickset: Run, work: Path) -> None:
+    """What is shown: a tree with what each part is for, what was done, and what to type next; no colours."""
+    done = quickset("new", "orders-api", "--defaults", "--no-lock")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("orders-api/\n")
+    assert "Dockerfile" in done.stdout
+    assert "committed" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert done.stdout.splitlines()[-3] == "  cd orders-api"
+
+
+def test_new_json(quickset: Run, work: Path) -> None:
+    """JSON is one document and all there is."""
+    done = quickset("new", "a", "-d", "database=none", "--json", "--no-lock")
+
+    assert done.stderr == ""
+    document = json.loads(done.stdout)
+    assert document["answers"]["database"] == "none"
+    assert document["committed"] is True
+    assert document["next"][0] == "cd a"
+
+
+def test_quiet(quickset: Run, work: Path) -> None:
+    """Quiet means nothing but errors."""
+    done = quickset("new", "a", "--defaults", "--quiet", "--no-lock")
+    refused = quickset("new", "a", "--defaults", "--quiet")
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (refused.returncode, refused.stdout) == (4, "")
+    assert refused.stderr == "quickset: a is not empty; give a new or an empty folder.\n"
+
+
+def test_dry_run(quickset: Run, work: Path) -> None:
+    """A dry run shows the same tree and writes nothing."""
+    shown = quickset("new", "a", "--defaults", "--no-lock", "--dry-run")
+    assert list(work.iterdir()) == []
+
+    made = quickset("new", "a", "--defaults", "--no-lock")
+    assert shown.stdout.split("\n\n")[0] == made.stdout.split("\n\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["a"], "no terminal to ask at; say what you want by --defaults"),
+        (["a", "--json"], "no terminal"),
+        (["", "--defaults"], "PATH is empty"),
+        (["a", "--preset", "huge"], "--preset: 'huge' is none of standard, minimal"),
+        (["a", "--preset", ""], "--preset: '' is none of"),
+        (["a", "--data", "database"], "--data: 'database' is not KEY=VALUE"),
+        (["a", "--data", "=none"], "is not KEY=VALUE"),
+        (["a", "--data", "databse=none"], "did you mean 'database'"),
+        (["a", "--data-file", "missing.yml"], "--data-file: No such file or directory: missing.yml"),
+        (["a", "--data-file", "."], "--data-file: Is a directory"),
+        (["a", "--data-file", "list.yml"], "needs names with values"),
+        (["a", "--data-file", "broken.yml"], "is neither YAML nor JSON"),
+        (["a", "--data-file", "binary.yml"], "is not UTF-8 text"),
+        (["a", "--data-file", "unknown.json"], "no question 'nope'"),
+        (["a", "--defaults", "--ref", "9.9.9"], "--ref: there is no release '9.9.9'"),
+        (["a", "--bogus"], "No such option"),
+        ([], "Missing argument 'PATH'"),
+    ],
+)
+def test_wrong_usage(quickset: Run, work: Path, args: list[str], message: str) -> None:
+    """Wrong usage exits with 2 and one clear line, and makes nothing."""
+    (work / "list.yml").write_text("- database\n")
+    (work / "broken.yml").write_text("a: [\n")
+    (work / "binary.yml").write_bytes(b"\xff\xfe\x00")
+    (work / "unknown.json").write_text('{"nope": 1}')
+
+    done = quickset("new", *args)
+
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert not (work / "a").exists()
+
+
+def test_order_of_answers(quickset: Run, work: Path) -> None:
+    """--data wins over --data-file, and that over --preset."""
+    (work / "answers.json").write_text('{"example": true, "package_name": "filed"}')
+
+    done = quickset(
+        *("new", "a", "--preset", "minimal", "--data-file", "answers.json", "--no-lock", "--json"),
+        *("--data", "package_name=given=1", "--data", "package_name=given"),
+    )
+
+    answers = json.loads(done.stdout)["answers"]
+    assert (answers["database"], answers["example"], answers["package_name"]) == ("none", True, "given")
+
+
+def test_full_disk(command: list[str], work: Path) -> None:
+    """When files cannot be written, one line says so and nothing stays."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))
+
+    done = subprocess.run(
+        [*command, "new", "deep/a", "--defaults", "--no-lock"],
+        cwd=work,
+        preexec_fn=limit,  # noqa: PLW1509 -- no threads here
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 5
+    assert len(done.stderr.splitlines()) == 2
+    assert list(work.iterdir()) == []
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(command: list[str], work: Path, tmp_path: Path, delay: float, number: signal.Signals) -> None:
+    """Interrupted at any moment, there is either nothing or the whole service."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    with subprocess.Popen(
+        [*command, "new", "deep/a", "--defaults", "--no-lock"],
+        cwd=work,
+        env=os.environ | {"TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stderr
+        assert process.stderr.readline() == "ready\n"
+        time.sleep(delay)
+        if process.poll() is None:
+            os.killpg(process.pid, number)
+        _, errors = process.communicate(timeout=30)
+
+    assert "Traceback" not in errors
+    if process.returncode == 0:
+        assert git.run("status", "--porcelain", cwd=work / "deep" / "a") == ""
+    else:
+        assert process.returncode == 5
+        assert "interrupted" in errors
+        assert list(work.iterdir()) == []
+    assert list(temporary.iterdir()) == []
+
+
+def test_interrupted_while_locking(quickset: Run, work: Path, fake_uv: Callable[[str], None]) -> None:
+    """An interrupt while uv works ends uv and leaves nothing."""
+    fake_uv("kill -INT $PPID; exec sleep 60")
+
+    done = quickset("new", "a", "--defaults")
+
+    assert done.returncode == 5
+    assert done.stderr == "quickset: interrupted; nothing was written.\n"
+    assert list(work.iterdir()) == []
+
+
+class Terminal:
+    """The command line at a terminal."""
+
+    def __init__(self, command: list[str], *args: str, cwd: Path) -> None:
+        self.child: pexpect.spawn[str] = pexpect.spawn(
+            command[0], [*command[1:], *args], cwd=str(cwd), encoding="utf-8", timeout=20, dimensions=(50, 120)
+        )
+
+    def answer(self, question: str, keys: str = "\r") -> None:
+        self.child.expect_exact(question)
+        # The prompt reads keys once it is drawn.
+        self.child.expect(r"\x1b\[\?25h")
+        self.child.send(keys)
+
+    def finish(self) -> tuple[int | None, str]:
+        self.child.expect(pexpect.EOF)
+        self.child.close()
+        return self.child.exitstatus, str(self.child.before)
+
+
+DOWN = "\x1b[B"
+
+
+def test_asked_for_names_only(command: list[str], work: Path) -> None:
+    """At a terminal it asks for the preset, and then for names: the choices are the preset's."""
+    terminal = Terminal(command, "new", "orders-api", "--no-lock", cwd=work)
+    terminal.answer("Which kind of service?", DOWN + "\r")
+    terminal.answer("What is it called?")
+    terminal.answer("author_name")
+    terminal.answer("package_name", "\x15shop\r")
+    code, shown = terminal.finish()
+
+    assert code == 0
+    assert "database" not in shown
+    recorded = (work / "orders-api" / ".copier-answers.yml").read_text()
+    for line in ("project_name: Orders Api", "author_name: Jane Doe", "package_name: shop", "database: none"):
+        assert line in recorded
+
+
+def test_asked_for_everything(command: list[str], work: Path) -> None:
+    """Custom asks every question whose condition holds, and says again what a validator wants."""
+    terminal = Terminal(command, "new", "a", "--no-lock", cwd=work)
+    terminal.answer("Which kind of service?", DOWN + DOWN + "\r")
+    terminal.answer("What is it called?", "\x151st\r")
+    terminal.child.expect_exact("It starts with a letter")
+    terminal.child.send("\x15First\r")
+    for question, keys in {
+        "author_name": "\r",
+        "package_name": "\r",
+        "python_version": "\r",
+        "example": "n",
+        "database": DOWN + "\r",
+        "pool": "\x159\r",
+        "extras": " \r",
+        "docker": "n",
+    }.items():
+        terminal.answer(question, keys)
+    assert terminal.finish()[0] == 0
+
+    recorded = (work / "a" / ".copier-answers.yml").read_text()
+    for line in ("project_name: First", "database: postgresql", "pool: 9", "- metrics", "docker: false"):
+        assert line in recorded
+
+
+@pytest.mark.parametrize("key", ["\x03", "\x04"])
+@pytest.mark.parametrize("question", ["Which kind of service?", "What is it called?"])
+def test_leaving_the_questions(command: list[str], work: Path, question: str, key: str) -> None:
+    """Ctrl-C and Ctrl-D at a question end the command in one line and leave nothing."""
+    terminal = Terminal(command, "new", "a", cwd=work)
+    if question != "Which kind of service?":
+        terminal.answer("Which kind of service?")
+    terminal.answer(question, key)
+    code, shown = terminal.finish()
+
+    assert code in {2, 5}
+    assert "Traceback" not in shown
+    assert "quickset: " in shown
+    assert list(work.iterdir()) == []
+
+
+def test_no_questions_at_a_terminal(command: list[str], work: Path) -> None:
+    """What is told to take defaults asks nothing, also at a terminal."""
+    code, shown = Terminal(command, "new", "a", "--preset", "minimal", "--no-lock", cwd=work).finish()
+
+    assert code == 0
+    assert "?" not in shown.replace("\x1b[?", "")
+    assert leftovers(work) == []

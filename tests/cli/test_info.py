@@ -1,0 +1,79 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from quickset.errors import QuicksetError, UsageError
+from quickset.info import info
+from quickset.new import Request, new
+from quickset.source import Source
+from tests.cli.conftest import Run, commit_all
+
+
+def test_info(origin: Source, work: Path) -> None:
+    """Every component that is on names its own files, those that hold lines of it, and those that are gone."""
+    data = {"project_name": "Shop", "extras": ["metrics"], "docker": False}
+    created = new(Request(path=work / "a", data=data, lock=False), template_source=origin)
+    (created.path / "metrics.py").unlink()
+
+    found = info(created.path, template_source=origin)
+
+    assert found.template == created.template
+    assert found.answers == created.answers
+    components = {component.name: component for component in found.components}
+    assert set(components) == {"example", "database", "extras"}
+    assert components["example"].files == ("app/orders/router.py",)
+    assert components["example"].shared == ("app/api.py",)
+    assert (components["database"].value, components["database"].files) == ("sqlite", ("migrations/env.py",))
+    assert components["extras"].missing == components["extras"].files == ("metrics.py",)
+    assert found.off == ("docker",)
+    assert found.notes == ()
+
+
+def test_info_of_the_recorded_state(checkout: Path, origin: Source, work: Path) -> None:
+    """A service is described by the state that it was made from, not by the newest."""
+    created = new(Request(path=work / "a", lock=False), template_source=origin)
+    (checkout / "template" / "{% if docker %}compose.yaml{% endif %}").write_text("")
+    commit_all(checkout, "Add a file")
+
+    files = {component.name: component.files for component in info(created.path, template_source=origin).components}
+
+    assert files["docker"] == ("Dockerfile",)
+
+
+def test_info_of_an_unknown_state(origin: Source, work: Path) -> None:
+    """A service of another quickset is described by what there is, and it says so."""
+    created = new(Request(path=work / "a", lock=False), template_source=origin)
+    answers = created.path / ".copier-answers.yml"
+    answers.write_text(answers.read_text().replace(created.template, "v7.0.0"))
+
+    found = info(created.path, template_source=origin)
+
+    assert found.template == "v7.0.0"
+    assert "does not know v7.0.0" in found.notes[0]
+
+
+def test_info_without_answers(work: Path) -> None:
+    """A folder that is no service, or none at all, is wrong usage; damaged answers are a fault."""
+    for path in (work, work / "missing"):
+        with pytest.raises(UsageError, match="no service made by quickset"):
+            info(path)
+    for text in ("a: [", "- a\n", "project_name: A\n", ""):
+        (work / ".copier-answers.yml").write_text(text)
+        with pytest.raises(QuicksetError, match="is damaged"):
+            info(work)
+
+
+def test_info_shown(quickset: Run, work: Path) -> None:
+    """It is shown for people and as one JSON document; the default is the folder one is in."""
+    quickset("new", "a", "--defaults", "--no-lock")
+
+    shown = quickset("info", cwd=work / "a")
+    document = json.loads(quickset("info", "a", "--json").stdout)
+
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "Dockerfile" in shown.stdout
+    assert document["answers"]["database"] == "sqlite"
+    assert [component["name"] for component in document["components"]] == ["example", "database", "docker"]
+    assert quickset("info", "nowhere").returncode == 2
+    assert quickset("info", "a", "--quiet").stdout == ""

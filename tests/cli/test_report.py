@@ -1,0 +1,102 @@
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from quickset.new import Created, Request, new
+from quickset.report import PARTS, next_commands, service_tree, show_created
+from quickset.source import Source, here
+
+VARIANTS: list[dict[str, Any]] = [
+    {},
+    {"layout": "layered", "package_name": "orders_api"},
+    {"database": "postgresql"},
+    {"database": "none", "example": False, "docker": False},
+]
+
+
+def made(path: Path, **answers: Any) -> Created:
+    return Created(
+        path=path,
+        template="v1.0.0",
+        released=True,
+        answers={"package_name": "app", **answers},
+        files=(),
+        committed=True,
+        locked=True,
+        notes=(),
+    )
+
+
+@pytest.fixture
+def services(work: Path) -> list[Created]:
+    """Services of this repository's own template, as dry runs."""
+    requests = [Request(path=work / str(n), data=data, ref="HEAD", dry_run=True) for n, data in enumerate(VARIANTS)]
+    return [new(request, template_source=Source(here().root)) for request in requests]
+
+
+def test_every_part_is_described(services: list[Created]) -> None:
+    """Nothing at a service's top level goes without a word, and no word is about nothing."""
+    seen = set()
+    for service in services:
+        package = service.answers["package_name"]
+        for file in service.files:
+            parts = [part if part != package else "<package>" for part in file.split("/")]
+            assert parts[0] in PARTS, f"{file} needs an entry in PARTS"
+            seen |= {parts[0], "/".join(parts[:2])}
+    assert set(PARTS) - seen <= {"uv.lock"}
+
+
+def test_tree_fits(services: list[Created]) -> None:
+    """On a terminal of 80 columns nothing wraps."""
+    for service in services:
+        console = Console(width=80, record=True, file=None, quiet=False)
+        with console.capture() as captured:
+            console.print(service_tree(service))
+        assert len(captured.get().splitlines()) == 1 + sum(1 for _ in rows(service))
+
+
+def rows(service: Created) -> set[str]:
+    package = str(service.answers["package_name"])
+    top = {file.split("/")[0] for file in service.files}
+    inner = {"/".join(file.split("/")[:2]) for file in service.files if file.startswith(f"{package}/")}
+    return top | {part for part in inner if part.replace(package, "<package>", 1) in PARTS}
+
+
+@pytest.mark.parametrize("name", ["two words", "it's", "$HOME", "-dash", "a/b", "größe"])
+def test_way_into_the_folder(work: Path, name: str) -> None:
+    """The first command works when pasted, whatever the folder is called."""
+    (work / name).mkdir(parents=True)
+
+    command = next_commands(made(work / name))[0]
+
+    shell = subprocess.run(["/bin/sh", "-c", f"{command} && pwd"], capture_output=True, text=True, check=True)
+    assert shell.stdout == f"{work / name}\n"
+
+
+def test_next_commands(work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They fit the answers: a database is migrated, a server is started, uv is fetched where it is missing."""
+    uv = tmp_path / "uv"
+    uv.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    run = "uv run python -m app"
+
+    assert next_commands(made(work / "a", database="none"))[1:] == ["uv run pytest", run]
+    assert next_commands(made(work / "a", database="sqlite"))[2] == f"{run}.migrate && {run}"
+    assert next_commands(made(work / "a", database="mysql", docker=True))[2].startswith("docker compose up --detach")
+    assert next_commands(made(work, database="sqlite")) == ["uv run pytest", f"{run}.migrate", run]
+    assert next_commands(made(tmp_path / "b"))[0] == f"cd {tmp_path / 'b'}"
+    uv.unlink()
+    assert next_commands(made(work / "a"))[1] == "python -m pip install uv && uv run pytest"
+
+
+def test_what_a_server_needs(work: Path) -> None:
+    """Where the next commands need a server, it says which."""
+    for docker, words in {True: "need Docker", False: "TEST_DATABASE_URL"}.items():
+        console = Console(width=200)
+        with console.capture() as captured:
+            show_created(made(work / "a", database="postgresql", docker=docker), dry_run=False, out=console)
+        assert "PostgreSQL" in captured.get()
+        assert words in captured.get()
