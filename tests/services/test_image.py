@@ -8,6 +8,7 @@ import re
 import signal
 import stat
 import struct
+import sys
 import tarfile
 import threading
 import time
@@ -218,8 +219,9 @@ def test_its_size_is_reported(
         f" built by {built.engine.name} in {built.build_seconds:.0f} s"
     )
     record_property("quickset-image", line)
+    # Standard error: that of a parallel test process reaches the terminal.
     with capsys.disabled():
-        print(f"\n{line}")
+        print(f"\n{line}", file=sys.stderr)
 
 
 def test_it_runs_as_a_number_that_is_not_root(built: Built) -> None:
