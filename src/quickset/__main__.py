@@ -11,6 +11,13 @@ def main() -> None:
 
             print(f"quickset {version('quickset')}")
             return
+        import signal
+
+        # Asked to end in another way than by Ctrl-C, it tidies up just the same.
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, signal.default_int_handler)
+
         from quickset.cli import run
 
         run()

@@ -279,7 +279,7 @@ def ask_preset() -> str:
     }
     choices = [questionary.Choice(text, name) for name, text in described.items()]
     try:
-        return str(questionary.select("Which kind of service?", choices).unsafe_ask())
+        return str(questionary.select("Which kind of service?", choices, qmark="🎤").unsafe_ask())
     except EOFError as error:
         raise UsageError("the terminal was closed before the questions were answered.") from error
 

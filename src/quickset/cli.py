@@ -1,7 +1,6 @@
 """The command line: options, help, exit codes. Each command imports what it needs when it runs."""
 
 import io
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,8 @@ Exit codes:
   3  conflicts left to resolve
   4  refused, nothing touched
   5  failed or interrupted"""
+
+_TYPER_INTERRUPTED = 130
 
 # Plain help: Typer's Rich help takes three times as long to start.
 app = typer.Typer(
@@ -179,18 +180,20 @@ def _failing() -> Iterator[None]:
         raise typer.Exit(QuicksetError.exit_code) from None
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
 def run() -> None:
-    """Run the command line."""
-    # Asked to end in another way than by Ctrl-C, it tidies up just the same.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, _interrupt)
+    """Run the command line.
+
+    Raises:
+        KeyboardInterrupt: It came while arguments were read.
+        SystemExit: Always, with the exit code.
+    """
     for stream in (sys.stdout, sys.stderr):
-        # Names of files may hold what the terminal cannot show.
         if isinstance(stream, io.TextIOWrapper):
+            # Names of files may hold what the terminal cannot show.
             stream.reconfigure(errors="backslashreplace")
-    app(prog_name="quickset")
+    try:
+        app(prog_name="quickset")
+    except SystemExit as end:
+        if end.code == _TYPER_INTERRUPTED:
+            raise KeyboardInterrupt from None
+        raise

@@ -90,9 +90,9 @@ def show_created(created: Created, *, dry_run: bool, out: Console) -> None:
     out.print(service_tree(created))
     out.print()
     version = created.template if created.released else f"{created.template} (unreleased)"
-    done = ["locked"] * created.locked + ["committed"] * created.committed
-    verb = "Would be made" if dry_run else ", ".join(["Made", *done])
-    out.print(f"{verb}: {len(created.files)} files from the template {escape(version)}.", soft_wrap=True)
+    done = ["", *["locked"] * created.locked, *["committed"] * created.committed]
+    count = f"{len(created.files)} files from the template {escape(version)}"
+    out.print(f"{'Would make' if dry_run else 'Made'} {count}{', '.join(done)}.", soft_wrap=True)
     for note in created.notes:
         out.print(Text(f"! {note}", style="yellow"), soft_wrap=True)
     if dry_run:

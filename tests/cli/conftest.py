@@ -20,7 +20,7 @@ project_name:
   type: str
   help: What is it called?
   default: My Service
-  validator: "{% if not project_name[:1].isascii() or not project_name[:1].isalpha() %}It starts with a letter.{% endif %}"
+  validator: "{% if not project_name[:1].isalpha() %}It starts with a letter.{% endif %}"
 author_name: {type: str, default: "", validator: "{% if ',' in author_name %}No commas.{% endif %}"}
 package_name: {type: str, default: app}
 python_version: {type: str, choices: ["3.11", "3.12", "3.13", "3.14"], default: "3.11"}
@@ -36,7 +36,7 @@ TEMPLATE = {
     "{{ _copier_conf.answers_file }}.jinja": "{{ _copier_answers | to_nice_yaml }}",
     ".env.example": "# settings\nENVIRONMENT=local\nSECRET_KEY=change-me\nTOKEN=change-me\nNOTE=change-me-not\n",
     ".gitignore": ".env\n",
-    "pyproject.toml.jinja": '[project]\nname = "{{ slug }}"\nversion = "0"\nrequires-python = ">={{ python_version }}"\n',
+    "pyproject.toml.jinja": '[project]\nname = "{{ slug }}"\nrequires-python = ">={{ python_version }}"\n',
     "{{ package_name }}/__init__.py": "",
     "{{ package_name }}/api.py.jinja": "{% if example %}\nimport orders\n{% endif %}\n",
     "{% if example %}{{ package_name }}{% endif %}/orders/router.py": "",

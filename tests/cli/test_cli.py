@@ -55,7 +55,14 @@ def test_version(quickset: Run) -> None:
 )
 def test_start_imports_little(args: str, unwanted: set[str]) -> None:
     """Version and help import nothing that they do not need."""
-    code = f"import sys; sys.argv = ['quickset', '{args}']\nfrom quickset.__main__ import main\ntry: main()\nexcept SystemExit: pass\nprint(*sys.modules)"
+    lines = (
+        f"import sys; sys.argv = ['quickset', '{args}']",
+        "from quickset.__main__ import main",
+        "try: main()",
+        "except SystemExit: pass",
+        "print(*sys.modules)",
+    )
+    code = "\n".join(lines)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert not unwanted & set(done.stdout.splitlines()[-1].split())
@@ -163,7 +170,7 @@ def test_full_disk(command: list[str], work: Path) -> None:
     done = subprocess.run(
         [*command, "new", "deep/a", "--defaults", "--no-lock"],
         cwd=work,
-        preexec_fn=limit,  # noqa: PLW1509 -- no threads here
+        preexec_fn=limit,
         capture_output=True,
         text=True,
         check=False,
@@ -281,17 +288,16 @@ def test_asked_for_everything(command: list[str], work: Path) -> None:
         assert line in recorded
 
 
-@pytest.mark.parametrize("key", ["\x03", "\x04"])
 @pytest.mark.parametrize("question", ["Which kind of service?", "What is it called?"])
-def test_leaving_the_questions(command: list[str], work: Path, question: str, key: str) -> None:
-    """Ctrl-C and Ctrl-D at a question end the command in one line and leave nothing."""
+def test_leaving_the_questions(command: list[str], work: Path, question: str) -> None:
+    """Ctrl-C at a question ends the command in one line and leaves nothing."""
     terminal = Terminal(command, "new", "a", cwd=work)
     if question != "Which kind of service?":
         terminal.answer("Which kind of service?")
-    terminal.answer(question, key)
+    terminal.answer(question, "\x03")
     code, shown = terminal.finish()
 
-    assert code in {2, 5}
+    assert code == 5
     assert "Traceback" not in shown
     assert "quickset: " in shown
     assert list(work.iterdir()) == []
