@@ -126,22 +126,22 @@ def run(*args: str, cwd: Path | None = None, stdin: str = "", env: Mapping[str, 
     """
     done = attempt(*args, cwd=cwd, stdin=stdin, env=env)
     if done.returncode:
-        raise GitError(f"git {args[0]} failed: {last_line(done.stderr)}")
+        raise GitError(f"git {args[0]} failed: {reason(done.stderr)}")
     return done.stdout.strip()
 
 
-def last_line(output: str) -> str:
+def reason(output: str) -> str:
     """Pick the line of a failed command's output that says why.
 
     Args:
         output: What it wrote on standard error.
 
     Returns:
-        The last line that git marks as an error, else the last that is not empty.
+        The first line that git marks as an error, since the others follow from it; else the last that is not empty.
     """
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     marked = [line for line in lines if line.startswith(("fatal:", "error:"))]
-    chosen = (marked or lines or ["no reason given"])[-1]
+    chosen = (marked or lines[-1:] or ["no reason given"])[0]
     return chosen.removeprefix("fatal:").removeprefix("error:").strip()
 
 

@@ -118,7 +118,7 @@ def _plain_errors() -> Iterator[None]:
     except InteractiveSessionError as error:
         raise UsageError("there is no terminal to ask at; give --defaults, --preset, --data or --data-file.") from error
     except ProcessExecutionError as error:
-        raise QuicksetError(f"git failed: {git.last_line(str(error.stderr))}") from error
+        raise QuicksetError(f"git failed: {git.reason(str(error.stderr))}") from error
     except OSError as error:
         raise QuicksetError(os_reason(error)) from error
     except (CopierError, ValueError, jinja2.TemplateError, yaml.YAMLError) as error:

@@ -141,8 +141,8 @@ def _key(path: str, package: str) -> str:
 
 
 def _entry(name: str, text: str, width: int, *, folder: bool) -> Text:
-    label = Text(name + "/" * folder, style="cyan" if folder else "")
-    return label.append(f"{'':{width + 2 - len(label)}}{text}", style="dim") if text else label
+    label = name + "/" * folder
+    return Text.assemble((label.ljust(width + 2) if text else label, "cyan" if folder else ""), (text, "dim"))
 
 
 def next_commands(created: Created) -> list[str]:
