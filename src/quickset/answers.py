@@ -5,6 +5,7 @@ names, turns "maybe" into true and lets hidden answers be set; so what is given 
 """
 
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -16,7 +17,6 @@ import jinja2.meta
 import yaml
 from jinja2.sandbox import SandboxedEnvironment
 
-from quickset import git
 from quickset.errors import QuicksetError, UsageError, os_reason
 
 ANSWERS_FILE = ".copier-answers.yml"
@@ -301,13 +301,13 @@ def to_ask(questions: Mapping[str, Question], answered: Iterable[str], preset_na
     return [each.name for each in questions.values() if not (each.hidden or each.offers_choices or each.name in done)]
 
 
-def proposals(questions: Mapping[str, Question], path: Path, python: str) -> dict[str, Any]:
+def proposals(questions: Mapping[str, Question], path: Path, settings: Mapping[str, str]) -> dict[str, Any]:
     """Propose answers that this machine knows better than the template's defaults.
 
     Args:
         questions: The template's questions.
         path: Where the service will be.
-        python: The running interpreter's version, such as 3.13.
+        settings: The user's settings of git.
 
     Returns:
         The values by name, only such as the template accepts.
@@ -315,9 +315,9 @@ def proposals(questions: Mapping[str, Question], path: Path, python: str) -> dic
     words = re.split(r"[\s_-]+", path.name.strip())
     candidates = {
         "project_name": " ".join(word[:1].upper() + word[1:] for word in words),
-        "author_name": git.setting("user.name"),
-        "author_email": git.setting("user.email"),
-        "python_version": python,
+        "author_name": settings.get("user.name", ""),
+        "author_email": settings.get("user.email", ""),
+        "python_version": "{}.{}".format(*sys.version_info),
     }
     return {
         name: value

@@ -112,7 +112,7 @@ def new(
                 "there is no terminal to ask at; say what you want by --defaults, --preset NAME, --data KEY=VALUE or "
                 "--data-file FILE."
             )
-        from quickset import answers, report
+        from quickset import answers
         from quickset import new as command
 
         given = (answers.load_file(data_file) if data_file else {}) | answers.parse_pairs(data or [])
@@ -126,11 +126,16 @@ def new(
             dry_run=dry_run,
             ref=ref,
         )
-        silent = quiet or as_json
-        created = command.new(request) if silent else command.new(request, progress=report.progress)
+        if quiet and not as_json:
+            command.new(request)
+            return
+        from quickset import report
+
         if as_json:
+            created = command.new(request)
             typer.echo(report.as_json(created, dry_run=dry_run, next=report.next_commands(created)))
-        elif not quiet:
+        else:
+            created = command.new(request, progress=report.progress)
             report.show_created(created, dry_run=dry_run, out=report.console())
 
 

@@ -41,6 +41,9 @@ _CONFIG = {
     "tag.gpgSign": "false",
 }
 
+# Git would else make up a name and an address from those of the user and the machine.
+NO_GUESS = {"user.useConfigOnly": "true"}
+
 
 class GitError(QuicksetError):
     """A git command failed."""
@@ -79,7 +82,11 @@ def require() -> None:
 
 
 def attempt(
-    *args: str, cwd: Path | None = None, stdin: str = "", env: Mapping[str, str] | None = None
+    *args: str,
+    cwd: Path | None = None,
+    stdin: str = "",
+    env: Mapping[str, str] | None = None,
+    config: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run git, whatever comes of it.
 
@@ -88,6 +95,7 @@ def attempt(
         cwd: Where to run.
         stdin: What git reads.
         env: Variables beside the usual ones.
+        config: Settings beside the usual ones.
 
     Returns:
         The finished process.
@@ -100,7 +108,7 @@ def attempt(
         ["git", *args],
         cwd=cwd,
         input=stdin,
-        env=environment() | dict(env or {}),
+        env=environment(config) | dict(env or {}),
         capture_output=True,
         encoding="utf-8",
         errors="surrogateescape",
@@ -108,7 +116,13 @@ def attempt(
     )
 
 
-def run(*args: str, cwd: Path | None = None, stdin: str = "", env: Mapping[str, str] | None = None) -> str:
+def run(
+    *args: str,
+    cwd: Path | None = None,
+    stdin: str = "",
+    env: Mapping[str, str] | None = None,
+    config: Mapping[str, str] | None = None,
+) -> str:
     """Run git and return what it printed, stripped.
 
     Args:
@@ -116,6 +130,7 @@ def run(*args: str, cwd: Path | None = None, stdin: str = "", env: Mapping[str, 
         cwd: Where to run.
         stdin: What git reads.
         env: Variables beside the usual ones.
+        config: Settings beside the usual ones.
 
     Returns:
         Its standard output.
@@ -124,7 +139,7 @@ def run(*args: str, cwd: Path | None = None, stdin: str = "", env: Mapping[str, 
         GitError: git failed; the message is git's own.
         QuicksetError: git is not on PATH.
     """
-    done = attempt(*args, cwd=cwd, stdin=stdin, env=env)
+    done = attempt(*args, cwd=cwd, stdin=stdin, env=env, config=config)
     if done.returncode:
         raise GitError(f"git {args[0]} failed: {reason(done.stderr)}")
     return done.stdout.strip()
@@ -168,21 +183,18 @@ def has_identity() -> bool:
     Returns:
         Whether both are there, for author and committer.
     """
-    return all(
-        attempt("-c", "user.useConfigOnly=true", "var", ident).returncode == 0
-        for ident in ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT")
-    )
+    idents = ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT")
+    return all(attempt("var", ident, config=NO_GUESS).returncode == 0 for ident in idents)
 
 
-def setting(name: str) -> str:
-    """Read one of the user's settings.
-
-    Args:
-        name: Such as `user.name`.
+def settings() -> dict[str, str]:
+    """Read the user's settings.
 
     Returns:
-        Its value; empty when it is not set or git is not there.
+        Values by name, as in `user.name`; names are in lower case. Empty when git is not there.
     """
     if shutil.which("git") is None:
-        return ""
-    return attempt("config", "--get", name).stdout.strip()
+        return {}
+    # Of a name that is set several times the last one counts.
+    entries = attempt("config", "--list", "-z").stdout.split("\0")
+    return dict(entry.split("\n", 1) for entry in entries if "\n" in entry)

@@ -2,7 +2,6 @@
 
 import re
 import secrets
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -71,6 +70,7 @@ def new(
         QuicksetError: Something failed; nothing was written.
     """
     git.require()
+    settings = git.settings()
     target = Target.at(request.path)
     template = (template_source or source.here()).template(request.ref)
     questions = answers.load_questions(template.config())
@@ -83,7 +83,7 @@ def new(
                 recorded = work.render(
                     folder,
                     data,
-                    proposals=answers.proposals(questions, target.path, "{}.{}".format(*sys.version_info)),
+                    proposals=answers.proposals(questions, target.path, settings),
                     ask=answers.to_ask(questions, data, preset) if request.ask else (),
                 )
             answers.check_asked(questions, given, recorded)
@@ -103,7 +103,8 @@ def new(
             if not request.dry_run:
                 with uninterrupted():
                     if request.commit:
-                        committed, note = _commit(target, folder, f"Start from quickset {template.version}")
+                        branch = settings.get("init.defaultbranch") or "main"
+                        committed, note = _commit(target, folder, f"Start from quickset {template.version}", branch)
                         notes += [note] if note else []
                     _put(target, folder)
     except OSError as error:
@@ -135,29 +136,32 @@ def _files(folder: Path) -> tuple[str, ...]:
     return tuple(sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()))
 
 
-def _commit(target: Target, folder: Path, message: str) -> tuple[bool, str | None]:
+def _commit(target: Target, folder: Path, message: str, branch: str) -> tuple[bool, str | None]:
     """Make the first commit, or say why there is none."""
     git_dir = target.git_dir
     if git_dir is None:
         if git.inside_work_tree(folder.parent):
             return False, "The folder is inside another git work tree, so there was neither git init nor a commit."
-        branch = git.setting("init.defaultBranch") or "main"
         git.run("init", "--quiet", f"--initial-branch={branch}", cwd=folder)
         git_dir = folder / ".git"
+    # The service's own .gitignore lists .env; its secrets must not depend on that line.
+    ignored = folder.parent / "ignored"
+    ignored.write_text(".env\n", encoding="utf-8")
     at = {"GIT_DIR": str(git_dir), "GIT_WORK_TREE": str(folder)}
     try:
-        git.run("add", "--all", cwd=folder, env=at)
-        # The service's own .gitignore lists .env; its secrets must not depend on that line.
-        git.run("rm", "--quiet", "--cached", "--ignore-unmatch", ".env", cwd=folder, env=at)
-        if not git.has_identity():
-            return False, (
-                "Git knows no name and address of yours, so the files are staged and not committed: set user.name and "
-                "user.email with `git config`, then `git commit`."
-            )
-        git.run("commit", "--quiet", "--no-verify", "--no-gpg-sign", "-m", message, cwd=folder, env=at)
+        git.run("add", "--all", cwd=folder, env=at, config={"core.excludesFile": str(ignored)})
+        options = ("--quiet", "--no-verify", "--no-gpg-sign", "--message", message)
+        committed = git.attempt("commit", *options, cwd=folder, env=at, config=git.NO_GUESS)
+        if committed.returncode and git.has_identity():
+            raise git.GitError(f"git commit failed: {git.reason(committed.stderr)}")
     except QuicksetError:
         _forget(git_dir)
         raise
+    if committed.returncode:
+        return False, (
+            "Git knows no name and address of yours, so the files are staged and not committed: set user.name and "
+            "user.email with `git config`, then `git commit`."
+        )
     return True, None
 
 

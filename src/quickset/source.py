@@ -101,27 +101,24 @@ class Source:
         """
         if not self.is_checkout:
             return self._packaged(ref)
-        if git.attempt("rev-parse", "--verify", "--quiet", "HEAD", cwd=self.root).returncode:
+        head = self._resolve("HEAD")
+        if not head:
             raise QuicksetError("this checkout of quickset has no commit yet, so there is no template to render.")
         releases = {} if ref == "HEAD" else self.releases()
+        ref = ref or next(iter(releases), "HEAD")
+        unreleased = _UNRELEASED.fullmatch(ref)
         notes = self._uncommitted()
-        if ref is None and releases:
-            ref = next(iter(releases))
-        unreleased = _UNRELEASED.fullmatch(ref or "")
-        if unreleased or ref in (None, "HEAD"):
-            name = f"{unreleased[1] if unreleased else 'HEAD'}^{{commit}}"
-            commit = git.attempt("rev-parse", "--verify", "--quiet", "--short=12", name, cwd=self.root).stdout.strip()
+        if ref == "HEAD" or unreleased:
+            commit = self._resolve(unreleased[1]) if unreleased else head
             if not commit:
                 raise UsageError(f"--ref: this checkout of quickset does not hold '{ref}'.")
             version = f"{self._version_at(commit)}+g{commit}"
-            found = Template(self.root, commit, version, released=False, notes=notes)
-        else:
-            version = str(ref).removeprefix("v")
-            if version not in releases:
-                known = ", ".join(releases) or "none yet"
-                raise UsageError(f"--ref: there is no release '{ref}' here (known: {known}; or HEAD).")
-            found = Template(self.root, releases[version], version, released=True, notes=notes)
-        return found
+            return Template(self.root, commit, version, released=False, notes=notes)
+        version = ref.removeprefix("v")
+        if version not in releases:
+            known = ", ".join(releases) or "none yet"
+            raise UsageError(f"--ref: there is no release '{ref}' here (known: {known}; or HEAD).")
+        return Template(self.root, releases[version], version, released=True, notes=notes)
 
     def releases(self) -> dict[str, str]:
         """Find the releases: the commits of the first-parent history that set a final version.
@@ -145,6 +142,11 @@ class Source:
         if ref not in (None, version, f"v{version}"):
             raise UsageError(f"--ref: only {version} is here; another needs a checkout of quickset.")
         return Template(self.root, None, version, released=_FINAL.fullmatch(version) is not None)
+
+    def _resolve(self, name: str) -> str:
+        """Shorten a commit's name; empty when it is not here."""
+        options = ("--verify", "--quiet", "--short=12")
+        return git.attempt("rev-parse", *options, f"{name}^{{commit}}", cwd=self.root).stdout.strip()
 
     def _version_at(self, commit: str) -> str:
         shown = git.attempt("show", f"{commit}:pyproject.toml", cwd=self.root)

@@ -108,6 +108,7 @@ def origin(checkout: Path) -> Source:
     return Source(checkout)
 
 
+# It is ready once it holds signals itself, which is when it imports its command line.
 DRIVER = """
 import sys
 from pathlib import Path
@@ -115,7 +116,10 @@ from quickset import source
 from quickset.__main__ import main
 origin = source.Source(Path(sys.argv.pop(1)))
 source.here = lambda: origin
-print("ready", file=sys.stderr, flush=True)
+def say(event, details):
+    if event == "import" and details[0] == "quickset.cli":
+        print("ready", file=sys.stderr, flush=True)
+sys.addaudithook(say)
 main()
 """
 
