@@ -49,16 +49,16 @@ build = {package}.main.create_app
 def create_app(*args):
     app = build(*args)
 
-    @app.api_route("/probe/fail", methods=["GET", "POST"])
+    @app.api_route("/probe/fail", methods=["GET", "POST"], include_in_schema=False)
     async def fail(message: str = "nothing"):
         raise RuntimeError(message)
 
-    @app.get("/probe/pause")
+    @app.get("/probe/pause", include_in_schema=False)
     async def pause(seconds: float):
         await asyncio.sleep(seconds)
         return {{"paused": seconds}}
 
-    @app.get("/probe/client")
+    @app.get("/probe/client", include_in_schema=False)
     async def client(request: Request):
         return {{"host": request.client.host, "scheme": request.url.scheme}}
 {routes}
@@ -71,13 +71,13 @@ if __name__ == "__main__":
     main()
 """
 DATABASE_PROBE = """
-    @app.api_route("/probe/hold", methods=["GET", "POST"])
+    @app.api_route("/probe/hold", methods=["GET", "POST"], include_in_schema=False)
     async def hold(session: SessionDep, seconds: float = 0):
         await session.execute(text("SELECT 1"))
         await asyncio.sleep(seconds)
         return {}
 
-    @app.get("/probe/pool")
+    @app.get("/probe/pool", include_in_schema=False)
     async def pool(request: Request):
         return {"checked_out": request.state.database.engine.pool.checkedout()}
 """
@@ -224,12 +224,12 @@ class Service:
         """Tell whether it calls itself ready."""
         return self.client.get("/health/ready").status_code == 200
 
-    def request(self, method: str, path: str, **options: Any) -> httpx2.Response:  # noqa: ANN401 - httpx2 knows them
+    def request(self, method: str, path: str, **options: Any) -> httpx2.Response:
         """Send a request on a connection of its own, as a stranger would."""
         with httpx2.Client(base_url=self.url, timeout=PATIENCE_SECONDS, trust_env=False) as client:
             return client.request(method, path, **options)
 
-    def create_order(self, reference: str, **options: Any) -> httpx2.Response:  # noqa: ANN401 - httpx2 knows them
+    def create_order(self, reference: str, **options: Any) -> httpx2.Response:
         """Order something under a reference."""
         return self.client.post("/api/v1/orders", json=order(reference), **options)
 
@@ -244,9 +244,9 @@ class Service:
         with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_SECONDS) as connection:
             with contextlib.suppress(ConnectionError):  # an answer may come before the end of the request
                 connection.sendall(request)
-            response = http.client.HTTPResponse(connection, method=method)
-            response.begin()
-            return httpx2.Response(response.status, headers=response.getheaders(), content=response.read())
+            with contextlib.closing(http.client.HTTPResponse(connection, method=method)) as response:
+                response.begin()
+                return httpx2.Response(response.status, headers=response.getheaders(), content=response.read())
 
     def failure(self, response: httpx2.Response, *statuses: int) -> Failure:
         """Return what an error says, after checking that it is the uniform one."""
@@ -285,6 +285,8 @@ class Service:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
 
 class Project:
@@ -342,20 +344,16 @@ class Project:
         assert finished.returncode == 0, finished.stdout + finished.stderr
 
     @contextlib.contextmanager
-    def start(
-        self, settings: Settings, *, module: str = "probe", arguments: Sequence[str] | None = None
-    ) -> Iterator[Service]:
+    def start(self, settings: Settings, *, module: str = "probe") -> Iterator[Service]:
         """Run the service until the end of the block.
 
         Args:
             settings: Its settings, as environment variables.
             module: What runs it: the probe has more routes, the package is what its owner starts.
-            arguments: The whole command after Python, instead of the module.
         """
         port = str(free_port())
-        command = [part.format(port=port) for part in arguments] if arguments else ["-m", module]
         process = subprocess.Popen(
-            [self.python, *command],
+            [self.python, "-m", module],
             cwd=self.folder,
             env=self.environment({"PORT": port} | dict(settings)),
             stdin=subprocess.DEVNULL,
