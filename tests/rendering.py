@@ -11,11 +11,8 @@ from pathlib import Path
 import copier
 from copier import Settings
 
-from tests.questions import REPOSITORY, Answer, read_questions
-
-
-class UnknownAnswerError(Exception):
-    """An answer to a question that nobody asks; Copier would ignore it."""
+from quickset.answers import check, load_questions
+from tests.questions import REPOSITORY, Answer
 
 
 def copy_template(folder: Path) -> Path:
@@ -35,14 +32,14 @@ def render(source: Path, folder: Path, answers: Mapping[str, Answer]) -> Path:
         answers: What differs from the defaults.
 
     Raises:
-        UnknownAnswerError: An answer belongs to no question.
+        UsageError: An answer belongs to no question, or is none of its choices.
         ValueError: Copier refuses an answer.
     """
-    unknown = answers.keys() - {question.name for question in read_questions(source)}
-    if unknown:
-        raise UnknownAnswerError(f"no such question: {', '.join(sorted(unknown))}")
+    # Copier itself accepts misspelt names in silence.
+    questions = load_questions((source / "copier.yml").read_text(encoding="utf-8"))
+    data = check(questions, answers)
     # The settings of whoever runs the tests play no part.
-    copier.run_copy(str(source), folder, data=dict(answers), defaults=True, quiet=True, settings=Settings())
+    copier.run_copy(str(source), folder, data=data, defaults=True, quiet=True, settings=Settings())
     return folder
 
 

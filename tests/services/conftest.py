@@ -1,4 +1,4 @@
-"""The template, the servers, and the record of what ran."""
+"""The servers, and the record of what ran."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -7,16 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.rendering import copy_template
 from tests.services.servers import Kind, MissingServerError, Server, shared_server
 from tests.services.summary import PROPERTY
 from tests.services.trial import Trial
-
-
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the template, which stays as it is while the tests run."""
-    return copy_template(tmp_path_factory.mktemp("template"))
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +37,7 @@ def missing_server() -> Callable[[str], None]:
     """Return what to do when a server is missing: it is a failure where servers are promised, else a reason to skip."""
     if os.environ.get("CI") or os.environ.get("QUICKSET_REQUIRE_SERVERS"):
         return lambda reason: pytest.fail(reason, pytrace=False)
-    return lambda reason: pytest.skip(reason)
+    return pytest.skip
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Python environments for generated services: one for each set of dependencies, kept between runs, shared by all rows."""
+"""Python environments for generated services: one for each set of dependencies, shared by all, kept between runs."""
 
 import hashlib
 import os

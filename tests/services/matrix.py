@@ -6,8 +6,8 @@ from itertools import combinations
 
 from covertable import make
 
-from quickset.answers import PRESETS
-from tests.questions import Answer, Question
+from quickset.answers import PRESETS, load_questions, preset
+from tests.questions import REPOSITORY, Answer, Question
 
 # Beside the default, what is tried for questions that have no choices.
 TEXTS: Mapping[str, Sequence[str]] = {
@@ -46,7 +46,8 @@ def build_rows(questions: Sequence[Question]) -> list[Row]:
     """Return the rows of the matrix, without doubles, in an order that depends on the questions alone."""
     defaults = {question.name: question.default for question in questions}
     rows = [Row("defaults", defaults)]
-    rows += [Row(f"preset-{name}", defaults | dict(answers)) for name, answers in PRESETS.items()]
+    known = load_questions((REPOSITORY / "copier.yml").read_text(encoding="utf-8"))
+    rows += [Row(f"preset-{name}", defaults | preset(known, name)) for name in PRESETS]
     rows += [
         Row(f"{question.name}={_label(question, value)}", defaults | {question.name: value})
         for question in questions

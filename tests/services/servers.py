@@ -382,7 +382,7 @@ def database_server(kind: Kind) -> Iterator[PrivateServer]:
 
 
 def _group_of(user: str) -> int:
-    import pwd  # noqa: PLC0415 - POSIX only, as the servers that are started
+    import pwd  # POSIX only, as the servers that are started
 
     return pwd.getpwnam(user).pw_gid
 

@@ -69,8 +69,8 @@ def test_row(
             else:
                 run(trial, row, environment, url)
     with trial.phase("tidy"):
-        left = trial.git("status", "--porcelain")
-        assert not left, f"running the service left what .gitignore does not know:\n{left}"
+        left = trial.git("ls-files", "--others", "--exclude-standard", "--modified")
+        assert not left, f"running the service changed, or left beside what .gitignore knows:\n{left}"
     if trial.faults:
         pytest.fail("\n\n".join([f"{row.name}: {dict(row.answers)}", *trial.faults]), pytrace=False)
     if runs_on is not None and trial.not_run:
@@ -92,10 +92,10 @@ def check(trial: Trial, environment: Environment, oldest: str) -> None:
     """Check what can be checked without running the service."""
     with trial.phase("text"):
         tree = read_tree(trial.folder)
-        faults = inspect(tree)
-        assert not faults, "\n".join(faults)
         trial.git("init", "--quiet")
         trial.git("add", "--all")
+        faults = inspect(tree)
+        assert not faults, "\n".join(faults)
         ignored = tree.keys() - set(trial.git("ls-files", "-z").split("\0"))
         assert not ignored, f"the service ignores files of its own: {sorted(ignored)}"
     with trial.phase("format"):
@@ -116,7 +116,7 @@ def run(trial: Trial, row: Row, environment: Environment, url: str) -> None:
     with trial.phase("tests"):
         variables = {"TEST_DATABASE_URL": url} if url else {}
         trial.run(environment.python, "-m", "pytest", "--quiet", "--cov", **variables)
-    settings = {"DATABASE_URL": url} if url else {}
+    settings = {"DATABASE_URL": url, "DATABASE_PASSWORD": ""} if url else {}
     with trial.phase("start"):
         trial.run(environment.python, "-m", f"{package}.dotenv")
         trial.run(environment.python, "-m", f"{package}.check", **settings)

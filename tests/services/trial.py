@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,8 +58,8 @@ class Trial:
             timeout=PATIENCE_SECONDS,
             check=False,
         )
-        tail = "\n".join(finished.stdout.splitlines()[-OUTPUT_LINES:])
-        assert finished.returncode == 0, f"{' '.join(map(str, command[:4]))}: exit {finished.returncode}\n{tail}"
+        shown = _ends(finished.stdout)
+        assert finished.returncode == 0, f"{' '.join(map(str, command[:4]))}: exit {finished.returncode}\n{shown}"
         return finished.stdout
 
     def git(self, *arguments: str) -> str:
@@ -76,15 +76,25 @@ class Trial:
         if not known.exists():
             with environment.lock(f"mypy-{version}"):
                 if not known.exists():
-                    self.run(*command)
-                    shutil.copytree(self.folder / ".mypy_cache", (copied := known.with_name(f"{known.name}.new")))
-                    copied.rename(known)
+                    try:
+                        self.run(*command)
+                    finally:
+                        shutil.copytree(self.folder / ".mypy_cache", unfinished := known.with_name(f"{known.name}.new"))
+                        unfinished.rename(known)
                     return
         shutil.copytree(known, self.folder / ".mypy_cache")
         self.run(*command)
 
 
-def clean_environment() -> Mapping[str, str] | dict[str, str]:
+def _ends(output: str) -> str:
+    """Shorten an output; the first fault says more than the hundredth."""
+    lines = output.splitlines()
+    if len(lines) > 2 * OUTPUT_LINES:
+        lines[OUTPUT_LINES:-OUTPUT_LINES] = ["[…]"]
+    return "\n".join(lines)
+
+
+def clean_environment() -> dict[str, str]:
     """Return the environment of whoever runs the tests, without what would change a service."""
     kept = ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT", "SSL_CERT_FILE")
     return {name: os.environ[name] for name in kept if name in os.environ}

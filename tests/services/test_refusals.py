@@ -1,0 +1,77 @@
+"""What is refused, and what the refusal says: the rows that the matrix must not have."""
+
+from pathlib import Path
+
+import pytest
+
+from quickset.errors import UsageError
+from tests.questions import Answer, read_questions
+from tests.rendering import render
+
+SHADOWS = "would shadow"
+PACKAGE_FORM = "1 to 20 lower-case letters, digits and underscores"
+NAME_FORM = "2 to 40 ASCII letters"
+ONE_LINE = "1 to 200 characters on one line"
+NO_BRACKETS = "without control characters, commas or angle brackets"
+ADDRESS_FORM = "looks like name@example.com"
+
+# What is answered, to which question, and what is said about it.
+REFUSED: tuple[tuple[str, str, Answer, str], ...] = (
+    ("keyword", "package_name", "class", SHADOWS),
+    ("soft-keyword", "package_name", "match", SHADOWS),
+    ("standard-library", "package_name", "json", SHADOWS),
+    ("dependency", "package_name", "fastapi", SHADOWS),
+    ("folder-of-the-service", "package_name", "tests", SHADOWS),
+    ("package-of-21-characters", "package_name", "a" * 21, PACKAGE_FORM),
+    ("package-of-no-character", "package_name", "", PACKAGE_FORM),
+    ("upper-case-package", "package_name", "App", PACKAGE_FORM),
+    ("package-starts-with-digit", "package_name", "1app", PACKAGE_FORM),
+    ("package-starts-with-underscore", "package_name", "_app", PACKAGE_FORM),
+    ("package-with-dash", "package_name", "my-app", PACKAGE_FORM),
+    ("package-with-umlaut", "package_name", "büro", PACKAGE_FORM),
+    ("package-with-newline", "package_name", "app\n", PACKAGE_FORM),
+    ("package-leaves-its-folder", "package_name", "../app", PACKAGE_FORM),
+    ("name-of-no-character", "project_name", "", NAME_FORM),
+    ("name-of-one-character", "project_name", "A", NAME_FORM),
+    ("name-of-41-characters", "project_name", "A" * 41, NAME_FORM),
+    ("name-with-umlaut", "project_name", "Büro", NAME_FORM),
+    ("name-with-quote", "project_name", 'My "Service"', NAME_FORM),
+    ("name-starts-with-digit", "project_name", "1st Service", NAME_FORM),
+    ("name-ends-with-space", "project_name", "Service ", NAME_FORM),
+    ("name-with-newline", "project_name", "Service\n", NAME_FORM),
+    ("description-with-newline", "description", "One.\nTwo.", ONE_LINE),
+    ("description-with-control-character", "description", "Rings a bell: \a", ONE_LINE),
+    ("description-of-spaces", "description", "   ", ONE_LINE),
+    ("description-of-201-characters", "description", "d" * 201, ONE_LINE),
+    ("author-with-brackets", "author_name", "Jane <jane@example.com>", NO_BRACKETS),
+    ("author-with-comma", "author_name", "Doe, Jane", NO_BRACKETS),
+    ("author-with-newline", "author_name", "Jane\nDoe", NO_BRACKETS),
+    ("author-of-101-characters", "author_name", "J" * 101, NO_BRACKETS),
+    ("address-without-at", "author_email", "example.com", ADDRESS_FORM),
+    ("address-without-dot", "author_email", "jane@localhost", ADDRESS_FORM),
+    ("address-with-name", "author_email", "Jane <jane@example.com>", ADDRESS_FORM),
+    ("address-with-newline", "author_email", "jane@example.com\n", ADDRESS_FORM),
+    ("address-with-quote", "author_email", '"jane"@example.com', ADDRESS_FORM),
+    ("neither-true-nor-false", "docker", "maybe", "neither true nor false"),
+    ("unknown-question", "databse", "sqlite", "no question 'databse'; did you mean 'database'"),
+    ("hidden-question", "orders", "{}", "'orders' is derived"),
+    ("hidden-list", "reserved_names", "[]", "'reserved_names' is derived"),
+    ("copiers-own-setting", "_tasks", "[]", "no question '_tasks'"),
+)
+
+
+@pytest.mark.parametrize(("question", "answer", "words"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
+def test_bad_answer_is_refused(question: str, answer: Answer, words: str, template: Path, tmp_path: Path) -> None:
+    """The message says what is needed, and no folder is left behind."""
+    with pytest.raises((UsageError, ValueError)) as refusal:
+        render(template, tmp_path / "service", {question: answer})
+    assert words in " ".join(str(refusal.value).split())
+    assert not (tmp_path / "service").exists()
+
+
+@pytest.mark.parametrize("question", [each.name for each in read_questions() if each.choices])
+def test_unknown_choice_is_refused(question: str, template: Path, tmp_path: Path) -> None:
+    """Whoever answers what is not offered is told which question it was."""
+    with pytest.raises(UsageError, match=f"{question}: 'nonsense' is n"):
+        render(template, tmp_path / "service", {question: "nonsense"})
+    assert not (tmp_path / "service").exists()

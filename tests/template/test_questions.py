@@ -1,0 +1,108 @@
+"""copier.yml keeps its promises: nothing to trust, names that shadow nothing, answers that arrive as given."""
+
+import json
+import keyword
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.questions import REPOSITORY, Answer, read_copier_yml, read_questions
+from tests.rendering import read_tree, render
+from tests.services.environments import environment_of, newest_python
+from tests.services.inspection import name_faults
+
+PACKAGE_FORM = re.compile(r"[a-z][a-z0-9_]{0,19}")
+# What Jinja, TOML, YAML, Markdown, Python and a shell could each take for its own.
+HOSTILE = (
+    """{{ 7 * 7 }} {% raw %} {# #} "quoted" 'single' \\n \\u0041 #tag & *star* `tick` $HOME %s: - [x] <b> Zoë 🚀"""
+)
+LIST_TOP_LEVEL_NAMES = """
+import json
+from importlib.metadata import packages_distributions
+print(json.dumps(sorted(packages_distributions())))
+"""
+
+
+def reserved_names() -> set[str]:
+    """Return what a package may not be called."""
+    return set(yaml.safe_load(read_copier_yml()["reserved_names"]["default"]))
+
+
+def test_nothing_needs_trust() -> None:
+    """No task, migration or extension: Copier asks nobody to trust this template."""
+    assert not read_copier_yml().keys() & {"_tasks", "_migrations", "_jinja_extensions"}
+
+
+def test_misspelt_variables_fail() -> None:
+    """A name that is not there ends the rendering; it does not become nothing."""
+    assert read_copier_yml()["_envops"]["undefined"] == "jinja2.StrictUndefined"
+
+
+def test_template_can_be_checked_out_on_windows() -> None:
+    """The names of the template's files are names everywhere."""
+    paths = [path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "template").rglob("*")]
+    assert [f"{path}: {fault}" for path in paths for fault in name_faults(path)] == []
+
+
+def test_package_shadows_no_keyword_and_no_standard_module() -> None:
+    """Every name of Python's own that would pass as a package name is reserved."""
+    own = {*keyword.kwlist, *keyword.softkwlist, *sys.stdlib_module_names}
+    missing = {name for name in own if PACKAGE_FORM.fullmatch(name)} - reserved_names()
+    assert missing == set()
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql", "mysql"])
+def test_package_shadows_no_dependency(database: str, template: Path, tmp_path: Path) -> None:
+    """Every module that is installed for a service or its tests is reserved."""
+    service = render(template, tmp_path / "service", {"database": database})
+    python = environment_of(service, newest_python()).python
+    listed = subprocess.run([python, "-c", LIST_TOP_LEVEL_NAMES], capture_output=True, text=True, check=True).stdout
+    missing = {name for name in json.loads(listed) if PACKAGE_FORM.fullmatch(name)} - reserved_names()
+    assert sorted(missing) == []
+
+
+def test_package_shadows_no_folder(template: Path, tmp_path: Path) -> None:
+    """A package is not called as something else at the top of a service."""
+    tree = read_tree(render(template, tmp_path / "service", {"package_name": "a"}))
+    tops = {path.partition("/")[0].removesuffix(".py") for path in tree} - {"a"}
+    assert {name for name in tops if PACKAGE_FORM.fullmatch(name)} - reserved_names() == set()
+
+
+def test_reserved_names_are_names() -> None:
+    """The list holds nothing that the pattern refuses anyway, and stays sorted."""
+    names = yaml.safe_load(read_copier_yml()["reserved_names"]["default"])
+    assert [name for name in names if not PACKAGE_FORM.fullmatch(name)] == []
+    assert names == sorted(set(names))
+
+
+def test_answers_file_records_what_was_asked(template: Path, tmp_path: Path) -> None:
+    """Every answer is on record, derived facts are not."""
+    given: dict[str, Answer] = {
+        "project_name": "Tea House",
+        "package_name": "tea",
+        "database": "postgresql",
+        "docker": False,
+    }
+    service = render(template, tmp_path / "service", given)
+    recorded = yaml.safe_load((service / ".copier-answers.yml").read_text(encoding="utf-8"))
+    asked = {question.name: question.default for question in read_questions()}
+    assert {name: answer for name, answer in recorded.items() if not name.startswith("_")} == asked | given
+
+
+def test_texts_arrive_as_they_were_given(template: Path, tmp_path: Path) -> None:
+    """No answer is taken for code by a format that it is written in."""
+    author = HOSTILE.translate({ord(character): None for character in "<>,"})
+    answers: dict[str, Answer] = {"description": HOSTILE, "author_name": author, "author_email": "a.b+c@example.org"}
+    service = render(template, tmp_path / "service", answers)
+    project = tomllib.loads((service / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["description"] == HOSTILE
+    assert project["authors"] == [{"name": author, "email": "a.b+c@example.org"}]
+    recorded = yaml.safe_load((service / ".copier-answers.yml").read_text(encoding="utf-8"))
+    assert {name: recorded[name] for name in answers} == answers
+    for path in service.rglob("*.py"):
+        compile(path.read_text(encoding="utf-8"), path, "exec")
