@@ -108,18 +108,20 @@ def origin(checkout: Path) -> Source:
     return Source(checkout)
 
 
-# It is ready once it holds signals itself, which is when it imports its command line.
+# It is ready once it takes signals itself.
 DRIVER = """
-import sys
+import signal, sys
 from pathlib import Path
 from quickset import source
 from quickset.__main__ import main
 origin = source.Source(Path(sys.argv.pop(1)))
 source.here = lambda: origin
-def say(event, details):
-    if event == "import" and details[0] == "quickset.cli":
+take = signal.signal
+def say(number, handler):
+    take(number, handler)
+    if number == signal.SIGTERM:
         print("ready", file=sys.stderr, flush=True)
-sys.addaudithook(say)
+signal.signal = say
 main()
 """
 
