@@ -40,7 +40,7 @@ VARIABLES: Mapping[Kind, str] = {
     "postgresql": "QUICKSET_POSTGRESQL_URL",
     "mysql": "QUICKSET_MYSQL_URL",
 }
-DEFAULTS: Mapping[Kind, str] = {
+DEFAULTS: dict[Kind, str] = {
     "postgresql": "postgresql://postgres@127.0.0.1:5432/postgres",
     "mysql": "mysql://root@127.0.0.1:3306/mysql",
 }
@@ -48,6 +48,15 @@ ADVICE: Mapping[Kind, str] = {
     "postgresql": "install PostgreSQL (Debian: apt install postgresql)",
     "mysql": "install MariaDB (Debian: apt install mariadb-server)",
 }
+PROGRAMS: Mapping[Kind, Sequence[str]] = {"postgresql": ("initdb",), "mysql": ("mariadbd", "mysqld")}
+# Where the programs are when they are not on PATH, below the root.
+PROGRAM_FOLDERS: tuple[str, ...] = (
+    "usr/local/sbin",
+    "usr/sbin",
+    "usr/lib/postgresql/*/bin",
+    "opt/homebrew/opt/*/bin",
+    "usr/local/opt/*/bin",
+)
 START_SECONDS = 60.0
 CLIENT_ERRORS = (psycopg.Error, pymysql.Error, OSError)
 
@@ -336,9 +345,9 @@ def find_program(*names: str) -> Path:
     Raises:
         MissingServerError: None of them is.
     """
-    folders = [os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"]
-    for pattern in ("/usr/lib/postgresql/*/bin", "/opt/homebrew/opt/*/bin", "/usr/local/opt/*/bin"):
-        found = Path("/").glob(pattern.lstrip("/"))
+    folders = [os.environ.get("PATH", "")]
+    for pattern in PROGRAM_FOLDERS:
+        found = Path("/").glob(pattern)
         folders.extend(str(path) for path in sorted(found, key=_release, reverse=True))
     for name in names:
         if program := shutil.which(name, path=os.pathsep.join(folders)):
@@ -360,7 +369,7 @@ def database_server(kind: Kind) -> Iterator[PrivateServer]:
         MissingServerError: Its programs are not on this machine.
     """
     try:
-        find_program("initdb" if kind == "postgresql" else "mysqld", "mariadbd")
+        find_program(*PROGRAMS[kind])
     except MissingServerError as error:
         raise MissingServerError(f"no private {kind} server: {error}; {ADVICE[kind]}") from None
     address = Address.parse(kind, DEFAULTS[kind])

@@ -11,7 +11,7 @@ import pytest
 
 from tests.questions import Answer, read_questions
 from tests.rendering import read_tree, render
-from tests.services.environments import environment_of, newest_python
+from tests.services.environments import environment_of, newest_python, python_for
 from tests.services.trial import clean_environment
 
 # What names the modules of a layout, as it must: contracts, a map for people, the recorded answer.
@@ -93,7 +93,7 @@ def test_both_layouts_have_one_api(answers: Mapping[str, Answer], template: Path
 def openapi(service: Path) -> dict[str, dict[str, object]]:
     """Return the OpenAPI document of a service."""
     finished = subprocess.run(
-        [environment_of(service, newest_python()).python, "-c", PRINT_OPENAPI],
+        [environment_of(service, python_for("3.11") or newest_python()).python, "-c", PRINT_OPENAPI],
         cwd=service,
         env=clean_environment(),
         capture_output=True,
