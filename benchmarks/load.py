@@ -1,0 +1,66 @@
+"""A load generator that needs nothing installed and costs little: blocking sockets, asked in turn."""
+
+import socket
+from contextlib import ExitStack
+
+CONNECTIONS = 32
+
+
+class LoadError(Exception):
+    """The server answered something else than 200."""
+
+
+class Load:
+    """Keeps a number of requests under way on connections that stay open.
+
+    Each connection in turn gives up its answer and gets the next request; so all but one always have one under way,
+    and a server that answers in about the order of its requests is never idle.
+
+    Args:
+        port: Where the server listens.
+        path: What to get.
+    """
+
+    def __init__(self, port: int, path: str) -> None:
+        self._address = ("127.0.0.1", port)
+        self._request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
+
+    def run(self, count: int) -> None:
+        """Send requests and wait for every answer.
+
+        Args:
+            count: How many.
+
+        Raises:
+            LoadError: An answer was not 200.
+        """
+        with ExitStack() as stack:
+            connections = [stack.enter_context(socket.create_connection(self._address)) for _ in range(CONNECTIONS)]
+            for connection in connections:
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connection.sendall(self._request)
+            for number in range(CONNECTIONS, count):
+                connection = connections[number % CONNECTIONS]
+                _receive(connection)
+                connection.sendall(self._request)
+            for connection in connections:
+                _receive(connection)
+
+
+def _receive(connection: socket.socket) -> None:
+    data = connection.recv(65536)
+    while not _complete(data):
+        more = connection.recv(65536)
+        if not more:
+            raise LoadError(f"the server closed a connection after {data[:200]!r}")
+        data += more
+    if not data.startswith(b"HTTP/1.1 200"):
+        raise LoadError(f"the server answered {data[:200]!r}")
+
+
+def _complete(data: bytes) -> bool:
+    head, end, body = data.partition(b"\r\n\r\n")
+    if not end:
+        return False
+    _, _, length = head.lower().partition(b"content-length: ")
+    return len(body) >= int(length.partition(b"\r\n")[0])

@@ -1,0 +1,71 @@
+"""What a request costs the service, against what it costs the same application without everything around it."""
+
+import http.client
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import postgresql
+from figure import Figure, at_least, medians
+from load import Load
+from processes import Server
+from services import Service, make_service
+
+ROUNDS = 7
+HEALTH_REQUESTS = 20_000
+READ_REQUESTS = 3_000
+# One connection for each request that may be under way at once, and none above: making connections anew would cost
+# both applications more than all else that is measured.
+POOL = {"DATABASE_POOL_SIZE": "20", "DATABASE_MAX_OVERFLOW": "0"}
+
+
+def measure_health(scratch: Path) -> list[Figure]:
+    """Measure the health route of the default service, against bare FastAPI."""
+    service = make_service(scratch / "default")
+    with service.start() as server, service.start_bare("health") as bare:
+        what = "health route, against bare FastAPI"
+        return [_compare(what, service=server, bare=bare, path="/health", requests=HEALTH_REQUESTS, reach=0.80)]
+
+
+def measure_read(scratch: Path) -> list[Figure]:
+    """Measure the read of one order by its key, against bare FastAPI with SQLAlchemy."""
+    with _service_on_postgresql(scratch) as service, service.start() as server, service.start_bare("orders") as bare:
+        path = f"/api/v1/orders/{_create_order(server.port)}"
+        what = "read by key (PostgreSQL), against bare FastAPI with SQLAlchemy"
+        return [_compare(what, service=server, bare=bare, path=path, requests=READ_REQUESTS, reach=0.95)]
+
+
+def _compare(what: str, *, service: Server, bare: Server, path: str, requests: int, reach: float) -> Figure:
+    def cost(server: Server) -> float:
+        before = server.cpu_seconds()
+        Load(server.port, path).run(requests)
+        return (server.cpu_seconds() - before) / requests * 1e6
+
+    found = medians({"bare": lambda: cost(bare), "service": lambda: cost(service)}, ROUNDS)
+    details = f"CPU per request: {found['service']:.0f} µs against {found['bare']:.0f}"
+    return at_least(what, found["bare"] / found["service"], reach, details)
+
+
+@contextmanager
+def _service_on_postgresql(scratch: Path) -> Iterator[Service]:
+    service = make_service(scratch / "postgresql", database="postgresql")
+    with postgresql.database() as url:
+        service = replace(service, settings={**POOL, "DATABASE_URL": url})
+        service.run("app.migrate")
+        yield service
+
+
+def _create_order(port: int) -> uuid.UUID:
+    lines = [
+        {"sku": "BOLT-8", "quantity": 4, "unit_price": "0.35"},
+        {"sku": "PLATE-2", "quantity": 1, "unit_price": "12.50"},
+    ]
+    order = {"reference": "A-1", "customer": "Jane Doe", "lines": lines}
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("POST", "/api/v1/orders", json.dumps(order), {"Content-Type": "application/json"})
+    answer = json.load(connection.getresponse())
+    connection.close()
+    return uuid.UUID(answer["id"])
