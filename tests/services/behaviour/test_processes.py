@@ -1,7 +1,7 @@
 """Several processes on one database, and several applications in one process."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,15 +14,14 @@ from tests.services.servers import Kind, Server
 
 
 @pytest.fixture
-def empty_store(
-    variant: Variant, found_server: Callable[[Kind], Server], tmp_path: Path, open_until_end: ExitStack
-) -> Store:
+def empty_store(variant: Variant, found_server: Callable[[Kind], Server], tmp_path: Path) -> Iterator[Store]:
     """Return a database that has no tables yet."""
-    if variant.database == "sqlite":
-        return FileStore(tmp_path / "data.db")
-    assert variant.database != "none"
-    server = found_server(variant.database)
-    return ServerStore(server, open_until_end.enter_context(server.database()))
+    if variant.database in {"postgresql", "mysql"}:
+        server = found_server(variant.database)
+        with server.database() as name:
+            yield ServerStore(server, name)
+    else:
+        yield FileStore(tmp_path / "data.db")
 
 
 @with_database
