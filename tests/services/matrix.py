@@ -49,7 +49,7 @@ def build_rows(questions: Sequence[Question]) -> list[Row]:
     known = load_questions((REPOSITORY / "copier.yml").read_text(encoding="utf-8"))
     rows += [Row(f"preset-{name}", defaults | preset(known, name)) for name in PRESETS]
     rows += [
-        Row(f"{question.name}={_label(question, value)}", defaults | {question.name: value})
+        Row(f"flip-{question.name}-{_label(question, value)}", defaults | {question.name: value})
         for question in questions
         for value in values(question)[1:]
     ]
