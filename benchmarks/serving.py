@@ -14,12 +14,12 @@ from load import Load
 from processes import Server
 from services import Service, make_service
 
-ROUNDS = 7
+ROUNDS = 11
 HEALTH_REQUESTS = 20_000
-READ_REQUESTS = 3_000
-# One connection for each request that may be under way at once, and none above: making connections anew would cost
-# both applications more than all else that is measured.
-POOL = {"DATABASE_POOL_SIZE": "20", "DATABASE_MAX_OVERFLOW": "0"}
+READ_REQUESTS = 2_000
+# None above the default size: such a connection is made anew for every few requests, which would cost both applications
+# more than all else that is measured.
+POOL = {"DATABASE_POOL_SIZE": "10", "DATABASE_MAX_OVERFLOW": "0"}
 
 
 def measure_health(scratch: Path) -> list[Figure]:
