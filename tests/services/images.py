@@ -545,7 +545,10 @@ class Sandbox(Container):
 
     def close(self) -> None:
         """End it, whatever it does."""
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
+        # With the first process of a namespace all of its others end. `--kill-child` alone does not see to that:
+        # the kernel forgets it when `setpriv` changes the user.
+        if first := self._first:
+            os.kill(first, signal.SIGKILL)
+        self._process.kill()
+        self._process.wait()
         self._output.close()

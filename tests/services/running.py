@@ -42,6 +42,7 @@ PATIENCE_SECONDS = 30.0
 PROBE = """
 import asyncio
 from fastapi import Request
+from fastapi.responses import StreamingResponse
 import {package}.main
 {imports}
 build = {package}.main.create_app
@@ -52,6 +53,15 @@ def create_app(*args):
     @app.api_route("/probe/fail", methods=["GET", "POST"], include_in_schema=False)
     async def fail(message: str = "nothing"):
         raise RuntimeError(message)
+
+    @app.get("/probe/break-off", include_in_schema=False)
+    async def break_off():
+        async def chunks():
+            yield b"first"
+            await asyncio.sleep(0)
+            raise RuntimeError("lost while streaming")
+
+        return StreamingResponse(chunks())
 
     @app.get("/probe/pause", include_in_schema=False)
     async def pause(seconds: float):

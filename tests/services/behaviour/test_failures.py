@@ -15,6 +15,7 @@ from tests.services.behaviour.conftest import ORIGIN
 from tests.services.behaviour.variants import (
     everywhere,
     once_per_database,
+    once_per_format,
     where,
     with_database,
     with_file,
@@ -148,6 +149,18 @@ def test_unhandled_error(service: Service) -> None:
     assert "Traceback" in line["exception"]
     [line_in_output] = [line for line in service.lines if secret in line]
     assert request_id in line_in_output
+
+
+@once_per_format
+def test_error_after_the_response_began(service: Service) -> None:
+    """Too late for another answer: the connection is broken off, and one line with the traceback says why."""
+    request_id = "broken-off-while-streaming"
+    with pytest.raises(httpx2.RemoteProtocolError):
+        service.request("GET", "/probe/break-off", headers={"X-Request-ID": request_id})
+    service.wait_for_event(event="request", request_id=request_id, status=200)
+    [line] = [line for line in service.lines if "lost while streaming" in line]
+    assert request_id in line
+    assert "Traceback" in line
 
 
 @with_database

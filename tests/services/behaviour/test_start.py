@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -185,3 +186,27 @@ def test_start_failure(project: Project, store: Store, processes: str, fault: st
     [line] = [event for event in events if event["level"] in {"error", "critical"}]
     assert ("address already in use" if fault == "port" else "assign requested address") in line["event"].lower()
     assert "exception" not in line
+
+
+@once_per_format
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_resource_that_does_not_open(project: Project, store: Store, processes: str, tmp_path: Path) -> None:
+    """A resource that cannot be opened ends the start with one line a process, and with a code that says so."""
+    copy = tmp_path / "service"
+    shutil.copytree(project.folder / PACKAGE, copy / PACKAGE)
+    lifespan = copy / PACKAGE / "core" / "lifespan.py"
+    opening = "            state = await _open(stack, settings)\n"
+    assert opening in lifespan.read_text()
+    lifespan.write_text(
+        lifespan.read_text().replace(opening, '            raise ConnectionError("no broker")\n' + opening)
+    )
+    settings = {"DATABASE_URL": store.url, "WEB_CONCURRENCY": processes, "PORT": "0"}
+
+    finished = project.run(*WAYS["start"], settings=settings, cwd=copy)
+
+    assert finished.returncode == 3
+    assert "Traceback" not in finished.stdout + finished.stderr
+    events = [json.loads(line) for line in finished.stdout.splitlines()]
+    failures = [event for event in events if event["event"] == "start_failed"]
+    assert 1 <= len(failures) <= int(processes)
+    assert all(failure["error"] == "ConnectionError('no broker')" for failure in failures)
