@@ -1,0 +1,106 @@
+"""What its owner does with a service: adds a model, breaks a rule, runs the tests without a server."""
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.services.behaviour.variants import everywhere, where, with_database, with_server
+from tests.services.running import PACKAGE, Project, Service, Store, Variant, new_reference
+
+ADDRESSES = {
+    "feature": {"models": "orders/models.py", "router": "orders/router.py", "service": "orders/service.py"},
+    "layered": {"models": "models/orders.py", "router": "routers/orders.py", "service": "services/orders.py"},
+}
+INVOICE = '''
+
+class Invoice(Base):
+    """What a customer owes."""
+
+    __tablename__ = "invoices"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    number: Mapped[str] = mapped_column(exact_string(20), unique=True)
+    amount: Mapped[Decimal] = mapped_column(Money)
+    issued_at: Mapped[datetime] = mapped_column(UtcDateTime)
+'''
+
+
+@pytest.fixture
+def own_project(project: Project, tmp_path: Path) -> Project:
+    """Return a copy of the service under test, to change anything in."""
+    folder = tmp_path / "service"
+    shutil.copytree(project.folder, folder, ignore=shutil.ignore_patterns(".*_cache", "__pycache__"))
+    return Project(folder, project.python, project.variant)
+
+
+@with_database
+def test_model_gets_its_migration(own_project: Project, own_store: Store, variant: Variant) -> None:
+    """A new model, the generated migration of it, formatted as the rest: linter, types and the tests still pass."""
+    models = own_project.folder / PACKAGE / ADDRESSES[variant.layout]["models"]
+    models.write_text(models.read_text() + INVOICE)
+    settings = {"DATABASE_URL": own_store.url}
+    made = own_project.run("-m", "alembic", "revision", "--autogenerate", "-m", "invoices", settings=settings)
+    assert made.returncode == 0, made.stdout + made.stderr
+    [migration] = (own_project.folder / "migrations" / "versions").glob("*invoices.py")
+    assert "invoices" in migration.read_text()
+
+    own_project.migrate(own_store)
+
+    assert own_store.scalar("SELECT count(*) FROM invoices") == 0
+    for check in (("ruff", "format", "--check"), ("ruff", "check"), ("mypy",)):
+        # The probe of these tests is no code of the service.
+        paths = (PACKAGE, "migrations")
+        finished = own_project.run("-m", *check, *paths, settings={"PYTHONPATH": ""})
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+    server = {} if variant.database == "sqlite" else {"TEST_DATABASE_URL": own_store.url}
+    tests = own_project.run("-m", "pytest", "-q", "tests/test_database.py", settings={"PYTHONPATH": "", **server})
+    assert tests.returncode == 0, tests.stdout + tests.stderr
+
+
+@everywhere
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("core/errors.py", "import {package}.{models}"),
+        ("router", "import {package}.{models}"),
+        ("service", "import fastapi"),
+    ],
+)
+def test_forbidden_import_is_found(own_project: Project, variant: Variant, module: str, line: str) -> None:
+    """An import against the rules of the layers breaks a contract, in either layout."""
+    addresses = ADDRESSES[variant.layout]
+    path = own_project.folder / PACKAGE / addresses.get(module, module)
+    models = addresses["models"].removesuffix(".py").replace("/", ".")
+    path.write_text(path.read_text() + "\n" + line.format(package=PACKAGE, models=models) + "\n")
+
+    finished = own_project.run("-c", "from importlinter.cli import lint_imports_command as run; run()")
+
+    assert finished.returncode == 1, finished.stdout + finished.stderr
+    assert "BROKEN" in finished.stdout
+
+
+@with_server
+def test_no_server_for_the_tests(project: Project) -> None:
+    """Without a server and without Docker the service's tests end at once, with one line that says what to do."""
+    settings = {"DOCKER_HOST": "tcp://127.0.0.1:9", "PYTHONPATH": ""}
+    finished = project.run("-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", settings=settings)
+    assert finished.returncode == 1
+    assert "Traceback" not in finished.stdout + finished.stderr
+    [line] = [line for line in (finished.stdout + finished.stderr).splitlines() if "TEST_DATABASE_URL" in line]
+    assert "start Docker" in line
+
+
+@where(lambda variant: variant.database != "none" and variant.layout == "feature")
+def test_change_races_deletion(service: Service) -> None:
+    """Whichever of two comes first, the other is told; neither is a fault of the server."""
+    for _ in range(20):
+        created = service.create_order(new_reference())
+        path = f"/api/v1/orders/{created.json()['id']}"
+        with ThreadPoolExecutor(4) as threads:
+            changes = [threads.submit(service.request, "PATCH", path, json={"note": str(n)}) for n in range(3)]
+            deletion = threads.submit(service.request, "DELETE", path)
+        assert deletion.result().status_code == 204
+        assert {change.result().status_code for change in changes} <= {200, 404}
+        assert service.request("GET", path).status_code == 404
