@@ -60,6 +60,14 @@ class Merged:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Moves:
+    """Old paths by new ones."""
+
+    by_user: Mapping[str, str]
+    by_template: Mapping[str, str]
+
+
 class Workshop:
     """A bare repository for the merge, apart from the user's settings and refs.
 
@@ -246,7 +254,7 @@ def workshop(repository: Repository) -> Iterator[Workshop]:
         yield Workshop(Path(folder).resolve() / "merge.git", repository.objects())
 
 
-def merge(  # noqa: PLR0913 -- three sides, and where they meet
+def merge(
     work: Workshop,
     repository: Repository,
     *,
@@ -275,10 +283,9 @@ def merge(  # noqa: PLR0913 -- three sides, and where they meet
     base, template, user = _adapt(work, was, will, head, result.notes)
     user = _relevant(repository, base, template, user)
     merged, stages = work.merge(base, template, user, label)
-    moved_by_user = work.renames(base, user)
-    moved_by_template = work.renames(base, template)
-    away = base.keys() - user.keys() - set(moved_by_user.values())
-    verdicts = _verdicts(merged, stages, away, moved_by_template)
+    moves = _Moves(work.renames(base, user), work.renames(base, template))
+    away = base.keys() - user.keys() - set(moves.by_user.values())
+    verdicts = _verdicts(merged, stages, away, moves)
     ignored = repository.ignored(path for path in merged if path not in head)
     for path in ignored:
         merged.pop(path, None)
@@ -292,9 +299,9 @@ def merge(  # noqa: PLR0913 -- three sides, and where they meet
             result.before[path] = before
         if path in stages:
             result.stages[path] = stages[path]
-    gone = {source for target, source in moved_by_template.items() if source in result.after and target in merged}
+    gone = {source for target, source in moves.by_template.items() if source in result.after and target in merged}
     for path in result.after:
-        change = _change(path, result, was, will, moved_by_template, moved_by_user)
+        change = _change(path, result, was, will, moves)
         if path not in gone or change.kind != "removed":
             result.changes.append(change)
     result.changes += [Change(path, kind) for path, kind in sorted(verdicts.items()) if path not in result.after]
@@ -394,12 +401,12 @@ def _verdicts(
     merged: dict[str, Entry],
     stages: dict[str, dict[int, Entry]],
     away: set[str],
-    moved_by_template: Mapping[str, str],
+    moves: _Moves,
 ) -> dict[str, Kind]:
     """Settle what is no conflict: what the user deleted stays so, what the template gave up stays the user's."""
     found: dict[str, Kind] = {}
     for path, sides in list(stages.items()):
-        source = moved_by_template.get(path, path)
+        source = moves.by_template.get(path, path)
         if _YOURS not in sides and _THEIRS in sides and source in away:
             del stages[path]
             merged.pop(path, None)
@@ -411,13 +418,12 @@ def _verdicts(
     return found
 
 
-def _change(  # noqa: PLR0911, PLR0913
+def _change(
     path: str,
     result: Merged,
     was: Tree,
     will: Tree,
-    moved_by_template: Mapping[str, str],
-    moved_by_user: Mapping[str, str],
+    moves: _Moves,
 ) -> Change:
     before, after = result.before.get(path), result.after[path]
     if path in result.stages:
@@ -425,10 +431,10 @@ def _change(  # noqa: PLR0911, PLR0913
     if after is None:
         return Change(path, "removed")
     if before is None:
-        if path in moved_by_template:
-            return Change(path, "moved", moved_by_template[path])
+        if path in moves.by_template:
+            return Change(path, "moved", moves.by_template[path])
         return Change(path, "added")
-    origin = moved_by_user.get(path, path)
+    origin = moves.by_user.get(path, path)
     if before == was.get(origin) and after in (will.get(origin), will.get(path)):
         return Change(path, "changed")
     return Change(path, "merged", note=f"you moved it from {origin}" if origin != path else "")

@@ -190,6 +190,14 @@ class Repository:
         listed = self.git("ls-files", "-t", "-z", "--full-name")
         return {line[2:] for line in listed.split("\0") if line.startswith("S ")}
 
+    def refresh(self, env: Mapping[str, str]) -> None:
+        """Let git look at the files again, so that an index knows them by their times.
+
+        Args:
+            env: Says which index.
+        """
+        git.attempt("update-index", "-q", "--unmerged", "--refresh", cwd=self.top, env=env, theirs=True)
+
     def touched(self, paths: Iterable[str]) -> list[str]:
         """Find the paths, out of those that are to change, which hold something that is not committed.
 
