@@ -60,6 +60,7 @@ def main(
       quickset new orders-api                 asks a few questions
       quickset new orders-api --defaults      asks nothing
       quickset info orders-api                what it was made of
+      quickset check orders-api               whether its template has moved on
     """
 
 
@@ -170,6 +171,61 @@ def info(
             typer.echo(report.as_json(found))
         elif not quiet:
             report.show_info(found, out=report.console())
+
+
+@app.command(epilog=_EPILOG)
+def check(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="PATH", help="The services; by default the folder you are in.", show_default=False),
+    ] = None,
+    *,
+    drift: Annotated[
+        bool, typer.Option("--drift", help="List the files that differ from a fresh render, too. Takes longer.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="With --drift: a file that differs is something to do.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    r"""Say whether services are behind their template.
+
+    Versions are compared and nothing is written. A service is current, behind, ahead (of what this quickset knows),
+    unknown (its release or its template is not known here) or conflicted (an update of it is not finished).
+
+    \b
+    Exit codes, the first that fits any of the services:
+      5  unknown, or its answers are damaged
+      2  no service
+      3  conflicted
+      1  behind; with --strict, drifted, too
+      0  nothing to do: current or ahead
+
+    \b
+    Examples:
+      quickset check
+      quickset check services/* --json
+      quickset check orders-api --drift --strict
+    """
+    with _failing():
+        if strict and not drift:
+            raise UsageError("--strict means nothing without --drift; give both.")
+        from quickset import check as command
+
+        if quiet or as_json:
+            found = command.check(paths or [Path()], drift=drift)
+        else:
+            from quickset import report
+
+            found = command.check(paths or [Path()], drift=drift, progress=report.progress)
+            report.show_checks(found, out=report.console())
+        if as_json:
+            typer.echo(command.as_json(found))
+        for each in found:
+            if each.error:
+                typer.echo(f"quickset: {each.error}", err=True)
+        raise typer.Exit(command.exit_code(found, strict=strict))
 
 
 @contextmanager
