@@ -26,6 +26,7 @@ _CANONICAL = re.compile(
 _NUMBERS = re.compile(r"(\d+)\.(\d+)\.(\d+)(\.dev\d+)?(\+g[0-9a-f]+)?")
 _UNRELEASED = re.compile(r"\.dev|\+")
 _TAG = re.compile(r"refs/tags/v?(\d+\.\d+\.\d+)")
+_URL = re.compile(r"\w+://[^\s'\"]+")
 _AT_ONCE = 8
 
 
@@ -238,7 +239,8 @@ def _place(src_path: str, mine: source.Source | None) -> _Place:
         origin = _origin(src_path, mine)
         return _Place(origin, origin.versions())
     except QuicksetError as error:
-        return _Place(fault=str(error).replace(src_path, shown(src_path)))
+        # Git's words hold the address in a form of its own.
+        return _Place(fault=_URL.sub(lambda found: shown(found[0]), str(error).replace(src_path, shown(src_path))))
 
 
 def shown(src_path: str) -> str:
@@ -250,7 +252,7 @@ def shown(src_path: str) -> str:
     Returns:
         The same without user, password and query.
     """
-    return re.sub(r"(?<=://)[^/]*@|[?#].*", "", src_path)
+    return re.sub(r"(?<=://)[^/]*@|[?#].*", "", src_path) if "://" in src_path else src_path
 
 
 def _compare(service: _Service, place: _Place) -> Checked:

@@ -5,9 +5,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from quickset.errors import QuicksetError, UsageError
 
@@ -23,9 +24,29 @@ Exit codes:
 
 _TYPER_INTERRUPTED = 130
 
+
+# Where an option has no value, as the `--help` that it adds itself, Typer imports pydantic to convert nothing. That
+# takes longer than all of `check`, so there `--help` is off by default, and arguments are taken as they are.
+def _off(option: TyperOption | None) -> TyperOption | None:
+    if option is not None:
+        option.default = False
+    return option
+
+
+class _Group(TyperGroup):
+    def get_help_option(self, ctx: Any) -> TyperOption | None:
+        return _off(super().get_help_option(ctx))
+
+
+class _LightCommand(TyperCommand):
+    def get_help_option(self, ctx: Any) -> TyperOption | None:
+        return _off(super().get_help_option(ctx))
+
+
 # Plain help: Typer's Rich help takes three times as long to start.
 app = typer.Typer(
     name="quickset",
+    cls=_Group,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -173,12 +194,14 @@ def info(
             report.show_info(found, out=report.console())
 
 
-@app.command(epilog=_EPILOG)
+@app.command(
+    cls=_LightCommand,
+    epilog=_EPILOG,
+    options_metavar="[OPTIONS] [PATH]...",
+    context_settings={"allow_extra_args": True},
+)
 def check(
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="PATH", help="The services; by default the folder you are in.", show_default=False),
-    ] = None,
+    context: typer.Context,
     *,
     drift: Annotated[
         bool, typer.Option("--drift", help="List the files that differ from a fresh render, too. Takes longer.")
@@ -189,10 +212,11 @@ def check(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    r"""Say whether services are behind their template.
+    """Say whether services are behind their template.
 
-    Versions are compared and nothing is written. A service is current, behind, ahead (of what this quickset knows),
-    unknown (its release or its template is not known here) or conflicted (an update of it is not finished).
+    The services are those at each PATH, by default the one in the folder you are in. Versions are compared and nothing
+    is written. A service is current, behind, ahead (of what this quickset knows), unknown (its release or its template
+    is not known here) or conflicted (an update of it is not finished).
 
     \b
     Exit codes, the first that fits any of the services:
@@ -207,18 +231,21 @@ def check(
       quickset check
       quickset check services/* --json
       quickset check orders-api --drift --strict
-    """
+    """  # noqa: D301 -- a raw one would show its marks
     with _failing():
+        if "" in context.args:
+            raise UsageError("PATH is empty.")
         if strict and not drift:
             raise UsageError("--strict means nothing without --drift; give both.")
         from quickset import check as command
 
+        paths = [Path(path) for path in context.args or ["."]]
         if quiet or as_json:
-            found = command.check(paths or [Path()], drift=drift)
+            found = command.check(paths, drift=drift)
         else:
             from quickset import report
 
-            found = command.check(paths or [Path()], drift=drift, progress=report.progress)
+            found = command.check(paths, drift=drift, progress=report.progress)
             report.show_checks(found, out=report.console())
         if as_json:
             typer.echo(command.as_json(found))

@@ -261,7 +261,11 @@ def _standing(checked: Checked) -> str:
     if checked.reason:
         parts.append(checked.reason)
     if checked.drift is not None:
-        parts.append(f"{len(checked.drift)} of the template's files differ" if checked.drift else "as rendered")
+        parts.append(
+            f"{len(checked.drift)} of the template's files differ{'s' * (len(checked.drift) == 1)}"
+            if checked.drift
+            else "as rendered"
+        )
     return ", ".join(parts)
 
 
