@@ -88,19 +88,25 @@ def unexplained(
 
 def settings(tree: Mapping[str, str]) -> dict[str, str]:
     """Return every setting of a rendered service with its default, from its code and from the example of `.env`."""
-    [body] = [
-        node.body
-        for node in ast.parse(tree[SETTINGS]).body
-        if isinstance(node, ast.ClassDef) and node.name == "Settings"
-    ]
+    module = ast.parse(tree[SETTINGS]).body
+    constants = {
+        target.id: ast.unparse(node.value)
+        for node in module
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    [body] = [node.body for node in module if isinstance(node, ast.ClassDef) and node.name == "Settings"]
     found = {
         node.target.id.upper(): ast.unparse(node.value) if node.value else ""
         for node in body
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     }
-    # The code may name a constant; the example says its value.
     examples = dict(re.findall(r"^([A-Z_]+)=(.*)$", tree[EXAMPLE], re.MULTILINE))
-    return {name: f"{default} ({examples.get(name, '')})" for name, default in found.items()}
+    return {
+        name: f"{re.sub(r'[A-Z_]+', lambda word: constants.get(word[0], word[0]), default)} ({examples.get(name, '')})"
+        for name, default in found.items()
+    }
 
 
 def _question_faults(
