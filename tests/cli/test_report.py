@@ -12,7 +12,7 @@ from quickset.source import Source, here
 VARIANTS: list[dict[str, Any]] = [
     {},
     {"layout": "layered", "package_name": "orders_api"},
-    {"database": "postgresql"},
+    {"database": "postgresql", "template_updates": "gitlab"},
     {"database": "none", "example": False, "docker": False},
 ]
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.questions import Answer
+from tests.questions import REPOSITORY, Answer
 from tests.rendering import read_tree, render
 
 FORGES = ("github", "gitlab")
@@ -169,7 +170,7 @@ def test_files_pass_their_checkers(forge: str, template: Path, tmp_path: Path) -
         jobs = sorted(FILES[forge] - {"scripts/update_template.sh"})
         checks += [["check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", *jobs]]
     for check in checks:
-        done = subprocess.run(["uv", "run", "--project", Path(__file__).parents[2], "--no-sync", *check], cwd=service, capture_output=True, text=True, check=False)
+        done = subprocess.run(["uv", "run", "--project", REPOSITORY, "--no-sync", *check], cwd=service, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{check}:\n{done.stdout}{done.stderr}"
 
 
@@ -194,6 +195,16 @@ def test_gitlab_includes_the_job(template: Path, tmp_path: Path) -> None:
     assert pipeline == {}
     [job] = yaml.safe_load((service / part["local"]).read_text(encoding="utf-8")).values()
     assert [rule["if"] for rule in job["rules"]] == ['$CI_PIPELINE_SOURCE == "schedule" && $TEMPLATE_UPDATES == "true"']
+
+
+def test_pins_are_the_same_everywhere() -> None:
+    """The documentation, the service and this repository use the same commits of an action, and the same uv image."""
+    files = [REPOSITORY / "docs/updating.md", REPOSITORY / ".github/workflows/ci.yml"]
+    files += [file for file in (REPOSITORY / "template").rglob("*.jinja") if "template-updates" in file.name]
+    texts = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    pins = set(re.findall(r"(\S+)@([0-9a-f]{40}) # (\S+)", texts))
+    assert sorted(name for name, _, _ in pins) == ["actions/checkout", "astral-sh/setup-uv"]
+    assert len(set(re.findall(r"image: (ghcr\.io\S+)", texts))) == 1
 
 
 @pytest.mark.parametrize("choice", FILES)

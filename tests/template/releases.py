@@ -1,0 +1,154 @@
+"""Two states of the template, compared: what a service meets on its way from one to the other, and must be told of."""
+
+import ast
+import re
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence, Set
+from io import BytesIO
+from pathlib import Path
+from subprocess import run
+
+from quickset.upgrades import Upgrades
+from tests.questions import REPOSITORY, Answer, Question, read_questions
+from tests.rendering import read_tree, render
+
+PARTS = ("copier.yml", "template")
+SETTINGS = "app/core/settings.py"
+EXAMPLE = ".env.example"
+
+
+def checkout(commit: str, folder: Path) -> Path:
+    """Write the template of a commit into a folder."""
+    archive = run(["git", "archive", commit, *PARTS], cwd=REPOSITORY, capture_output=True, check=True).stdout
+    with tarfile.open(fileobj=BytesIO(archive)) as tar:
+        tar.extractall(folder, filter="data")
+    return folder
+
+
+def variants(questions: list[Question]) -> list[dict[str, Answer]]:
+    """Return sets of answers in which every choice is once, the defaults being the first."""
+    choices = {
+        question.name: [question.default, *(choice for choice in question.choices if choice != question.default)]
+        for question in questions
+        if question.choices
+    }
+    most = max((len(values) for values in choices.values()), default=1)
+    return [{name: values[number % len(values)] for name, values in choices.items()} for number in range(most)]
+
+
+def unexplained(
+    old: Path,
+    new: Path,
+    upgrades: Upgrades,
+    versions: tuple[str, str],
+    scratch: Path,
+    services: Sequence[Mapping[str, Answer]] | None = None,
+) -> list[str]:
+    """Find what changes between two states of the template without a word in `upgrades.yml`.
+
+    Args:
+        old: The older state, as `copier.yml` and `template/`.
+        new: The newer one.
+        upgrades: What is said of the releases.
+        versions: Those of the two states.
+        scratch: An empty folder.
+        services: The answers of services to compare; by default such that every choice is in one.
+
+    Returns:
+        A line for each default, setting, file, question or choice that changed or went unsaid.
+    """
+    faults = list(_question_faults(read_questions(old), read_questions(new), upgrades, versions))
+    rows = variants(read_questions(old))
+    for number, row in enumerate(rows if services is None else services):
+        answers = {**rows[0], **row}
+        carried = upgrades.carry(answers, *versions)
+        absent = {
+            question.name: upgrades.absent(question.name)
+            for question in read_questions(new)
+            if question.name not in carried and question.name in upgrades.absents
+        }
+        try:
+            trees = [
+                read_tree(render(source, scratch / f"{number}-{name}", given))
+                for name, source, given in (("old", old, answers), ("new", new, carried | absent))
+            ]
+        except Exception as error:  # noqa: BLE001 -- whatever Copier raises over answers that no longer fit
+            faults.append(f"{answers}: cannot be rendered anew: {error}")
+            continue
+        told = upgrades.before_deploy(*versions, carried | absent)
+        known = {name for entry in told for name in entry.settings}
+        moved: dict[str, str | None] = {}
+        for release in upgrades.between(*versions).values():
+            moved |= release.files
+        before, after = map(settings, trees)
+        faults += [f"setting {fault}" for fault in _setting_faults(before, after, known)]
+        faults += _file_faults(trees[0].keys(), trees[1].keys(), moved)
+    return sorted(set(faults))
+
+
+def settings(tree: Mapping[str, str]) -> dict[str, str]:
+    """Return every setting of a rendered service with its default, from its code and from the example of `.env`."""
+    module = ast.parse(tree[SETTINGS]).body
+    constants = {
+        target.id: ast.unparse(node.value)
+        for node in module
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    [body] = [node.body for node in module if isinstance(node, ast.ClassDef) and node.name == "Settings"]
+    found = {
+        node.target.id.upper(): ast.unparse(node.value) if node.value else ""
+        for node in body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    examples = dict(re.findall(r"^([A-Z_]+)=(.*)$", tree[EXAMPLE], re.MULTILINE))
+    return {
+        name: f"{re.sub(r'[A-Z_]+', lambda word: constants.get(word[0], word[0]), default)} ({examples.get(name, '')})"
+        for name, default in found.items()
+    }
+
+
+def _question_faults(
+    old: list[Question], new: list[Question], upgrades: Upgrades, versions: tuple[str, str]
+) -> Iterator[str]:
+    now = {question.name: question for question in new}
+    between = upgrades.between(*versions).values()
+    told = {name for release in between for entry in release.before_deploy for name in entry.defaults}
+    dropped = {name for release in between for name, successor in release.questions.items() if successor is None}
+    for question in old:
+        if question.name in dropped:
+            continue
+        [(name, default)] = upgrades.carry({question.name: question.default}, *versions).items()
+        if name not in now:
+            yield f"question {question.name}: is gone without a mapping"
+            continue
+        if now[name].default != default and name not in told:
+            yield f"question {name}: has another default"
+        for choice in question.choices:
+            if upgrades.carry({question.name: choice}, *versions)[name] not in now[name].choices:
+                yield f"question {question.name}: its choice {choice} is gone without a mapping"
+    asked = {name for question in old for name in upgrades.carry({question.name: question.default}, *versions)}
+    for question in new:
+        if question.name in asked:
+            continue
+        if question.name not in upgrades.absents:
+            yield f"question {question.name}: is new and has no absent value"
+        elif question.choices and upgrades.absent(question.name) not in question.choices:
+            yield f"question {question.name}: its absent value is none of its choices"
+
+
+def _setting_faults(old: Mapping[str, str], new: Mapping[str, str], told: set[str]) -> Iterator[str]:
+    for name in old.keys() - told:
+        if name not in new:
+            yield f"{name}: is gone"
+        elif new[name] != old[name]:
+            yield f"{name}: has another default: {old[name]}, now {new[name]}"
+
+
+def _file_faults(old: Set[str], new: Set[str], moved: Mapping[str, str | None]) -> Iterator[str]:
+    for path in sorted(old - new):
+        if path not in moved:
+            yield f"file {path}: moved or is gone"
+        elif moved[path] is not None and moved[path] not in new:
+            yield f"file {path}: is not where upgrades.yml says, at {moved[path]}"

@@ -1,0 +1,208 @@
+"""`upgrades.yml` says all that an update changes in a running service; what was released stays as it was."""
+
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import jinja2.meta
+import pytest
+from jinja2.sandbox import SandboxedEnvironment
+
+from quickset import upgrades
+from quickset.source import Source
+from quickset.upgrades import Upgrades, load
+from tests.questions import REPOSITORY, Answer, read_questions
+from tests.template.releases import checkout, unexplained
+
+FINAL = re.compile(r"\d+\.\d+\.\d+")
+RELEASED = ("copier.yml", "template", upgrades.FILE)
+VERSION = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+# Oldest first.
+RELEASES = dict(reversed(Source(REPOSITORY).releases().items()))
+OWN = load((REPOSITORY / upgrades.FILE).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("old", "new"), list(pairwise(RELEASES)), ids=lambda version: str(version))
+def test_releases_are_explained(old: str, new: str, tmp_path: Path) -> None:
+    """Nothing changed between two releases of which upgrades.yml is silent."""
+    before, after = (checkout(RELEASES[version], tmp_path / version) for version in (old, new))
+    assert unexplained(before, after, OWN, (old, new), tmp_path) == []
+
+
+def test_work_since_the_last_release_is_explained(template: Path, tmp_path: Path) -> None:
+    """Nothing has changed since the last release of which upgrades.yml is silent."""
+    last = list(RELEASES)[-1]
+    before = checkout(RELEASES[last], tmp_path / last)
+    assert unexplained(before, template, OWN, (last, VERSION), tmp_path) == []
+
+
+def test_a_released_template_stays() -> None:
+    """A final version's template, questions and upgrades are those of the commit that set it."""
+    if not FINAL.fullmatch(VERSION):
+        return
+    different = ["git", "diff", "--name-only", RELEASES[VERSION], "--", *RELEASED]
+    assert subprocess.run(different, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout == ""
+
+
+def test_releases_are_known() -> None:
+    """upgrades.yml speaks of releases, and of the one under work."""
+    assert OWN.releases.keys() <= {*RELEASES, VERSION.partition(".dev")[0]}
+
+
+def test_conditions_ask_questions() -> None:
+    """A condition reads answers that exist, under the names they have now."""
+    asked = {question.name for question in read_questions()}
+    conditions = [entry.when for release in OWN.releases.values() for entry in release.before_deploy]
+    for condition in conditions:
+        assert jinja2.meta.find_undeclared_variables(SandboxedEnvironment().parse(condition)) <= asked, condition
+
+
+def test_absent_values_belong_to_questions() -> None:
+    """There is an absent value for questions alone."""
+    assert OWN.absents.keys() <= {question.name for question in read_questions()}
+
+
+Change = Callable[[Path], None]
+
+
+def replace(path: str, old: str, new: str) -> Change:
+    """Change a text in a file of the template."""
+
+    def change(folder: Path) -> None:
+        text = (folder / path).read_text(encoding="utf-8")
+        assert old in text
+        (folder / path).write_text(text.replace(old, new), encoding="utf-8")
+
+    return change
+
+
+def move(path: str, to: str | None) -> Change:
+    """Move a file of the template, or remove it."""
+
+    def change(folder: Path) -> None:
+        if to is None:
+            (folder / path).unlink()
+        else:
+            (folder / path).rename(folder / to)
+
+    return change
+
+
+SETTINGS = "template/{{ package_name }}/core/settings.py.jinja"
+EXAMPLE = "template/.env.example.jinja"
+
+
+def said(text: str) -> str:
+    """Put details of a release into a file."""
+    return f'absent: {{template_updates: none, new: "off"}}\nreleases: {{"9.0.0": {{{text}}}}}'
+
+
+@pytest.mark.parametrize(
+    ("change", "fault", "words"),
+    [
+        (
+            replace("copier.yml", "default: feature", "default: layered"),
+            "question layout: has another default",
+            "before_deploy: [{text: A, defaults: [layout]}]",
+        ),
+        (
+            replace(SETTINGS, "default=8000", "default=8080"),
+            "setting PORT: has another default: Field(default=8000,",
+            "before_deploy: [{text: A, settings: [PORT]}]",
+        ),
+        (
+            replace(SETTINGS, "sqlite:///./data.db", "sqlite:///./service.db"),
+            "setting DATABASE_URL: has another default",
+            "before_deploy: [{text: A, settings: [DATABASE_URL]}]",
+        ),
+        (
+            replace(EXAMPLE, "sqlite:///./data.db", "sqlite:///./service.db"),
+            "setting DATABASE_URL: has another default",
+            "before_deploy: [{text: A, settings: [DATABASE_URL], when: \"{{ database == 'sqlite' }}\"}]",
+        ),
+        (
+            replace(SETTINGS, "    worker_threads: int = Field(default=8, ge=1)\n", ""),
+            "setting WORKER_THREADS: is gone",
+            "before_deploy: [{text: A, settings: [WORKER_THREADS]}]",
+        ),
+        (
+            move("template/justfile.jinja", "template/Justfile.jinja"),
+            "file justfile: moved or is gone",
+            "files: {justfile: Justfile}",
+        ),
+        (
+            move("template/justfile.jinja", None),
+            "file justfile: moved or is gone",
+            "files: {justfile: null}",
+        ),
+        (
+            # The template goes on with a fact derived from the new name.
+            replace("copier.yml", "\nlicense:\n", '\nlicense: {when: false, default: "{{ licence }}"}\nlicence:\n'),
+            "question license: is gone without a mapping",
+            "questions: {license: licence}",
+        ),
+        (
+            replace("copier.yml", '": problem', '": rfc9457'),
+            "question error_format: its choice problem is gone without a mapping",
+            "choices: {error_format: {problem: rfc9457}}",
+        ),
+        (
+            replace("copier.yml", "\nlicense:\n", "\nnovel:\n  type: bool\n  default: true\n\nlicense:\n"),
+            "question novel: is new and has no absent value",
+            None,
+        ),
+        (
+            replace("copier.yml", "\nlicense:\n", "\nnew:\n  type: str\n  choices: [a]\n  default: a\n\nlicense:\n"),
+            "question new: its absent value is none of its choices",
+            None,
+        ),
+    ],
+    ids=[
+        "default-of-a-question",
+        "default-of-a-setting",
+        "constant-behind-a-setting",
+        "default-in-the-example",
+        "setting-removed",
+        "file-moved",
+        "file-removed",
+        "question-renamed",
+        "choice-renamed",
+        "question-without-absent-value",
+        "question-with-odd-absent-value",
+    ],
+)
+def test_a_silent_change_is_found(
+    change: Change, fault: str, words: str | None, template: Path, tmp_path: Path
+) -> None:
+    """A made-up change of each kind is found while upgrades.yml is silent, and passes once it speaks."""
+    changed = Path(shutil.copytree(template, tmp_path / "changed"))
+    change(changed)
+
+
+    def compared(words: str, folder: str) -> list[str]:
+        return unexplained(template, changed, load(said(words)), ("1.0.0", "9.0.0.dev0"), tmp_path / folder, [{}])
+
+    found = compared("", "silent")
+    assert any(line.startswith(fault) for line in found), found
+    if words is not None:
+        assert compared(words, "said") == []
+
+
+def test_a_change_is_explained_to_those_that_it_concerns(template: Path, tmp_path: Path) -> None:
+    """An entry whose condition leaves out a service that changes does not count for it."""
+    changed = Path(shutil.copytree(template, tmp_path / "changed"))
+    replace(SETTINGS, "default=8000", "default=8080")(changed)
+    words = "before_deploy: [{text: A, settings: [PORT], when: \"{{ database == 'sqlite' }}\"}]"
+    services: list[dict[str, Answer]] = [{}, {"database": "none"}]
+    found = unexplained(template, changed, load(said(words)), ("1.0.0", "9.0.0"), tmp_path, services)
+    assert [line.partition(":")[0] for line in found] == ["setting PORT"]
+    assert unexplained(template, changed, load(said(words)), ("1.0.0", "9.0.0"), tmp_path / "one", [{}]) == []
+
+
+def test_nothing_changed(template: Path, tmp_path: Path) -> None:
+    """The same state twice needs no word."""
+    assert unexplained(template, template, Upgrades(), ("1.0.0", "9.0.0"), tmp_path, [{}]) == []
