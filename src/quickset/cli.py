@@ -108,9 +108,12 @@ def new(
     no_git: Annotated[bool, typer.Option("--no-git", help="Neither git init nor a commit.")] = False,
     no_lock: Annotated[bool, typer.Option("--no-lock", help="Do not lock the dependencies.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be made, and write nothing.")] = False,
+    template: Annotated[
+        str | None, typer.Option(metavar="URL", help="Another template: a git URL (https, ssh, file) or a folder.")
+    ] = None,
     ref: Annotated[
         str | None,
-        typer.Option(metavar="REF", help="Another state of the template: X.Y.Z, or HEAD of a quickset checkout."),
+        typer.Option(metavar="REF", help="Another state than the newest release: X.Y.Z, HEAD, or a ref of --template."),
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -121,12 +124,16 @@ def new(
     --data-file it asks nothing: what they do not answer takes its default. --data wins over --data-file, and that
     over --preset. Nothing is at PATH before all of it is done.
 
+    --template takes a fork, or any Copier template; its releases are its tags, and without any it is HEAD. Nothing
+    that a template brings is run, and credentials in its URL are used but never recorded.
+
     \b
     Examples:
       quickset new orders-api
       quickset new orders-api --preset minimal --data layout=layered
       quickset new orders-api --data database=postgresql --no-lock
       quickset new orders-api --data-file answers.yml --dry-run
+      quickset new orders-api --template git@example.com:team/template.git --ref v2.1.0
     """
     with _failing():
         if not path:
@@ -149,6 +156,7 @@ def new(
             commit=not no_git,
             lock=not no_lock,
             dry_run=dry_run,
+            template=template,
             ref=ref,
         )
         if quiet and not as_json:

@@ -8,7 +8,7 @@ from typing import Any
 
 from quickset import answers, git, source
 from quickset.answers import Question
-from quickset.errors import UsageError
+from quickset.errors import RefusedError
 from quickset.render import renderer
 
 _OFF = "none"
@@ -51,7 +51,7 @@ def info(path: Path, *, template_source: source.Source | None = None) -> Info:
 
     Args:
         path: The service.
-        template_source: Where the template comes from; by default what belongs to this quickset.
+        template_source: Where the template comes from; by default where the service says.
 
     Returns:
         Its answers, version and components.
@@ -62,12 +62,12 @@ def info(path: Path, *, template_source: source.Source | None = None) -> Info:
     """
     recorded = answers.read(path)
     git.require()
-    origin = template_source or source.here()
+    origin = template_source or source.of(str(recorded["_src_path"]))
     version = str(recorded["_commit"])
     notes = []
     try:
-        template = origin.template(version)
-    except UsageError:
+        template = origin.recorded(version)
+    except RefusedError:
         template = origin.template()
         notes.append(f"This quickset does not know {version}; the components are those of {template.ref}.")
     questions = answers.load_questions(template.config())

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import tomllib
 from pathlib import Path
 from textwrap import shorten
 
@@ -21,11 +22,13 @@ def find_uv() -> str | None:
     return shutil.which("uv") or os.environ.get("UV")
 
 
-def lock(folder: Path) -> str | None:
+def lock(folder: Path, *, trusted: bool = True) -> str | None:
     """Write a service's `uv.lock`.
 
     Args:
         folder: The service.
+        trusted: Whether code that its `pyproject.toml` names may run: uv starts the build back end of a project with
+            dynamic metadata, and that of a dependency without a wheel.
 
     Returns:
         None when it is there, else the reason why not.
@@ -33,6 +36,11 @@ def lock(folder: Path) -> str | None:
     uv = find_uv()
     if uv is None:
         return "uv is not on PATH"
+    env = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+    if not trusted:
+        if _is_dynamic(folder):
+            return "its pyproject.toml has dynamic metadata, for which uv would run code of the template's"
+        env["UV_NO_BUILD"] = "1"
     # Elsewhere, because uv would make the service a member of a workspace that happens to lie around it.
     with tempfile.TemporaryDirectory(prefix="quickset-lock-", ignore_cleanup_errors=True) as alone:
         shutil.copy(folder / "pyproject.toml", alone)
@@ -40,7 +48,7 @@ def lock(folder: Path) -> str | None:
             done = subprocess.run(
                 [uv, "lock"],
                 cwd=alone,
-                env={name: value for name, value in os.environ.items() if name not in _FOREIGN},
+                env=env,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 encoding="utf-8",
@@ -57,6 +65,15 @@ def lock(folder: Path) -> str | None:
             return _reason(done.stderr)
         shutil.copyfile(written, folder / "uv.lock")
     return None
+
+
+def _is_dynamic(folder: Path) -> bool:
+    """Tell whether something must run to know what a project needs; so it is where that cannot be read."""
+    try:
+        project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        return bool(project.get("dynamic")) or not {"name", "version"} <= project.keys()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return True
 
 
 def _reason(output: str) -> str:

@@ -29,6 +29,8 @@ class Request:
     commit: bool = True
     lock: bool = True
     dry_run: bool = False
+    template: str | None = None
+    """The URL of another template than quickset's own."""
     ref: str | None = None
 
 
@@ -58,7 +60,7 @@ def new(
 
     Args:
         request: What to make, and where.
-        template_source: Where the template comes from; by default what belongs to this quickset.
+        template_source: Where the template comes from; by default what the request says.
         progress: Opens a context in which the user sees what takes long.
 
     Returns:
@@ -72,7 +74,9 @@ def new(
     git.require()
     settings = git.settings()
     target = Target.at(request.path)
-    template = (template_source or source.here()).template(request.ref)
+    origin = template_source or (source.of(request.template) if request.template else source.here())
+    with progress("Fetching the template") if request.template else nullcontext():
+        template = origin.template(request.ref)
     questions = answers.load_questions(template.config())
     given = answers.check(questions, request.data)
     preset = answers.ask_preset() if request.ask else request.preset
@@ -92,7 +96,7 @@ def new(
             locked = False
             if request.lock and not request.dry_run:
                 with progress("Locking the dependencies"):
-                    failure = locking.lock(folder)
+                    failure = locking.lock(folder, trusted=not template.is_foreign)
                 locked = failure is None
                 if failure:
                     notes.append(f"There is no uv.lock: {failure}. `uv lock` writes it later; then commit it.")
@@ -104,7 +108,7 @@ def new(
                 with uninterrupted():
                     if request.commit:
                         branch = settings.get("init.defaultbranch") or "main"
-                        committed, note = _commit(target, folder, f"Start from quickset {template.version}", branch)
+                        committed, note = _commit(target, folder, _message(template), branch)
                         notes += [note] if note else []
                     _put(target, folder)
     except OSError as error:
@@ -118,6 +122,14 @@ def new(
         committed=committed,
         locked=locked,
         notes=tuple(notes),
+    )
+
+
+def _message(template: source.Template) -> str:
+    return (
+        f"Start from {template.url} at {template.ref}"
+        if template.is_foreign
+        else f"Start from quickset {template.version}"
     )
 
 

@@ -13,12 +13,12 @@ from typing import Any
 import copier
 import jinja2
 import yaml
-from copier.errors import CopierError, InteractiveSessionError
+from copier.errors import CopierError, ForbiddenPathError, InteractiveSessionError, UnsafeTemplateError
 from plumbum import ProcessExecutionError, local
 
 from quickset import answers, git
-from quickset.errors import QuicksetError, UsageError, os_reason
-from quickset.source import CANONICAL_URL, Template
+from quickset.errors import QuicksetError, RefusedError, UsageError, os_reason
+from quickset.source import Template
 
 _BAD_ANSWER = re.compile(r"(?:Validation error for question|Invalid choice for) '(\w+)': (.*)", re.DOTALL)
 
@@ -51,12 +51,13 @@ class Renderer:
 
         Raises:
             UsageError: The template refuses an answer, or there is no terminal to ask at.
+            RefusedError: The template wants to run code, or reaches outside the folder.
             QuicksetError: Anything else went wrong.
         """
-        with _environment(self._scratch), _plain_errors(), warnings.catch_warnings():
+        with _environment(self._scratch, self.template.url), _plain_errors(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             copier.run_copy(
-                CANONICAL_URL,
+                self.template.url,
                 destination,
                 dict(data),
                 vcs_ref=self.template.ref,
@@ -65,6 +66,12 @@ class Renderer:
                 ask=list(ask or ()),
                 settings=copier.Settings(),
                 quiet=True,
+            )
+        _check_reach(destination)
+        if not (destination / answers.ANSWERS_FILE).is_file():
+            raise QuicksetError(
+                f"the template at {self.template.url} records no answers in {answers.ANSWERS_FILE}, so the service "
+                "could never be updated: it needs a file '{{ _copier_conf.answers_file }}.jinja'."
             )
         return answers.read(destination)
 
@@ -86,10 +93,10 @@ def renderer(template: Template) -> Iterator[Renderer]:
 
 
 @contextmanager
-def _environment(scratch: Path) -> Iterator[None]:
+def _environment(scratch: Path, url: str) -> Iterator[None]:
     """Let Copier and its git find the prepared repository, and nothing of the user's."""
     before, tempdir = dict(os.environ), tempfile.tempdir
-    env = git.environment({f"url.{(scratch / 'template.git').as_uri()}.insteadOf": CANONICAL_URL})
+    env = git.environment({f"url.{(scratch / 'template.git').as_uri()}.insteadOf": url.removeprefix("git+")})
     # Copier's shared cache is unsafe in parallel, and an interrupted clone must not outlive this command.
     env |= {"COPIER_CACHE_DIR": str(scratch / "cache"), "TMPDIR": str(scratch)}
     os.environ.clear()
@@ -107,6 +114,23 @@ def _environment(scratch: Path) -> Iterator[None]:
         os.environ.update(before)
 
 
+def _check_reach(folder: Path) -> None:
+    """Refuse what would be dangerous to have: git runs what it finds in a `.git`, and programs follow links.
+
+    Copier itself writes nothing outside the folder.
+    """
+    top = folder.resolve()
+    for place, folders, files in os.walk(top):
+        for name in (*folders, *files):
+            path = Path(place, name)
+            shown = path.relative_to(top)
+            # As file systems that ignore case, or what ends a name, would have it.
+            if name.rstrip(". ").casefold() == ".git":
+                raise RefusedError(f"the template makes '{shown}', which only git may make; nothing was made.")
+            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(top):
+                raise RefusedError(f"the template makes a link out of the service, '{shown}'; nothing was made.")
+
+
 @contextmanager
 def _plain_errors() -> Iterator[None]:
     """Turn everything that Copier raises into one clear line."""
@@ -121,6 +145,13 @@ def _plain_errors() -> Iterator[None]:
         raise QuicksetError(f"git failed: {git.reason(str(error.stderr))}") from error
     except OSError as error:
         raise QuicksetError(os_reason(error)) from error
+    except UnsafeTemplateError as error:
+        raise RefusedError(
+            "the template has code of its own to run on this machine (tasks, migrations or Jinja extensions), and "
+            "quickset runs none; nothing was made."
+        ) from error
+    except ForbiddenPathError as error:
+        raise RefusedError(f"the template reaches outside the service: {' '.join(str(error).split())}.") from error
     except (CopierError, ValueError, jinja2.TemplateError, yaml.YAMLError) as error:
         text = " ".join(str(error).split())
         if bad := _BAD_ANSWER.match(text):

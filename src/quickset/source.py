@@ -1,57 +1,71 @@
 """Where the template comes from, and which releases it has."""
 
+import functools
 import re
-import tomllib
+import secrets
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version as installed_version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from quickset import git
+from quickset import git, history, remote
 from quickset.errors import QuicksetError, RefusedError, UsageError
+from quickset.history import FINAL, PARTS
+from quickset.remote import Remote
 
 # Recorded in every service, and what plain Copier and a later quickset look for. It ends in `.git` because Copier
 # appends that, and `insteadOf` compares text.
 CANONICAL_URL = "https://github.com/quickset/quickset.git"
 
-_FINAL = re.compile(r"\d+\.\d+\.\d+")
+_BUNDLE = "_template.bundle"
 _UNRELEASED = re.compile(r"v?\S+\+g([0-9a-f]{7,40})")
-_PARTS = ("copier.yml", "template")
-# The same template makes the same commit on every machine.
-_IDENTITY = {
-    f"GIT_{role}_{field}": value
-    for role in ("AUTHOR", "COMMITTER")
-    for field, value in (("NAME", "quickset"), ("EMAIL", "quickset@localhost"), ("DATE", "2000-01-01T00:00:00Z"))
-}
+# What `git describe`, and so plain Copier, calls a commit without a tag.
+_DESCRIBED = re.compile(r"(?:\S+-\d+-g)?([0-9a-f]{7,40})")
+_TAG = re.compile(r"v?\d+(?:\.\d+)*")
+_CONFIGS = ("copier.yml", "copier.yaml")
+_LINK, _SUBMODULE = "120000", "160000"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
     """One state of the template."""
 
-    root: Path
-    commit: str | None
-    """The commit of the checkout that holds it; None when `root` itself does."""
-    version: str
+    repository: Path
+    """The git directory that holds it."""
+    commit: str
+    """Where in that."""
+    ref: str
+    """The name under which it is recorded: a release's tag, or what finds the commit again."""
     released: bool
+    url: str = CANONICAL_URL
+    """The address that is recorded; it never holds credentials."""
     notes: tuple[str, ...] = ()
 
     @property
-    def ref(self) -> str:
-        """The tag under which it is recorded."""
-        return f"v{self.version}"
+    def version(self) -> str:
+        """Its version: the ref, less the `v` of a tag."""
+        return self.ref.removeprefix("v")
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it is another than quickset's own."""
+        return self.url != CANONICAL_URL
 
     def config(self) -> str:
         """Read its `copier.yml`.
 
         Returns:
             The text.
+
+        Raises:
+            QuicksetError: There is none.
         """
-        if self.commit:
-            return git.run("show", f"{self.commit}:copier.yml", cwd=self.root)
-        return (self.root / "copier.yml").read_text(encoding="utf-8")
+        for name in _CONFIGS:
+            if (text := self.read(name)) is not None:
+                return text
+        raise QuicksetError(f"{self.url} is no Copier template: at {self.ref} it holds no copier.yml.")
 
     def read(self, name: str) -> str | None:
-        """Read another file of its root.
+        """Read a file of its root.
 
         Args:
             name: The file.
@@ -59,141 +73,291 @@ class Template:
         Returns:
             The text; None when there is no such file.
         """
-        if self.commit:
-            shown = git.attempt("show", f"{self.commit}:{name}", cwd=self.root)
-            return None if shown.returncode else shown.stdout
-        file = self.root / name
-        return file.read_text(encoding="utf-8") if file.exists() else None
+        shown = git.attempt("show", f"{self.commit}:{name}", env={"GIT_DIR": str(self.repository)})
+        return None if shown.returncode else shown.stdout
 
     def write_repository(self, folder: Path) -> None:
         """Make the repository that Copier clones: one commit, one tag, nothing but the template.
 
         Args:
             folder: Where; it must not exist.
+
+        Raises:
+            RefusedError: It reaches outside itself.
         """
-        git.run("init", "--quiet", "--bare", "--initial-branch=main", str(folder))
-        env = {"GIT_DIR": str(folder), **_IDENTITY}
-        if self.commit:
-            # The objects stay where they are: naming their place is faster than copying them.
-            objects = Path(git.run("rev-parse", "--git-path", "objects", cwd=self.root))
-            alternates = folder / "objects" / "info" / "alternates"
-            alternates.write_text(f"{(self.root / objects).resolve()}\n", encoding="utf-8")
-            entries = git.run("ls-tree", self.commit, *_PARTS, cwd=self.root)
-            tree = git.run("mktree", stdin=entries + "\n", env=env)
+        env = history.init(folder)
+        history.borrow(folder, self.repository)
+        if self.is_foreign:
+            self._check_reach()
+            commit = git.run("commit-tree", f"{self.commit}^{{tree}}", "-m", self.ref, env=env)
         else:
-            work = {**env, "GIT_WORK_TREE": str(self.root)}
-            git.run("add", "--force", "--all", "--", *_PARTS, ":(exclude)**/__pycache__", cwd=self.root, env=work)
-            tree = git.run("write-tree", env=env)
-        commit = git.run("commit-tree", tree, "-m", self.ref, env=env)
+            commit = history.commit_template(env, self.commit, self.ref)
         refs = f"create refs/heads/main {commit}\ncreate refs/tags/{self.ref} {commit}\n"
         git.run("update-ref", "--stdin", stdin=refs, env=env)
+
+    def _check_reach(self) -> None:
+        """Refuse what would make git or Copier read from elsewhere: Jinja's `include` follows any link."""
+        env = {"GIT_DIR": str(self.repository)}
+        for entry in git.run("ls-tree", "-r", "-z", "--full-tree", self.commit, env=env).split("\0"):
+            details, _, name = entry.partition("\t")
+            mode, _, blob = details.split() if details else ("", "", "")
+            if mode == _SUBMODULE:
+                raise RefusedError(f"the template holds a submodule, '{name}', and quickset fetches none.")
+            if mode == _LINK and _escapes(name, git.attempt("cat-file", "blob", blob, env=env).stdout):
+                raise RefusedError(f"the template's symbolic link '{name}' leads out of it; nothing was made.")
+
+
+def _escapes(name: str, target: str) -> bool:
+    """Tell whether a link may lead out of the tree that holds it.
+
+    Where `..` stands only in front, the folders it climbs are real ones, and the other links are looked at as well.
+    """
+    parts = PurePosixPath(target).parts
+    climbs = next((number for number, part in enumerate(parts) if part != ".."), len(parts))
+    return PurePosixPath(target).is_absolute() or ".." in parts[climbs:] or climbs >= len(PurePosixPath(name).parts)
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A place that holds the template: a checkout of this project, or the installed package."""
+    """A place that holds the template: as such, a checkout of this project; its releases are in its history."""
 
     root: Path
 
-    @property
-    def is_checkout(self) -> bool:
-        """Whether it is a git checkout; a folder unpacked inside somebody else's repository is none."""
-        return (self.root / ".git").exists()
+    def versions(self) -> list[str]:
+        """List the releases as cheaply as possible.
+
+        Returns:
+            Their versions, newest first.
+        """
+        return list(self.releases())
+
+    def releases(self) -> dict[str, str]:
+        """Find the releases.
+
+        Returns:
+            Commit by version, newest first.
+
+        Raises:
+            QuicksetError: It is no checkout, or a tag contradicts its history.
+        """
+        return history.releases(self._git_dir())
 
     def template(self, ref: str | None = None) -> Template:
         """Pick one state of the template.
 
         Args:
-            ref: `HEAD` for the committed tree, `X.Y.Z` for that release, what a service recorded (a release's tag, or
-                the version of an unreleased state), None for the newest release.
+            ref: `X.Y.Z` for that release, `HEAD` for the committed tree, what a service recorded, for a template of
+                other people also a branch, a tag or a commit; None for the newest release.
 
         Returns:
             The state; before the first release, None gives what HEAD gives.
 
         Raises:
-            UsageError: There is no such release here.
-            QuicksetError: The checkout has no commit or no template.
+            UsageError: There is no such state here.
+            QuicksetError: There is no commit or no template.
         """
-        if not self.is_checkout:
-            return self._packaged(ref)
-        head = self._resolve("HEAD")
-        if not head:
-            raise QuicksetError("this checkout of quickset has no commit yet, so there is no template to render.")
         releases = {} if ref == "HEAD" else self.releases()
-        ref = ref or next(iter(releases), "HEAD")
-        unreleased = _UNRELEASED.fullmatch(ref)
-        notes = self._uncommitted()
-        if ref == "HEAD" or unreleased:
-            commit = self._resolve(unreleased[1]) if unreleased else head
-            if not commit:
-                raise UsageError(f"--ref: this checkout of quickset does not hold '{ref}'.")
-            version = f"{self._version_at(commit)}+g{commit}"
-            return Template(self.root, commit, version, released=False, notes=notes)
-        version = ref.removeprefix("v")
-        if version not in releases:
+        wanted = ref or next(iter(releases), "HEAD")
+        found = self._release(wanted, releases) or self._state(wanted)
+        if found is None:
             known = ", ".join(releases) or "none yet"
-            raise UsageError(f"--ref: there is no release '{ref}' here (known: {known}; or HEAD).")
-        return Template(self.root, releases[version], version, released=True, notes=notes)
+            raise UsageError(f"--ref: there is no release '{wanted}' here (known: {known}; or {self._others()}).")
+        return found
 
     def recorded(self, commit: str) -> Template:
-        """Find what a service recorded.
+        """Find the state that a service was made from.
 
         Args:
-            commit: Its `_commit`.
+            commit: What it recorded as `_commit`.
 
         Returns:
-            The state of the template.
+            The state.
 
         Raises:
-            RefusedError: It is not known here.
+            RefusedError: It is not known here; the message says who knows it.
         """
-        try:
-            return self.template(commit)
-        except UsageError:
-            raise RefusedError(f"this quickset does not know {commit}; try `uvx quickset@latest update`.") from None
+        releases = self.releases()
+        found = self._release(commit, releases)
+        if found is None and commit != "HEAD":
+            found = self._state(commit)
+        if found is None:
+            raise RefusedError(self._unknown(commit, list(releases)))
+        return found
+
+    def _release(self, name: str, releases: Mapping[str, str]) -> Template | None:
+        version = name.removeprefix("v")
+        if version not in releases:
+            return None
+        return self._make(releases[version], f"v{version}", released=True)
+
+    def _state(self, name: str) -> Template | None:
+        """Find a state that is no release."""
+        described = _UNRELEASED.fullmatch(name) or _DESCRIBED.fullmatch(name)
+        if name != "HEAD" and not described:
+            return None
+        commit = _resolve(self._git_dir(), described[1] if described else "HEAD")
+        if commit:
+            return self._make(commit, f"v{history.unreleased(self._git_dir(), commit)}", released=False)
+        if described:
+            return None
+        raise QuicksetError("this checkout of quickset has no commit yet, so there is no template to render.")
+
+    def _make(self, commit: str, ref: str, *, released: bool) -> Template:
+        notes: tuple[str, ...] = ()
+        if git.run("status", "--porcelain", "--", *PARTS, cwd=self.root):
+            notes = (f"Uncommitted changes of the template ({', '.join(PARTS)}) are not in.",)
+        return Template(repository=self._git_dir(), commit=commit, ref=ref, released=released, notes=notes)
+
+    def _git_dir(self) -> Path:
+        return _git_dir(self.root)
+
+    def _others(self) -> str:
+        """Say what can be had beside releases."""
+        return "HEAD"
+
+    def _unknown(self, commit: str, known: list[str]) -> str:
+        """Say what to do about a recorded state that is not here."""
+        listed = ", ".join(known) or "none"
+        if not FINAL.fullmatch(commit.removeprefix("v")):
+            return (
+                f"the service was made from {commit}, a state of the template between releases that is not here: "
+                "run the quickset of a checkout that holds this commit."
+            )
+        if not known or history.order(commit) > history.order(known[0]):
+            return (
+                f"the service was made from {commit}, which is newer than this quickset (its releases: {listed}): run "
+                "the newest quickset instead, `uvx quickset@latest update`."
+            )
+        return (
+            f"the service was made from {commit}, and this quickset knows no such release ({listed}): was {commit} "
+            "edited by hand? Set _commit in .copier-answers.yml to the release it really was."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle(Source):
+    """What the installed package brings along; `root` is the file."""
+
+    def versions(self) -> list[str]:
+        """List the releases without git.
+
+        Returns:
+            Their versions, newest first.
+        """
+        return [version for version in self._states() if FINAL.fullmatch(version)]
 
     def releases(self) -> dict[str, str]:
-        """Find the releases: the commits of the first-parent history that set a final version.
+        """Find the releases without git.
 
         Returns:
             Commit by version, newest first.
         """
-        log = ("log", "--first-parent", "-m", "--reverse", "--format=%H", "-G^version *=", "--", "pyproject.toml")
-        commits = git.run(*log, cwd=self.root).split()
-        found: dict[str, str] = {}
-        before = ""
-        for commit in commits:
-            version = self._version_at(commit)
-            if version != before and _FINAL.fullmatch(version):
-                found[version] = commit
-            before = version
-        return dict(reversed(found.items()))
+        return {version: commit for version, commit in self._states().items() if FINAL.fullmatch(version)}
 
-    def _packaged(self, ref: str | None) -> Template:
-        version = installed_version("quickset")
-        if ref not in (None, version, f"v{version}"):
-            raise UsageError(f"--ref: only {version} is here; another needs a checkout of quickset.")
-        return Template(self.root, None, version, released=_FINAL.fullmatch(version) is not None)
+    def _states(self) -> dict[str, str]:
+        return history.read_bundle(self.root)
 
-    def _resolve(self, name: str) -> str:
-        """Shorten a commit's name; empty when it is not here."""
-        options = ("--verify", "--quiet", "--short=12")
-        return git.attempt("rev-parse", *options, f"{name}^{{commit}}", cwd=self.root).stdout.strip()
+    def _state(self, name: str) -> Template | None:
+        states = self._states()
+        between = [version for version in states if not FINAL.fullmatch(version)]
+        version = next(iter([*between, *states])) if name == "HEAD" else name.removeprefix("v")
+        if version not in states:
+            return None
+        return self._make(states[version], f"v{version}", released=version not in between)
 
-    def _version_at(self, commit: str) -> str:
-        shown = git.attempt("show", f"{commit}:pyproject.toml", cwd=self.root)
-        try:
-            return str(tomllib.loads(shown.stdout)["project"]["version"])
-        except (tomllib.TOMLDecodeError, KeyError):
-            return "0.0.0.dev0"
-
-    def _uncommitted(self) -> tuple[str, ...]:
-        if git.run("status", "--porcelain", "--", *_PARTS, cwd=self.root):
-            return ("Uncommitted changes of the template (copier.yml, template/) are not in.",)
-        return ()
+    def _make(self, commit: str, ref: str, *, released: bool) -> Template:
+        return Template(repository=_unpack(self.root), commit=commit, ref=ref, released=released)
 
 
-def of(src_path: str, *, template: str | None = None) -> Source:  # noqa: ARG001
+@dataclass(frozen=True, slots=True)
+class Clone(Source):
+    """A template of other people; `root` is the copy of its repository, made when it is needed."""
+
+    remote: Remote
+
+    def versions(self) -> list[str]:
+        """List the releases without copying them.
+
+        Returns:
+            Their versions, newest first.
+        """
+        return list(_by_version(remote.tags(self.remote)))
+
+    def releases(self) -> dict[str, str]:
+        """Find the releases: the tags that are final versions.
+
+        Returns:
+            Commit by version, newest first, as PEP 440 has it.
+        """
+        tags = history.tags(self._git_dir())
+        return {version: tags[tag] for version, tag in _by_version(tags).items()}
+
+    def _release(self, name: str, releases: Mapping[str, str]) -> Template | None:
+        version = name.removeprefix("v")
+        if version not in releases:
+            return None
+        return self._make(releases[version], _by_version(history.tags(self._git_dir()))[version], released=True)
+
+    def _state(self, name: str) -> Template | None:
+        git_dir = self._git_dir()
+        described = _UNRELEASED.fullmatch(name) or _DESCRIBED.fullmatch(name)
+        places = ["HEAD"] if name == "HEAD" else [f"refs/tags/{name}", f"refs/heads/{name}"]
+        places += [described[1]] if described else []
+        commit = next(filter(None, (_resolve(git_dir, place) for place in places)), "")
+        if commit:
+            # As plain Copier records it.
+            options = ("--tags", "--always", "--abbrev=12", "--match=v[0-9]*", "--match=[0-9]*")
+            ref = git.run("describe", *options, commit, env={"GIT_DIR": str(git_dir)})
+            return self._make(commit, ref, released=_TAG.fullmatch(ref) is not None and ref in history.tags(git_dir))
+        if name == "HEAD":
+            raise QuicksetError(f"the template at {self.remote.url} has no commit yet.")
+        return None
+
+    def _make(self, commit: str, ref: str, *, released: bool) -> Template:
+        notes: tuple[str, ...] = ()
+        if self.remote.is_local:
+            notes = (
+                "The template is a folder here: what is not committed in it is not in, and others cannot reach it.",
+            )
+        return Template(
+            repository=self._git_dir(), commit=commit, ref=ref, released=released, url=self.remote.url, notes=notes
+        )
+
+    def _git_dir(self) -> Path:
+        if not self.root.exists():
+            self.remote.clone(self.root)
+        return self.root
+
+    def _unknown(self, commit: str, known: list[str]) -> str:
+        listed = ", ".join(known) or "none"
+        return (
+            f"the service was made from {commit}, which the template at {self.remote.url} does not hold (its releases: "
+            f"{listed}); if the template has moved, give its new place with --template."
+        )
+
+    def _others(self) -> str:
+        return "HEAD, a branch, a tag or a commit"
+
+
+def here() -> Source:
+    """Find the template that belongs to this quickset.
+
+    Returns:
+        What its package brought along, else the checkout it runs from.
+
+    Raises:
+        QuicksetError: The installation is incomplete.
+    """
+    package = Path(__file__).resolve().parent
+    bundle, root = package / _BUNDLE, package.parents[1]
+    if bundle.exists():
+        return Bundle(bundle)
+    if (root / ".git").exists() and all((root / part).exists() for part in ("copier.yml", "template")):
+        return Source(root)
+    raise QuicksetError("this installation of quickset holds no template; install it again.")
+
+
+def of(src_path: str, *, template: str | None = None) -> Source:
     """Find where a service's template comes from.
 
     Args:
@@ -201,22 +365,47 @@ def of(src_path: str, *, template: str | None = None) -> Source:  # noqa: ARG001
         template: Where it is now, if elsewhere.
 
     Returns:
-        The place.
-    """
-    return here()
-
-
-def here() -> Source:
-    """Find the template that belongs to this quickset.
-
-    Returns:
-        The checkout it runs from, else what its wheel brought along.
+        What belongs to this quickset when the URL is its own, else the repository there.
 
     Raises:
-        QuicksetError: The installation is incomplete.
+        UsageError: It is no URL and no folder.
     """
-    package = Path(__file__).resolve().parent
-    for root in (package / "_template", package.parents[1]):
-        if all((root / part).exists() for part in _PARTS):
-            return Source(root)
-    raise QuicksetError("this installation of quickset holds no template; install it again.")
+    url = template or src_path
+    return here() if remote.is_canonical(url) else _clone(remote.parse(url))
+
+
+@functools.cache
+def _clone(found: Remote) -> Clone:
+    return Clone(remote.scratch() / f"clone-{secrets.token_hex(4)}.git", found)
+
+
+@functools.cache
+def _unpack(bundle: Path) -> Path:
+    """Unpack a bundle, once per process."""
+    folder = remote.scratch() / f"template-{secrets.token_hex(4)}.git"
+    history.unpack_bundle(bundle, folder)
+    return folder
+
+
+@functools.cache
+def _git_dir(root: Path) -> Path:
+    if not (root / ".git").exists():
+        # It would else be that of a repository around it.
+        raise QuicksetError(f"{root} is no git checkout, so it holds no releases of the template.")
+    return Path(git.run("rev-parse", "--absolute-git-dir", cwd=root))
+
+
+def _resolve(git_dir: Path, name: str) -> str:
+    """Find a commit's full name; empty when it is not here."""
+    options = ("--verify", "--quiet")
+    return git.attempt("rev-parse", *options, f"{name}^{{commit}}", env={"GIT_DIR": str(git_dir)}).stdout.strip()
+
+
+def _by_version(tags: Iterable[str]) -> dict[str, str]:
+    """Pick the tags that are final versions: the tag by version, newest first."""
+    final = sorted(filter(_TAG.fullmatch, tags), key=lambda tag: (history.order(tag), tag), reverse=True)
+    found: dict[str, str] = {}
+    for tag in final:
+        # Where both `v1.2.0` and `1.2.0` are there, the first counts.
+        found.setdefault(tag.removeprefix("v"), tag)
+    return found
