@@ -11,10 +11,13 @@ from figure import Figure, table
 from serving import measure_health, measure_read
 from starting import measure_starting
 from suite import measure_suite
+from updating import measure_check, measure_update
 
 BENCHMARKS: dict[str, Callable[[Path], list[Figure]]] = {
     "start": measure_start,
     "new": measure_new,
+    "check": measure_check,
+    "update": measure_update,
     "health": measure_health,
     "read": measure_read,
     "starting": measure_starting,

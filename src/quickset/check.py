@@ -226,7 +226,7 @@ def _repository(folder: Path) -> tuple[Path, Path | None]:
 
 def _ask(src_paths: set[str], mine: source.Source | None, progress: Progress) -> dict[str, _Place]:
     """Ask every source for its releases, once, and those elsewhere at the same time."""
-    if all(_CANONICAL.fullmatch(each) for each in src_paths):
+    if all(_is_canonical(each) for each in src_paths):
         return {each: _place(each, mine) for each in src_paths}
     from concurrent.futures import ThreadPoolExecutor
 
@@ -284,7 +284,7 @@ def _behind(service: _Service, version: str, place: _Place) -> tuple[int | None,
         return None, place.fault
     if version in place.versions:
         return place.versions.index(version), ""
-    mine = _CANONICAL.fullmatch(service.src_path) is not None
+    mine = _is_canonical(service.src_path)
     who = "this quickset" if mine else shown(service.src_path)
     numbers = _numbers(version)
     later = sum(1 for each in place.versions if numbers and (_numbers(each) or ()) >= numbers)
@@ -359,8 +359,12 @@ def _not_compared(checked: Checked, service: _Service, fault: str) -> Checked:
     return replace(checked, error=f"{service.path} cannot be compared: {fault}", exit_code=QuicksetError.exit_code)
 
 
+def _is_canonical(url: str) -> bool:
+    return _CANONICAL.fullmatch(url) is not None
+
+
 def _origin(src_path: str, mine: source.Source | None) -> Origin:
-    if _CANONICAL.fullmatch(src_path):
+    if _is_canonical(src_path):
         return _Here(mine or source.here())
     return _Elsewhere(src_path)
 

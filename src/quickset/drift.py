@@ -52,7 +52,7 @@ def differences(folder: Path, recorded: Mapping[str, Any], work: "Renderer") -> 
         work.render(fresh, given)
         for file in sorted(fresh.rglob("*")):
             name = PurePosixPath(file.relative_to(fresh).as_posix())
-            if file.is_dir() or str(name) == answers.ANSWERS_FILE or _matches(name, once):
+            if (file.is_dir() and not file.is_symlink()) or str(name) == answers.ANSWERS_FILE or _matches(name, once):
                 continue
             if kind := _difference(file, folder / name):
                 found.append(Drift(path=str(name), kind=kind))
@@ -69,6 +69,8 @@ def _difference(fresh: Path, own: Path) -> str | None:
         mode = own.lstat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return "deleted"
+    if fresh.is_symlink():
+        return None if own.is_symlink() and own.readlink() == fresh.readlink() else "edited"
     # A link, a folder or a pipe in its place is not read.
     if not stat.S_ISREG(mode):
         return "edited"

@@ -327,6 +327,24 @@ def test_drift_of_what_is_written_once(checkout: Path, origin: Source, work: Pat
     assert found.drift == ()
 
 
+def test_drift_of_links(checkout: Path, origin: Source, work: Path) -> None:
+    """A link of the template is compared by where it leads; a file that became a link was edited."""
+    with (checkout / "copier.yml").open("a") as config:
+        config.write("_preserve_symlinks: true\n")
+    for name in ("same", "turned"):
+        (checkout / "template" / name).symlink_to("run.sh")
+    commit_all(checkout, "Add links")
+    service = new(Request(path=work / "a", lock=False), template_source=origin).path
+    (service / "turned").unlink()
+    (service / "turned").symlink_to("Dockerfile")
+    (service / "Dockerfile").rename(service / "Containerfile")
+    (service / "Dockerfile").symlink_to("Containerfile")
+
+    (found,) = check([service], drift=True, template_source=origin)
+
+    assert [(each.path, each.kind) for each in found.drift or ()] == [("Dockerfile", "edited"), ("turned", "edited")]
+
+
 def test_drift_that_cannot_be_told(released: Path, origin: Source, work: Path) -> None:
     """Nothing is rendered for what is not known or not finished; answers that the template refuses are a fault."""
     refused = new(Request(path=work / "a", lock=False), template_source=origin).path
