@@ -8,24 +8,19 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from quickset import answers, git, source
+from quickset import answers, remote, source
 from quickset.drift import Drift, differences
-from quickset.errors import QuicksetError, UsageError, os_reason
+from quickset.errors import QuicksetError, os_reason
 
 if TYPE_CHECKING:
     from quickset.render import Renderer
 
 Progress = Callable[[str], AbstractContextManager[object]]
 
-_CANONICAL = re.compile(
-    r"(?:(?:https?|ssh|git)://(?:[^/@]*@)?github\.com(?::\d+)?/|(?:[^/@]+@)?github\.com:)quickset/quickset(?:\.git)?/?",
-    re.IGNORECASE,
-)
 _NUMBERS = re.compile(r"(\d+)\.(\d+)\.(\d+)(\.dev\d+)?(\+g[0-9a-f]+)?")
 _UNRELEASED = re.compile(r"\.dev|\+")
-_TAG = re.compile(r"refs/tags/v?(\d+\.\d+\.\d+)")
 _URL = re.compile(r"\w+://[^\s'\"]+")
 _AT_ONCE = 8
 
@@ -69,16 +64,6 @@ class Checked:
     exit_code: int = 0
 
 
-class Origin(Protocol):
-    """What is asked of a source: its releases, and what a service recorded."""
-
-    def versions(self) -> list[str]:
-        """Name the releases, newest first."""
-
-    def recorded(self, commit: str) -> source.Template:
-        """Find what a service recorded."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Service:
     path: Path
@@ -98,7 +83,7 @@ class _Service:
 class _Place:
     """One source, asked once."""
 
-    origin: Origin | None = None
+    origin: source.Source | None = None
     versions: list[str] = field(default_factory=list)
     fault: str = ""
 
@@ -226,7 +211,7 @@ def _repository(folder: Path) -> tuple[Path, Path | None]:
 
 def _ask(src_paths: set[str], mine: source.Source | None, progress: Progress) -> dict[str, _Place]:
     """Ask every source for its releases, once, and those elsewhere at the same time."""
-    if all(_is_canonical(each) for each in src_paths):
+    if all(remote.is_canonical(each) for each in src_paths):
         return {each: _place(each, mine) for each in src_paths}
     from concurrent.futures import ThreadPoolExecutor
 
@@ -284,7 +269,7 @@ def _behind(service: _Service, version: str, place: _Place) -> tuple[int | None,
         return None, place.fault
     if version in place.versions:
         return place.versions.index(version), ""
-    mine = _is_canonical(service.src_path)
+    mine = remote.is_canonical(service.src_path)
     who = "this quickset" if mine else shown(service.src_path)
     numbers = _numbers(version)
     later = sum(1 for each in place.versions if numbers and (_numbers(each) or ()) >= numbers)
@@ -304,7 +289,7 @@ def _behind(service: _Service, version: str, place: _Place) -> tuple[int | None,
     return None, reason
 
 
-def _holds(origin: Origin, ref: str) -> bool:
+def _holds(origin: source.Source, ref: str) -> bool:
     try:
         origin.recorded(ref)
     except QuicksetError:
@@ -359,42 +344,5 @@ def _not_compared(checked: Checked, service: _Service, fault: str) -> Checked:
     return replace(checked, error=f"{service.path} cannot be compared: {fault}", exit_code=QuicksetError.exit_code)
 
 
-def _is_canonical(url: str) -> bool:
-    return _CANONICAL.fullmatch(url) is not None
-
-
-def _origin(src_path: str, mine: source.Source | None) -> Origin:
-    if _is_canonical(src_path):
-        return _Here(mine or source.here())
-    return _Elsewhere(src_path)
-
-
-@dataclass(frozen=True, slots=True)
-class _Here:
-    """The template of this quickset."""
-
-    root: source.Source
-
-    def versions(self) -> list[str]:
-        if self.root.is_checkout:
-            return list(self.root.releases())
-        template = self.root.template()
-        return [template.version] if template.released else []
-
-    def recorded(self, commit: str) -> source.Template:
-        return self.root.template(commit)
-
-
-@dataclass(frozen=True, slots=True)
-class _Elsewhere:
-    """Somebody else's template: its releases are its tags."""
-
-    url: str
-
-    def versions(self) -> list[str]:
-        listed = git.run("ls-remote", "--tags", "--refs", "--", self.url)
-        found = {match[1] for line in listed.splitlines() if (match := _TAG.fullmatch(line.split("\t")[-1]))}
-        return sorted(found, key=lambda each: _numbers(each) or (), reverse=True)
-
-    def recorded(self, commit: str) -> source.Template:
-        raise UsageError(f"{shown(self.url)} is not at hand to render {commit}.")
+def _origin(src_path: str, mine: source.Source | None) -> source.Source:
+    return mine if mine and remote.is_canonical(src_path) else source.of(src_path)

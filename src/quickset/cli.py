@@ -77,7 +77,7 @@ def main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    r"""Set a production-grade FastAPI service in one command, joined to its template for good.
+    """Set a production-grade FastAPI service in one command, joined to its template for good.
 
     \b
     Examples:
@@ -85,7 +85,7 @@ def main(
       quickset new orders-api --defaults      asks nothing
       quickset info orders-api                what it was made of
       quickset check orders-api               whether its template has moved on
-    """
+    """  # noqa: D301 -- a raw one would show its marks
 
 
 @app.command(epilog=_EPILOG)
@@ -118,7 +118,7 @@ def new(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    r"""Make a service: rendered, with its .env, locked and committed.
+    """Make a service: rendered, with its .env, locked and committed.
 
     At a terminal it asks for a preset and then only what that leaves open. With --defaults, --preset, --data or
     --data-file it asks nothing: what they do not answer takes its default. --data wins over --data-file, and that
@@ -134,7 +134,7 @@ def new(
       quickset new orders-api --data database=postgresql --no-lock
       quickset new orders-api --data-file answers.yml --dry-run
       quickset new orders-api --template git@example.com:team/template.git --ref v2.1.0
-    """
+    """  # noqa: D301 -- a raw one would show its marks
     with _failing():
         if not path:
             raise UsageError("PATH is empty.")
@@ -182,7 +182,7 @@ def info(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    r"""Show what a service was made of.
+    """Show what a service was made of.
 
     Its answers, the version of its template, its components, and which files belong to which.
 
@@ -190,7 +190,7 @@ def info(
     Examples:
       quickset info
       quickset info orders-api --json
-    """
+    """  # noqa: D301 -- a raw one would show its marks
     with _failing():
         from contextlib import nullcontext
 
@@ -228,7 +228,7 @@ def diff(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    r"""Show what `update` would do, file by file, and change nothing.
+    """Show what `update` would do, file by file, and change nothing.
 
     First the difference, then each file: added, changed, merged with yours, in conflict, removed, kept or moved, and
     what to know before a deploy. Exit code 1 when there is something to update, 3 when that would conflict.
@@ -238,7 +238,7 @@ def diff(
       quickset diff
       quickset diff orders-api --to 0.2.0
       quickset diff --json
-    """
+    """  # noqa: D301 -- a raw one would show its marks
     with _failing():
         from quickset import report
         from quickset import update as command
@@ -278,7 +278,7 @@ def update(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    r"""Pull a newer template into a service, and keep every line of yours.
+    """Pull a newer template into a service, and keep every line of yours.
 
     What you committed is merged with what the template changed. The result is staged, never committed on the branch
     you are on. Changes that are not committed stay; where the update would touch the same file it refuses. Conflicts
@@ -291,7 +291,7 @@ def update(
       quickset update --branch quickset/update
       quickset update --continue
       quickset update --abort
-    """
+    """  # noqa: D301 -- a raw one would show its marks
     with _failing():
         from quickset import update as command
 
@@ -339,7 +339,7 @@ def add(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    r"""Turn components on in a service that exists, or choose others.
+    """Turn components on in a service that exists, or choose others.
 
     By the same merge as `update`: your edits stay, the result is staged, conflicts are git's.
 
@@ -348,7 +348,7 @@ def add(
       quickset add docker
       quickset add database=postgresql
       quickset add docker --path orders-api --dry-run
-    """
+    """  # noqa: D301 -- a raw one would show its marks
     with _failing():
         from quickset import components
 
@@ -369,7 +369,7 @@ def remove(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    r"""Turn components off in a service that exists.
+    """Turn components off in a service that exists.
 
     By the same merge as `update`: what you edited is a conflict or kept, never lost.
 
@@ -377,7 +377,7 @@ def remove(
     Examples:
       quickset remove example
       quickset remove docker --dry-run
-    """
+    """  # noqa: D301 -- a raw one would show its marks
     with _failing():
         from quickset import components
 
