@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.updates.harness import Lab, copy, make_origin, make_service
+from tests.updates.processes import Driver
 
 
 def isolate(home: Path, patch: pytest.MonkeyPatch) -> None:
@@ -30,13 +31,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The template at its first release and a service made of it, to be copied."""
     folder = tmp_path_factory.mktemp("pristine")
     with pytest.MonkeyPatch.context() as patch:
         isolate(folder / "home", patch)
         make_service(make_origin(folder / "origin"), folder / "service")
-    yield folder
+    return folder
 
 
 @pytest.fixture
@@ -56,3 +57,11 @@ def another(pristine: Path, tmp_path: Path) -> Callable[..., Lab]:
         return [Lab(origin, top, make_service(origin, top / name)) for name in below]
 
     return make
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    """What runs updates as processes of their own."""
+    driver = Driver(tmp_path_factory.mktemp("driver"))
+    yield driver
+    driver.close()

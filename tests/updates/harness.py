@@ -254,7 +254,7 @@ def release(
     write(origin, root or {})
     set_version(origin, version)
     git("add", "--all", cwd=origin)
-    git("commit", "--quiet", "--message", f"Release {version}", cwd=origin)
+    git("commit", "--quiet", "--no-gpg-sign", "--message", f"Release {version}", cwd=origin)
 
 
 def make_service(origin: Path, folder: Path, ref: str = "0.1.0", data: Mapping[str, Any] | None = None) -> Path:
@@ -364,7 +364,7 @@ class Lab:
         """Write files and commit everything, as the user does."""
         self.write(files or {})
         self.git("add", "--all")
-        self.git("commit", "--quiet", "--no-verify", "--message", message)
+        self.git("commit", "--quiet", "--no-verify", "--no-gpg-sign", "--message", message)
         return self.git("rev-parse", "HEAD").strip()
 
     def release(
