@@ -5,11 +5,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from quickset.errors import QuicksetError, UsageError
+
+if TYPE_CHECKING:
+    from quickset.transition import Progress, Result
 
 _EPILOG = """\
 \b
@@ -170,6 +173,208 @@ def info(
             typer.echo(report.as_json(found))
         elif not quiet:
             report.show_info(found, out=report.console())
+
+
+Service = Annotated[
+    Path, typer.Argument(metavar="PATH", help="The service; by default the folder you are in.", show_default=False)
+]
+NoLock = Annotated[bool, typer.Option("--no-lock", help="Do not lock the dependencies anew.")]
+To = Annotated[
+    str | None,
+    typer.Option("--to", metavar="VERSION", help="X.Y.Z, or HEAD of a quickset checkout; by default the newest."),
+]
+Template = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Where the template is now; by default where the service was made from."),
+]
+
+
+@app.command(epilog=_EPILOG)
+def diff(
+    path: Service = Path(),
+    *,
+    to: To = None,
+    template: Template = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    r"""Show what `update` would do, file by file, and change nothing.
+
+    First the difference, then each file: added, changed, merged with yours, in conflict, removed, kept or moved, and
+    what to know before a deploy. Exit code 1 when there is something to update, 3 when that would conflict.
+
+    \b
+    Examples:
+      quickset diff
+      quickset diff orders-api --to 0.2.0
+      quickset diff --json
+    """
+    with _failing():
+        from quickset import report
+        from quickset import update as command
+
+        out = report.console()
+        request = command.Request(path=path, to=to, template=template)
+        silent = quiet or as_json
+        found = command.preview(request, progress=_progress(silent=silent), colour=out.is_terminal and not silent)
+        if not silent and found.patch:
+            typer.echo(found.patch + "\n")
+        _tell(found, would=True, quiet=quiet, as_json=as_json)
+        if found.conflicts:
+            raise typer.Exit(3)
+        if found.changes:
+            raise typer.Exit(1)
+
+
+@app.command(epilog=_EPILOG)
+def update(
+    path: Service = Path(),
+    *,
+    to: To = None,
+    template: Template = None,
+    defaults: Annotated[
+        bool, typer.Option("--defaults", help="Ask nothing: new questions leave the service as it is.")
+    ] = False,
+    data: Annotated[
+        list[str] | None, typer.Option("--data", "-d", metavar="KEY=VALUE", help="Answer a new question.")
+    ] = None,
+    branch: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Commit on this branch; index and files stay as they are.")
+    ] = None,
+    go_on: Annotated[bool, typer.Option("--continue", help="Go on: conflicts are resolved.")] = False,
+    abort: Annotated[bool, typer.Option("--abort", help="Take an update with conflicts back.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; the same as diff.")] = False,
+    no_lock: NoLock = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    r"""Pull a newer template into a service, and keep every line of yours.
+
+    What you committed is merged with what the template changed. The result is staged, never committed on the branch
+    you are on. Changes that are not committed stay; where the update would touch the same file it refuses. Conflicts
+    are git's own: resolve them, `git add`, and --continue.
+
+    \b
+    Examples:
+      quickset update
+      quickset update --to 0.2.0 --defaults
+      quickset update --branch quickset/update
+      quickset update --continue
+      quickset update --abort
+    """
+    with _failing():
+        from quickset import update as command
+
+        if go_on + abort + dry_run > 1 or ((go_on or abort) and (to or template or data or branch)):
+            raise UsageError("--continue, --abort and --dry-run exclude each other, and the first two other options.")
+        if dry_run:
+            diff(path, to=to, template=template, quiet=quiet, as_json=as_json)
+            return
+        show = _progress(silent=quiet or as_json)
+        if go_on:
+            done = command.resume(path, lock=not no_lock, progress=show)
+        elif abort:
+            done = command.abort(path)
+        else:
+            from quickset import answers
+
+            at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+            request = command.Request(
+                path=path,
+                to=to,
+                template=template,
+                data=answers.parse_pairs(data or []),
+                ask=at_terminal and not (defaults or quiet or as_json),
+                lock=not no_lock,
+                branch=branch,
+            )
+            done = command.update(request, progress=show)
+        _tell(done, would=False, quiet=quiet, as_json=as_json)
+        if done.conflicts:
+            raise typer.Exit(3)
+
+
+Names = Annotated[list[str], typer.Argument(metavar="NAME[=VALUE]…", help="What; `quickset info` lists components.")]
+At = Annotated[Path, typer.Option("--path", metavar="PATH", help="The service.", show_default=False)]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")]
+
+
+@app.command(epilog=_EPILOG)
+def add(
+    names: Names,
+    *,
+    path: At = Path(),
+    dry_run: DryRun = False,
+    no_lock: NoLock = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    r"""Turn components on in a service that exists, or choose others.
+
+    By the same merge as `update`: your edits stay, the result is staged, conflicts are git's.
+
+    \b
+    Examples:
+      quickset add docker
+      quickset add database=postgresql
+      quickset add docker --path orders-api --dry-run
+    """
+    with _failing():
+        from quickset import components
+
+        show = _progress(silent=quiet or as_json)
+        done = components.add(path, names, lock=not no_lock, dry_run=dry_run, progress=show)
+        _tell(done, would=dry_run, quiet=quiet, as_json=as_json)
+        if done.conflicts:
+            raise typer.Exit(3)
+
+
+@app.command(epilog=_EPILOG)
+def remove(
+    names: Names,
+    *,
+    path: At = Path(),
+    dry_run: DryRun = False,
+    no_lock: NoLock = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    r"""Turn components off in a service that exists.
+
+    By the same merge as `update`: what you edited is a conflict or kept, never lost.
+
+    \b
+    Examples:
+      quickset remove example
+      quickset remove docker --dry-run
+    """
+    with _failing():
+        from quickset import components
+
+        show = _progress(silent=quiet or as_json)
+        done = components.remove(path, names, lock=not no_lock, dry_run=dry_run, progress=show)
+        _tell(done, would=dry_run, quiet=quiet, as_json=as_json)
+        if done.conflicts:
+            raise typer.Exit(3)
+
+
+def _progress(*, silent: bool) -> "Progress":
+    from contextlib import nullcontext
+
+    from quickset import report
+
+    return (lambda _: nullcontext()) if silent else report.progress
+
+
+def _tell(result: "Result", *, would: bool, quiet: bool, as_json: bool) -> None:
+    from quickset import report
+
+    if as_json:
+        typer.echo(report.as_json(result, summary_markdown=report.as_markdown(result)))
+    elif not quiet:
+        if would and result.patch and not result.title:
+            typer.echo(result.patch)
+        report.show_result(result, would=would, out=report.console())
 
 
 @contextmanager

@@ -15,6 +15,12 @@ class UsageError(QuicksetError):
     exit_code = 2
 
 
+class ConflictError(QuicksetError):
+    """Conflicts are left that the user has to resolve first."""
+
+    exit_code = 3
+
+
 class RefusedError(QuicksetError):
     """The command would touch something that is not its own, so it did nothing."""
 

@@ -3,8 +3,9 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import IO
 
 from quickset.errors import QuicksetError
 
@@ -28,17 +29,21 @@ _LOCAL = (
     "GIT_WORK_TREE",
 )
 
-_CONFIG = {
+# What no call may do: run a program of the user's or of a repository's, or tidy up behind our back.
+_SAFE = {
     "commit.gpgSign": "false",
+    "core.fsmonitor": "false",
+    "core.hooksPath": os.devnull,
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "protocol.file.allow": "always",
+    "tag.gpgSign": "false",
+}
+_CONFIG = _SAFE | {
     "core.attributesFile": os.devnull,
     "core.autocrlf": "false",
     # A user's global ignore list must not leave files out of the first commit.
     "core.excludesFile": os.devnull,
-    "core.fsmonitor": "false",
-    "core.hooksPath": os.devnull,
-    "gc.auto": "0",
-    "protocol.file.allow": "always",
-    "tag.gpgSign": "false",
 }
 
 # Git would else make up a name and an address from those of the user and the machine.
@@ -49,11 +54,12 @@ class GitError(QuicksetError):
     """A git command failed."""
 
 
-def environment(config: Mapping[str, str] | None = None) -> dict[str, str]:
+def environment(config: Mapping[str, str] | None = None, *, theirs: bool = False) -> dict[str, str]:
     """Build the environment in which git runs.
 
     Args:
         config: Settings beside the usual ones, such as an `insteadOf`.
+        theirs: The user's settings decide what a file in the work tree looks like, and what is ignored.
 
     Returns:
         The process's environment, without an outer repository's variables, with the settings appended.
@@ -61,7 +67,7 @@ def environment(config: Mapping[str, str] | None = None) -> dict[str, str]:
     env = {name: value for name, value in os.environ.items() if name not in _LOCAL}
     count = env.get("GIT_CONFIG_COUNT", "")
     start = int(count) if count.isdigit() else 0
-    settings = {**_CONFIG, **(config or {})}
+    settings = {**(_SAFE if theirs else _CONFIG), **(config or {})}
     for number, (key, value) in enumerate(settings.items(), start):
         env[f"GIT_CONFIG_KEY_{number}"] = key
         env[f"GIT_CONFIG_VALUE_{number}"] = value
@@ -87,6 +93,7 @@ def attempt(
     stdin: str = "",
     env: Mapping[str, str] | None = None,
     config: Mapping[str, str] | None = None,
+    theirs: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """Run git, whatever comes of it.
 
@@ -96,6 +103,7 @@ def attempt(
         stdin: What git reads.
         env: Variables beside the usual ones.
         config: Settings beside the usual ones.
+        theirs: As for `environment`.
 
     Returns:
         The finished process.
@@ -108,7 +116,7 @@ def attempt(
         ["git", *args],
         cwd=cwd,
         input=stdin,
-        env=environment(config) | dict(env or {}),
+        env=environment(config, theirs=theirs) | dict(env or {}),
         capture_output=True,
         encoding="utf-8",
         errors="surrogateescape",
@@ -122,6 +130,7 @@ def run(
     stdin: str = "",
     env: Mapping[str, str] | None = None,
     config: Mapping[str, str] | None = None,
+    theirs: bool = False,
 ) -> str:
     """Run git and return what it printed, stripped.
 
@@ -131,6 +140,7 @@ def run(
         stdin: What git reads.
         env: Variables beside the usual ones.
         config: Settings beside the usual ones.
+        theirs: As for `environment`.
 
     Returns:
         Its standard output.
@@ -139,10 +149,63 @@ def run(
         GitError: git failed; the message is git's own.
         QuicksetError: git is not on PATH.
     """
-    done = attempt(*args, cwd=cwd, stdin=stdin, env=env, config=config)
+    done = attempt(*args, cwd=cwd, stdin=stdin, env=env, config=config, theirs=theirs)
     if done.returncode:
         raise GitError(f"git {args[0]} failed: {reason(done.stderr)}")
     return done.stdout.strip()
+
+
+def feed(*args: str, cwd: Path, file: IO[bytes]) -> None:
+    """Run git on the contents of a file.
+
+    Args:
+        *args: The arguments.
+        cwd: Where to run.
+        file: What git reads.
+
+    Raises:
+        GitError: git failed.
+    """
+    done = subprocess.run(
+        ["git", *args], cwd=cwd, stdin=file, env=environment(theirs=True), capture_output=True, check=False
+    )
+    if done.returncode:
+        raise GitError(f"git {args[0]} failed: {reason(done.stderr.decode(errors='replace'))}")
+
+
+def read_blobs(names: Iterable[str], *, env: Mapping[str, str]) -> dict[str, bytes]:
+    """Read the contents of several blobs at once.
+
+    Args:
+        names: The blobs' object names.
+        env: Says in which repository.
+
+    Returns:
+        The contents by name.
+
+    Raises:
+        GitError: One is not there.
+    """
+    wanted = list(dict.fromkeys(names))
+    if not wanted:
+        return {}
+    done = subprocess.run(
+        ["git", "cat-file", "--batch"],
+        input="".join(f"{name}\n" for name in wanted).encode(),
+        env=environment() | dict(env),
+        capture_output=True,
+        check=False,
+    )
+    found, rest = {}, memoryview(done.stdout)
+    for name in wanted:
+        head, _, _ = bytes(rest[:200]).partition(b"\n")
+        fields = head.split()
+        if len(fields) != 3:  # noqa: PLR2004 -- name, type, size
+            raise GitError(f"git cat-file failed: there is no object {name}.")
+        start, size = len(head) + 1, int(fields[2])
+        found[name] = bytes(rest[start : start + size])
+        rest = rest[start + size + 1 :]
+    return found
 
 
 def reason(output: str) -> str:

@@ -17,6 +17,7 @@ from rich.tree import Tree
 from quickset.info import Info
 from quickset.locking import find_uv
 from quickset.new import Created
+from quickset.transition import Result
 
 # What each part of a service is for; <package> stands for its package's name.
 PARTS: Mapping[str, str] = {
@@ -210,11 +211,98 @@ def show_info(info: Info, *, out: Console) -> None:
         out.print(Text(f"! {note}", style="yellow"), soft_wrap=True)
 
 
+_KINDS: Mapping[str, tuple[str, str, str]] = {
+    # kind: sign, style, what it means
+    "added": ("+", "green", "added"),
+    "changed": ("~", "cyan", "changed"),
+    "merged": ("&", "cyan", "merged with your changes"),
+    "moved": (">", "cyan", "moved"),
+    "removed": ("-", "red", "removed"),
+    "kept": ("=", "yellow", "kept: the template removed it, you had changed it"),
+    "deleted": ("=", "yellow", "stays deleted: you deleted it, the template changed it"),
+    "conflict": ("!", "bold red", "conflict"),
+}
+
+
+def show_result(result: Result, *, would: bool, out: Console) -> None:
+    """Show what an update did or would do: each file, what to know before a deploy, and what to do next.
+
+    Args:
+        result: The update.
+        would: It was a preview.
+        out: Where to show it.
+    """
+    if result.title:
+        out.print(Text(result.title, style="bold"), soft_wrap=True)
+    for change in result.changes:
+        sign, style, meaning = _KINDS[change.kind]
+        name = f"{change.source} → {change.path}" if change.source else change.path
+        told = meaning + f" ({change.note})" * bool(change.note)
+        out.print(Text.assemble((f"  {sign} {name}", style), (f"  {told}", "dim")), soft_wrap=True)
+    for name, value in result.absent.items():
+        text = f"New question {name}: taken as {_shown(value)}; `quickset add {name}` changes it."
+        out.print(Text(f"? {text}", style="yellow"), soft_wrap=True)
+    for note in result.notes:
+        out.print(Text(f"! {note}", style="yellow"), soft_wrap=True)
+    if result.deploy:
+        out.print("\nBefore you deploy")
+        for entry in result.deploy:
+            keep = f" {entry.keep}" if entry.keep else ""
+            out.print(Text.assemble((f"  {entry.version}  ", "cyan"), entry.text, (keep, "dim")), soft_wrap=True)
+    if steps := _after_update(result, would=would):
+        out.print("\nNext:")
+        for step in steps:
+            out.print(Text(f"  {step}", style="bold"), soft_wrap=True)
+
+
+def _after_update(result: Result, *, would: bool) -> list[str]:
+    if would or not (result.changes or result.conflicts):
+        return []
+    if result.conflicts and result.branch is None and result.applied_ms:
+        return [f"resolve {', '.join(result.conflicts)}", "git add …", "quickset update --continue"]
+    if result.conflicts:
+        return []
+    if result.branch:
+        return [f"git push origin {result.branch}"]
+    return [*result.next_steps, "uv run just check", f"git commit -m {shlex.quote(result.title)}"]
+
+
+def as_markdown(result: Result) -> str:
+    """Tell of an update in the text of a commit or of a pull request.
+
+    Args:
+        result: The update.
+
+    Returns:
+        Markdown.
+    """
+    parts = []
+    if result.deploy:
+        lines = [
+            f"- **{entry.version}** {entry.text}{f' {entry.keep}' if entry.keep else ''}" for entry in result.deploy
+        ]
+        parts.append("\n".join(["## Before you deploy", "", *lines]))
+    if result.changes:
+        lines = [
+            f"- `{change.source} → {change.path}`: moved"
+            if change.source
+            else f"- `{change.path}`: {_KINDS[change.kind][2]}"
+            for change in result.changes
+        ]
+        parts.append("\n".join(["## Files", "", *lines]))
+    if result.absent:
+        lines = [f"- `{name}`: taken as `{_shown(value)}`" for name, value in result.absent.items()]
+        parts.append("\n".join(["## New questions", "", *lines]))
+    if result.notes:
+        parts.append("\n".join(["## Notes", "", *(f"- {note}" for note in result.notes)]))
+    return "\n\n".join(parts)
+
+
 def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def as_json(value: Created | Info, **more: Any) -> str:
+def as_json(value: Created | Info | Result, **more: Any) -> str:
     """Write a result for scripts.
 
     Args:

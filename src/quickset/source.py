@@ -7,7 +7,7 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 
 from quickset import git
-from quickset.errors import QuicksetError, UsageError
+from quickset.errors import QuicksetError, RefusedError, UsageError
 
 # Recorded in every service, and what plain Copier and a later quickset look for. It ends in `.git` because Copier
 # appends that, and `insteadOf` compares text.
@@ -49,6 +49,21 @@ class Template:
         if self.commit:
             return git.run("show", f"{self.commit}:copier.yml", cwd=self.root)
         return (self.root / "copier.yml").read_text(encoding="utf-8")
+
+    def read(self, name: str) -> str | None:
+        """Read another file of its root.
+
+        Args:
+            name: The file.
+
+        Returns:
+            The text; None when there is no such file.
+        """
+        if self.commit:
+            shown = git.attempt("show", f"{self.commit}:{name}", cwd=self.root)
+            return None if shown.returncode else shown.stdout
+        file = self.root / name
+        return file.read_text(encoding="utf-8") if file.exists() else None
 
     def write_repository(self, folder: Path) -> None:
         """Make the repository that Copier clones: one commit, one tag, nothing but the template.
@@ -120,6 +135,23 @@ class Source:
             raise UsageError(f"--ref: there is no release '{ref}' here (known: {known}; or HEAD).")
         return Template(self.root, releases[version], version, released=True, notes=notes)
 
+    def recorded(self, commit: str) -> Template:
+        """Find what a service recorded.
+
+        Args:
+            commit: Its `_commit`.
+
+        Returns:
+            The state of the template.
+
+        Raises:
+            RefusedError: It is not known here.
+        """
+        try:
+            return self.template(commit)
+        except UsageError:
+            raise RefusedError(f"this quickset does not know {commit}; try `uvx quickset@latest update`.") from None
+
     def releases(self) -> dict[str, str]:
         """Find the releases: the commits of the first-parent history that set a final version.
 
@@ -159,6 +191,19 @@ class Source:
         if git.run("status", "--porcelain", "--", *_PARTS, cwd=self.root):
             return ("Uncommitted changes of the template (copier.yml, template/) are not in.",)
         return ()
+
+
+def of(src_path: str, *, template: str | None = None) -> Source:  # noqa: ARG001
+    """Find where a service's template comes from.
+
+    Args:
+        src_path: What the service recorded.
+        template: Where it is now, if elsewhere.
+
+    Returns:
+        The place.
+    """
+    return here()
 
 
 def here() -> Source:

@@ -1,0 +1,202 @@
+"""`quickset add` and `quickset remove`: one answer of a service changes, and its files follow by the same merge."""
+
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from quickset import answers, journal, source, transition
+from quickset.answers import Question
+from quickset.errors import RefusedError, UsageError
+from quickset.journal import Journal
+from quickset.merge import MIGRATIONS, Merged
+from quickset.repository import Repository
+from quickset.source import Source
+from quickset.transition import Goal, Progress, Result
+
+_OFF = "none"
+_FIXED = {
+    "layout": "it decides where every file lands, so that a change would move them all",
+    "package_name": "every import says it; rename the package with your editor, and updates will follow it",
+}
+
+
+def add(
+    path: Path,
+    names: Iterable[str],
+    *,
+    lock: bool = True,
+    dry_run: bool = False,
+    template_source: Source | None = None,
+    progress: Progress = lambda _: nullcontext(),
+) -> Result:
+    """Turn components of a service on, or choose others.
+
+    Args:
+        path: The service.
+        names: Components, with a value where there is a choice: `docker`, `database=postgresql`.
+        lock: Bring `uv.lock` along.
+        dry_run: Change nothing, and draw the difference.
+        template_source: Where the template comes from; by default where the service says.
+        progress: Opens a context in which the user sees what takes long.
+
+    Returns:
+        What was done.
+
+    Raises:
+        UsageError: There is no such component or choice.
+        RefusedError: It cannot be changed in a service that exists; nothing was touched.
+        ConflictError: An update has conflicts left.
+        QuicksetError: Something failed.
+    """
+    return _change(path, names, _on, lock=lock, dry_run=dry_run, origin=template_source, progress=progress)
+
+
+def remove(
+    path: Path,
+    names: Iterable[str],
+    *,
+    lock: bool = True,
+    dry_run: bool = False,
+    template_source: Source | None = None,
+    progress: Progress = lambda _: nullcontext(),
+) -> Result:
+    """Turn components of a service off.
+
+    Args:
+        path: The service.
+        names: Components.
+        lock: Bring `uv.lock` along.
+        dry_run: Change nothing, and draw the difference.
+        template_source: Where the template comes from; by default where the service says.
+        progress: Opens a context in which the user sees what takes long.
+
+    Returns:
+        What was done.
+
+    Raises:
+        UsageError: There is no such component.
+        RefusedError: It cannot be changed in a service that exists; nothing was touched.
+        ConflictError: An update has conflicts left.
+        QuicksetError: Something failed.
+    """
+    return _change(path, names, _off, lock=lock, dry_run=dry_run, origin=template_source, progress=progress)
+
+
+def _change(
+    path: Path,
+    names: Iterable[str],
+    switch: Any,
+    *,
+    lock: bool,
+    dry_run: bool,
+    origin: Source | None,
+    progress: Progress,
+) -> Result:
+    recorded = answers.read(path)
+    origin = origin or source.of(str(recorded["_src_path"]))
+    template = origin.recorded(str(recorded["_commit"]))
+    old, questions = transition.read_answers(path, template)
+    wanted = [_parse(questions, name) for name in names]
+    new = dict(old)
+    for question, value in wanted:
+        new[question.name] = switch(question, value, new.get(question.name, question.default))
+    if new == old:
+        return Result(
+            path=path.resolve(), before=template.ref, after=template.ref, notes=("Nothing to do: it is so already.",)
+        )
+    repository = Repository.around(path)
+    goal = _goal(template, questions, old, new)
+    with journal.locked(repository) as state:
+        unfinished = Journal.load(state)
+        if unfinished and unfinished.phase != "conflicts":
+            return transition.finish_interrupted(repository, state, unfinished)
+        transition.require_finished(repository, state)
+        repository.require_quiet()
+        with transition.planned(repository, goal, lock=lock and not dry_run, progress=progress) as plan:
+            answers.check_asked(questions, [question.name for question, _ in wanted], plan.answers)
+            if dry_run:
+                return transition.with_patch(plan)
+            return transition.carry_out(plan, state)
+
+
+def _parse(questions: Mapping[str, Question], given: str) -> tuple[Question, str | None]:
+    name, sign, value = given.partition("=")
+    reason = _FIXED.get(name)
+    if reason and name in questions:
+        raise RefusedError(f"{name} is fixed once a service exists: {reason}. Nothing was touched.")
+    answers.check(questions, {name: value} if sign else {})
+    question = questions.get(name)
+    if question is None or not _is_component(question):
+        known = ", ".join(each.name for each in questions.values() if _is_component(each))
+        raise UsageError(f"there is no component '{name}'; there are {known}.")
+    return question, value if sign else None
+
+
+def _is_component(question: Question) -> bool:
+    if question.hidden or question.name in _FIXED:
+        return False
+    return question.several or question.type == "bool" or _OFF in question.choices or len(question.choices) > 1
+
+
+def _on(question: Question, value: str | None, now: Any) -> Any:
+    if question.several:
+        more = question.parse(value) if value else []
+        if not more:
+            raise UsageError(f"{question.name}: say which, as in {question.name}={question.choices[0]}.")
+        return [*(now or []), *(one for one in more if one not in (now or []))]
+    if value is not None:
+        return question.parse(value)
+    if question.type == "bool":
+        return True
+    choices = [choice for choice in question.choices if choice != _OFF]
+    if len(choices) == 1:
+        return choices[0]
+    raise UsageError(f"{question.name}: say which, as in {question.name}={choices[0]} (or {', '.join(choices[1:])}).")
+
+
+def _off(question: Question, value: str | None, now: Any) -> Any:
+    if question.several:
+        less = question.parse(value) if value else now or []
+        return [one for one in now or [] if one not in less]
+    if value is not None and question.parse(value) != now:
+        raise UsageError(f"{question.name} is {now}, not {value}.")
+    if question.type == "bool":
+        return False
+    if _OFF in question.choices:
+        return _OFF
+    raise UsageError(f"{question.name} cannot be turned off; choose another by `quickset add {question.name}=…`.")
+
+
+def _goal(template: Any, questions: Mapping[str, Question], old: Mapping[str, Any], new: Mapping[str, Any]) -> Goal:
+    changed = {name: value for name, value in new.items() if old.get(name) != value and name in questions}
+    shown = ", ".join(f"{name}={_shown(value)}" for name, value in changed.items())
+    return Goal(
+        title=f"Change {shown} (template {template.ref})",
+        label="+".join([template.ref, *(f"{name}-{_shown(value)}" for name, value in changed.items())]),
+        before=template,
+        after=template,
+        old=old,
+        new=new,
+        next_steps=_next_steps,
+    )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return "-".join(map(str, value)) or _OFF
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _next_steps(given: Mapping[str, Any], merged: Merged) -> tuple[str, ...]:
+    """Say what the user has to run: a change of the tables needs a migration when the service has some already."""
+    models = any(
+        path.endswith((".py", ".pyi")) and "models" in Path(path).with_suffix("").parts for path in merged.after
+    )
+    chain = [path for path in merged.after if path.startswith(f"{MIGRATIONS}/") and path.endswith(".py")]
+    if given.get("database", _OFF) == _OFF or not models or chain:
+        return ()
+    return (
+        'uv run just migration "what changed"   # then read the new file in migrations/versions',
+        f"uv run python -m {given.get('package_name', 'app')}.migrate",
+    )

@@ -1,0 +1,360 @@
+"""Changing a work tree and its index so that a kill at any moment loses nothing.
+
+Everything that will be there is prepared beside it: the new files, as the user's settings want them, and the new
+index. Then a journal is written, then each file is put in place by one rename, then the index by another. Whoever finds
+a journal afterwards finishes the work or undoes it, path by path: each path is as it was or as it will be.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal
+
+from quickset.errors import RefusedError
+from quickset.repository import Entry, Repository
+
+Phase = Literal["applying", "conflicts", "aborting"]
+
+_JOURNAL = "journal.json"
+_INDEX = "index"
+_LINK, _GITLINK = "120000", "160000"
+
+
+@dataclass(slots=True)
+class Step:
+    """What happens to one path."""
+
+    before: Entry | None
+    after: Entry | None
+    stages: dict[int, Entry] = field(default_factory=dict)
+    was: str | None = None
+    """Digest of the file in the work tree before; None where there was none."""
+    becomes: str | None = None
+    """Digest of the file in the work tree afterwards; None where there is to be none."""
+
+
+@dataclass(slots=True)
+class Journal:
+    """An update that is not finished."""
+
+    phase: Phase
+    service: str
+    head: str
+    steps: dict[str, Step]
+    """By path relative to the work tree's top."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What the command needs to know to go on: versions, answers, what to tell."""
+
+    def save(self, state: Path) -> None:
+        """Write it, so that it is there whole or not at all.
+
+        Args:
+            state: The folder for it.
+        """
+        raw = {
+            "phase": self.phase,
+            "service": self.service,
+            "head": self.head,
+            "facts": self.facts,
+            "steps": {
+                path: {
+                    "before": step.before,
+                    "after": step.after,
+                    "stages": step.stages,
+                    "was": step.was,
+                    "becomes": step.becomes,
+                }
+                for path, step in self.steps.items()
+            },
+        }
+        fresh = state / f"{_JOURNAL}.new"
+        with fresh.open("w", encoding="utf-8", errors="surrogateescape") as file:
+            json.dump(raw, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(state / _JOURNAL)
+
+    @classmethod
+    def load(cls, state: Path) -> "Journal | None":
+        """Read it.
+
+        Args:
+            state: The folder where it would be.
+
+        Returns:
+            The journal; None when nothing is unfinished.
+
+        Raises:
+            RefusedError: It cannot be understood.
+        """
+        try:
+            raw = json.loads((state / _JOURNAL).read_text(encoding="utf-8", errors="surrogateescape"))
+            steps = {
+                path: Step(
+                    before=_entry(step["before"]),
+                    after=_entry(step["after"]),
+                    stages={int(stage): Entry(*entry) for stage, entry in step["stages"].items()},
+                    was=step["was"],
+                    becomes=step["becomes"],
+                )
+                for path, step in raw["steps"].items()
+            }
+            return cls(raw["phase"], raw["service"], raw["head"], steps, raw["facts"])
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise RefusedError(f"{state / _JOURNAL} is damaged, so the unfinished update cannot be judged.") from error
+
+
+def _entry(raw: list[str] | None) -> Entry | None:
+    return Entry(*raw) if raw else None
+
+
+@contextmanager
+def locked(repository: Repository) -> Iterator[Path]:
+    """Keep other quicksets away from a work tree; the lock goes with the process, however it ends.
+
+    Args:
+        repository: Whose work tree.
+
+    Yields:
+        The folder for the journal and what belongs to it.
+
+    Raises:
+        RefusedError: Another quickset is at work.
+    """
+    state = repository.state
+    state.mkdir(exist_ok=True)
+    with (state / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RefusedError(
+                f"another quickset is at work in {repository.top}; wait for it. Nothing was touched."
+            ) from None
+        yield state
+        if not (state / _JOURNAL).exists():
+            clean(state)
+
+
+def clean(state: Path) -> None:
+    """Remove what an update left that is over, or never began.
+
+    Args:
+        state: The folder of the journal.
+    """
+    for name in ("files", "back"):
+        shutil.rmtree(state / name, ignore_errors=True)
+    for name in (_INDEX, f"{_INDEX}.lock", f"{_JOURNAL}.new"):
+        (state / name).unlink(missing_ok=True)
+
+
+def prepare(repository: Repository, state: Path, steps: Mapping[str, Step]) -> None:
+    """Put new files aside, as they will be in the work tree, and note what each step changes there.
+
+    Args:
+        repository: The repository.
+        state: The folder of the journal.
+        steps: The steps; completed in place.
+    """
+    _write_aside(repository, state / "files", {path: step.after for path, step in steps.items()})
+    sparse = repository.sparse()
+    for path, step in steps.items():
+        if path in sparse and not step.stages:
+            continue
+        step.was = digest(repository.top / path)
+        if step.after:
+            step.becomes = step.was if step.after.mode == _GITLINK else digest(state / "files" / path)
+
+
+def _write_aside(repository: Repository, folder: Path, entries: Mapping[str, Entry | None]) -> None:
+    """Check files out to another folder: filters and line endings as the user has them."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    index = folder.with_suffix(".index")
+    index.unlink(missing_ok=True)
+    env = {"GIT_INDEX_FILE": str(index)}
+    lines = "".join(
+        f"{entry.mode} {entry.oid}\t{path}\0" for path, entry in entries.items() if entry and entry.mode != _GITLINK
+    )
+    if not lines:
+        return
+    repository.git("update-index", "-z", "--index-info", stdin=lines, env=env)
+    repository.git("checkout-index", "--all", "--force", "--quiet", f"--prefix={folder}/", env=env)
+    index.unlink()
+
+
+def apply(repository: Repository, state: Path, journal: Journal) -> float:
+    """Carry a journal out. It may have been begun before: what is done already is left alone.
+
+    Args:
+        repository: The repository.
+        state: The folder of the journal.
+        journal: Saved already.
+
+    Returns:
+        For how many milliseconds the work tree was neither as before nor as afterwards.
+
+    Raises:
+        RefusedError: A file is neither as it was nor as it is to be; nothing of it was touched.
+    """
+    foreign = [path for path, step in journal.steps.items() if not _expected(repository.top / path, step)]
+    if foreign:
+        raise RefusedError(f"changed meanwhile: {', '.join(foreign)}. Move your edits elsewhere and run this again.")
+    started = perf_counter()
+    # First what goes, so that a file can take a folder's place and the other way round.
+    for path, step in sorted(journal.steps.items(), key=lambda item: item[1].becomes is not None):
+        target = repository.top / path
+        _temporary(target).unlink(missing_ok=True)
+        if step.becomes is None:
+            if step.was is not None:
+                _delete(target, repository.top)
+        elif digest(target) != step.becomes:
+            _put(state / "files" / path, target)
+    _write_index(repository, state, journal)
+    return (perf_counter() - started) * 1000
+
+
+def undo(repository: Repository, state: Path, journal: Journal) -> None:
+    """Take a journal back: the files and the index as they were before.
+
+    Args:
+        repository: The repository.
+        state: The folder of the journal.
+        journal: The journal.
+
+    Raises:
+        RefusedError: A file was edited since; nothing was touched.
+    """
+    edited = [path for path, step in journal.steps.items() if not _expected(repository.top / path, step, gone=True)]
+    if edited:
+        raise RefusedError(
+            f"edited since the update: {', '.join(edited)}. Save your edits elsewhere, delete "
+            f"{'that file' if len(edited) == 1 else 'those files'}, and abort again. Nothing was touched."
+        )
+    journal.phase = "aborting"
+    back = {path: Step(before=step.after, after=step.before) for path, step in journal.steps.items()}
+    _write_aside(repository, state / "back", {path: step.after for path, step in back.items()})
+    journal.save(state)
+    for path, step in sorted(journal.steps.items(), key=lambda item: item[1].was is not None):
+        target = repository.top / path
+        _temporary(target).unlink(missing_ok=True)
+        if step.was is None:
+            if step.becomes is not None:
+                _delete(target, repository.top)
+        elif digest(target) != step.was:
+            _put(state / "back" / path, target)
+    _write_index(repository, state, Journal(journal.phase, journal.service, journal.head, back))
+
+
+def finish(state: Path) -> None:
+    """Forget a journal whose work is done.
+
+    Args:
+        state: The folder of the journal.
+    """
+    (state / _JOURNAL).unlink(missing_ok=True)
+    clean(state)
+
+
+def digest(path: Path) -> str | None:
+    """Tell files apart: by kind, executable bit and contents.
+
+    Args:
+        path: A path that may be missing.
+
+    Returns:
+        The digest; None when there is no file.
+    """
+    try:
+        found = path.lstat()
+        if stat.S_ISLNK(found.st_mode):
+            return f"link {path.readlink()}"
+        if not stat.S_ISREG(found.st_mode):
+            return None
+        kind = "program" if found.st_mode & stat.S_IXUSR else "file"
+        return f"{kind} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _expected(path: Path, step: Step, *, gone: bool = False) -> bool:
+    found = digest(path)
+    # A rename that was cut off has left nothing else.
+    return found in (step.was, step.becomes) or (gone and found is None)
+
+
+def _temporary(target: Path) -> Path:
+    return target.with_name(f".{target.name}.quickset")
+
+
+def _put(source: Path, target: Path) -> None:
+    """Move a prepared file into place by one rename."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_dir() and not target.is_symlink():
+        # Its files are gone already; what is left is empty.
+        target.rmdir()
+    try:
+        os.link(source, _temporary(target), follow_symlinks=False)
+    except OSError:
+        # Another disk, or one without hard links.
+        shutil.copy2(source, _temporary(target), follow_symlinks=False)
+    _temporary(target).replace(target)
+
+
+def _delete(target: Path, top: Path) -> None:
+    with suppress(FileNotFoundError):
+        target.unlink()
+    for parent in target.parents:
+        if parent == top:
+            break
+        try:
+            parent.rmdir()
+        except OSError:
+            break
+
+
+def _write_index(repository: Repository, state: Path, journal: Journal) -> None:
+    """Put the new entries into the index: into a copy, which then takes the index's place by one rename."""
+    index = repository.git_dir / _INDEX
+    lock, copy = index.with_name(f"{_INDEX}.lock"), state / _INDEX
+    if lock.exists() and copy.exists() and lock.samefile(copy):
+        # Ours, from a run that was killed between the two.
+        lock.unlink()
+    copy.unlink(missing_ok=True)
+    shutil.copyfile(index, copy)
+    env = {"GIT_INDEX_FILE": str(copy)}
+    before = index.stat()
+    lines = []
+    hidden = {path for path in repository.sparse() & journal.steps.keys() if not journal.steps[path].stages}
+    for path, step in journal.steps.items():
+        lines.append(f"0 {'0' * len(journal.head)}\t{path}\0")
+        if step.stages:
+            lines += [f"{entry.mode} {entry.oid} {stage}\t{path}\0" for stage, entry in sorted(step.stages.items())]
+        elif step.after:
+            lines.append(f"{step.after.mode} {step.after.oid}\t{path}\0")
+    repository.git("update-index", "-z", "--index-info", stdin="".join(lines), env=env)
+    if hidden:
+        listed = "".join(f"{path}\0" for path in hidden if journal.steps[path].after)
+        repository.git("update-index", "-z", "--skip-worktree", "--stdin", stdin=listed, env=env)
+    repository.refresh(env)
+    try:
+        os.link(copy, lock)
+    except FileExistsError:
+        raise RefusedError(
+            f"{lock} exists: another git is at work, or one was killed (then delete it). Run the command again."
+        ) from None
+    after = index.stat()
+    if (after.st_ino, after.st_mtime_ns, after.st_size) != (before.st_ino, before.st_mtime_ns, before.st_size):
+        lock.unlink()
+        raise RefusedError("the index changed meanwhile; run the command again.")
+    lock.replace(index)
+    copy.unlink(missing_ok=True)

@@ -1,0 +1,454 @@
+"""The three-way merge of two renders into what the user has committed.
+
+Git does it, in a repository of its own that borrows the user's objects: `git merge-tree` finds renames, leaves
+binaries alone and knows real conflicts. What is decided here is only what git cannot know: whose file it is.
+"""
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import pathspec
+
+from quickset import adapt, git
+from quickset.answers import ANSWERS_FILE
+from quickset.repository import Entry, Repository, Tree, parse_tree
+
+Kind = Literal["added", "changed", "merged", "conflict", "removed", "kept", "deleted", "moved"]
+
+YOURS = "yours"
+# A revision beside existing ones would give the chain of migrations two heads.
+MIGRATIONS = "migrations/versions"
+
+_OLD, _YOURS, _THEIRS = 1, 2, 3
+_MANY = 1000
+_CONFIG = {
+    "merge.renames": "true",
+    "merge.directoryRenames": "true",
+    "merge.renameLimit": "5000",
+    "merge.conflictStyle": "merge",
+    "diff.renames": "true",
+    "core.quotePath": "false",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an update does to one file."""
+
+    path: str
+    kind: Kind
+    source: str | None = None
+    """Where a moved file was."""
+    note: str = ""
+
+
+@dataclass(slots=True)
+class Merged:
+    """What comes of a merge: the paths to change, relative to the service's folder."""
+
+    before: dict[str, Entry] = field(default_factory=dict)
+    """What the user has committed, of the paths below."""
+    after: dict[str, Entry | None] = field(default_factory=dict)
+    """What is to be there; None where nothing is."""
+    stages: dict[str, dict[int, Entry]] = field(default_factory=dict)
+    """The sides of each conflict: 1 the old render, 2 the user's, 3 the new render."""
+    changes: list[Change] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Moves:
+    """Old paths by new ones."""
+
+    by_user: Mapping[str, str]
+    by_template: Mapping[str, str]
+
+
+class Workshop:
+    """A bare repository for the merge, apart from the user's settings and refs.
+
+    Args:
+        folder: Where it is made.
+        objects: The user's objects, which it reads and never writes.
+    """
+
+    def __init__(self, folder: Path, objects: Path) -> None:
+        self.folder = folder
+        self._env = {"GIT_DIR": str(folder), "GIT_INDEX_FILE": str(folder / "index")}
+        git.run("init", "--quiet", "--bare", "--initial-branch=main", str(folder))
+        (folder / "objects" / "info" / "alternates").write_text(f"{objects}\n", encoding="utf-8")
+        # Bytes are merged as they are: no filter, no conversion, whatever the renders' own attributes say.
+        (folder / "info").mkdir(exist_ok=True)
+        (folder / "info" / "attributes").write_text("* -text -filter -ident -working-tree-encoding\n", encoding="utf-8")
+
+    def git(self, *args: str, stdin: str = "", env: Mapping[str, str] | None = None) -> str:
+        """Run git in it.
+
+        Args:
+            *args: The arguments.
+            stdin: What git reads.
+            env: Variables beside the usual ones.
+
+        Returns:
+            Its standard output.
+        """
+        return git.run(*args, cwd=self.folder, stdin=stdin, env=self._env | dict(env or {}), config=_CONFIG)
+
+    def add(self, folder: Path) -> dict[str, Entry]:
+        """Take in a rendered folder.
+
+        Args:
+            folder: The folder.
+
+        Returns:
+            Its files.
+        """
+        self.git("read-tree", "--empty")
+        self.git("add", "--force", "--all", env={"GIT_WORK_TREE": str(folder)})
+        listed = self.git("ls-files", "--stage", "-z")
+        found = {}
+        for line in listed.split("\0"):
+            if line:
+                meta, path = line.split("\t", 1)
+                mode, oid, _ = meta.split(" ")
+                found[path] = Entry(mode, oid)
+        return found
+
+    def write(self, contents: Mapping[str, bytes]) -> dict[str, str]:
+        """Store contents.
+
+        Args:
+            contents: By path.
+
+        Returns:
+            Object names by path.
+        """
+        if not contents:
+            return {}
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            names = []
+            for number, content in enumerate(contents.values()):
+                file = Path(folder, str(number))
+                file.write_bytes(content)
+                names.append(f"{file}\n")
+            oids = self.git("hash-object", "-w", "--no-filters", "--stdin-paths", stdin="".join(names)).split()
+        return dict(zip(contents, oids, strict=True))
+
+    def read(self, tree: Tree, paths: Iterable[str]) -> dict[str, bytes]:
+        """Read files.
+
+        Args:
+            tree: Where they are.
+            paths: Which.
+
+        Returns:
+            Their contents by path.
+        """
+        wanted = {path: tree[path].oid for path in paths}
+        contents = git.read_blobs(wanted.values(), env=self._env)
+        return {path: contents[oid] for path, oid in wanted.items()}
+
+    def tree(self, entries: Tree) -> str:
+        """Make a tree.
+
+        Args:
+            entries: Its files.
+
+        Returns:
+            Its object name.
+        """
+        self.git("read-tree", "--empty")
+        lines = "".join(f"{entry.mode} {entry.oid}\t{path}\0" for path, entry in entries.items())
+        self.git("update-index", "-z", "--index-info", stdin=lines)
+        return self.git("write-tree")
+
+    def merge(
+        self, old: Tree, new: Tree, user: Tree, label: str
+    ) -> tuple[dict[str, Entry], dict[str, dict[int, Entry]]]:
+        """Merge three trees.
+
+        Args:
+            old: What both sides come from.
+            new: One side.
+            user: The other side.
+            label: What conflict markers call the new side.
+
+        Returns:
+            The files that result, and the sides of each conflict.
+        """
+        base = self.git("commit-tree", self.tree(old), "-m", "old", env=_IDENTITY)
+        for name, side in ((YOURS, user), (label, new)):
+            # The common parent makes the old render the merge base, on any git.
+            commit = self.git("commit-tree", self.tree(side), "-p", base, "-m", name, env=_IDENTITY)
+            self.git("update-ref", f"refs/heads/{name}", commit)
+        options = ("--write-tree", "-z", "--no-messages", "--allow-unrelated-histories")
+        done = git.attempt("merge-tree", *options, YOURS, label, cwd=self.folder, env=self._env, config=_CONFIG)
+        if done.returncode not in (0, 1):
+            raise git.GitError(f"git merge-tree failed: {git.reason(done.stderr)}")
+        oid, *lines = done.stdout.split("\0")
+        stages: dict[str, dict[int, Entry]] = {}
+        for line in lines:
+            if line:
+                meta, path = line.split("\t", 1)
+                mode, blob, stage = meta.split(" ")
+                stages.setdefault(path, {})[int(stage)] = Entry(mode, blob)
+        return parse_tree(self.git("ls-tree", "-r", "-z", oid)), stages
+
+    def renames(self, old: Tree, side: Tree) -> dict[str, str]:
+        """Find the files that one side moved.
+
+        Args:
+            old: Before.
+            side: After.
+
+        Returns:
+            Old paths by new ones.
+        """
+        if not (old.keys() - side.keys() and side.keys() - old.keys()):
+            return {}
+        listed = self.git(
+            *("diff-tree", "-r", "-z", "--find-renames", "--diff-filter=R", "--name-status"),
+            *(self.tree(old), self.tree(side)),
+        )
+        words = [word for word in listed.split("\0") if word]
+        return {words[at + 2]: words[at + 1] for at in range(0, len(words) - 2, 3)}
+
+    def hand_over(self, oids: Iterable[str], repository: Repository) -> None:
+        """Copy objects to the user's repository, where nothing refers to them yet.
+
+        Args:
+            oids: Blobs and trees.
+            repository: The repository.
+        """
+        wanted = "".join(f"{oid}\n" for oid in dict.fromkeys(oids))
+        if not wanted:
+            return
+        pack = self.folder / "quickset"
+        name = self.git("pack-objects", "--quiet", "--local", "--revs", str(pack), stdin=wanted)
+        with Path(f"{pack}-{name}.pack").open("rb") as file:
+            git.feed("unpack-objects", "-q", cwd=repository.top, file=file)
+
+
+_IDENTITY = {
+    f"GIT_{role}_{field}": value
+    for role in ("AUTHOR", "COMMITTER")
+    for field, value in (("NAME", "quickset"), ("EMAIL", "quickset@localhost"), ("DATE", "2000-01-01T00:00:00Z"))
+}
+
+
+@contextmanager
+def workshop(repository: Repository) -> Iterator[Workshop]:
+    """Open a workshop beside a repository; it is gone when the context ends.
+
+    Args:
+        repository: The user's.
+
+    Yields:
+        The workshop.
+    """
+    with tempfile.TemporaryDirectory(prefix="quickset-", ignore_cleanup_errors=True) as folder:
+        yield Workshop(Path(folder).resolve() / "merge.git", repository.objects())
+
+
+def merge(
+    work: Workshop,
+    repository: Repository,
+    *,
+    old: Path,
+    new: Path,
+    label: str,
+    once: Iterable[str],
+) -> Merged:
+    """Merge a new render into what the user has committed.
+
+    Args:
+        work: Where to merge.
+        repository: The user's.
+        old: The render of what the service was made of.
+        new: The render of what it is to become.
+        label: What conflict markers call the new render.
+        once: Patterns of files that belong to the service once they are there.
+
+    Returns:
+        What to change.
+    """
+    head = repository.tree()
+    was, will = work.add(old), work.add(new)
+    result = Merged()
+    _seed_once(was, will, head, pathspec.GitIgnoreSpec.from_lines(once), result.notes)
+    base, template, user = _adapt(work, was, will, head, result.notes)
+    user = _relevant(repository, base, template, user)
+    merged, stages = work.merge(base, template, user, label)
+    moves = _Moves(work.renames(base, user), work.renames(base, template))
+    away = base.keys() - user.keys() - set(moves.by_user.values())
+    verdicts = _verdicts(merged, stages, away, moves)
+    ignored = repository.ignored(path for path in merged if path not in head)
+    for path in ignored:
+        merged.pop(path, None)
+        stages.pop(path, None)
+    for path in sorted(merged.keys() | user.keys()):
+        before, after = head.get(path), merged.get(path)
+        if before == after and path not in stages:
+            continue
+        result.after[path] = after
+        if before:
+            result.before[path] = before
+        if path in stages:
+            result.stages[path] = stages[path]
+    gone = {source for target, source in moves.by_template.items() if source in result.after and target in merged}
+    for path in result.after:
+        change = _change(path, result, was, will, moves)
+        if path not in gone or change.kind != "removed":
+            result.changes.append(change)
+    result.changes += [Change(path, kind) for path, kind in sorted(verdicts.items()) if path not in result.after]
+    for path in stages.keys() - merged.keys():
+        result.stages[path] = stages[path]
+        result.after.setdefault(path, None)
+        if path in head:
+            result.before[path] = head[path]
+    result.changes.sort(key=lambda change: change.path)
+    return result
+
+
+def _seed_once(
+    was: dict[str, Entry], will: dict[str, Entry], head: Tree, once: pathspec.GitIgnoreSpec, notes: list[str]
+) -> None:
+    """Take files that belong to the service out of the merge, by making both renders agree on them."""
+    for path in [path for path in was.keys() | will.keys() if once.match_file(path)]:
+        folder = str(PurePosixPath(path).parent)
+        siblings = [name for name in head if name.startswith(f"{folder}/") and name.endswith(".py") and name != path]
+        in_chain = folder == MIGRATIONS and siblings
+        if path in was and path in will:
+            will[path] = was[path]
+        elif path in will and (path in head or in_chain):
+            del will[path]
+            if path not in head:
+                notes.append(f"{path} was left out: the service has migrations of its own.")
+        elif path in was and path in head and (head[path] != was[path] or in_chain):
+            will[path] = was[path]
+            notes.append(f"{path} stays: it is the service's own.")
+
+
+def _adapt(
+    work: Workshop, was: Tree, will: Tree, head: Tree, notes: list[str]
+) -> tuple[dict[str, Entry], dict[str, Entry], dict[str, Entry]]:
+    """Take the noise out of what the user changed: line endings, formatting, versions, answers."""
+    differing = [path for path in was.keys() & head.keys() if was[path] != head[path] and _is_file(head[path])]
+    settings = [path for path in (adapt.PROJECT, "ruff.toml", ".ruff.toml") if path in head]
+    reads = dict.fromkeys([*differing, *settings])
+    renders = [path for path in was.keys() | will.keys() if path in reads or path.endswith((".py", ".pyi"))]
+    sides = adapt.Sides(
+        old=work.read(was, [path for path in renders if path in was]),
+        new=work.read(will, [path for path in renders if path in will]),
+        user=work.read(head, [*reads, *(path for path in was if path in head and path.endswith(".py"))]),
+    )
+    before = (dict(sides.old), dict(sides.new), dict(sides.user))
+    adapt.line_endings(sides)
+    adapt.formatting(sides)
+    adapt.dependencies(sides)
+    adapt.answers_file(sides, ANSWERS_FILE)
+    notes += sides.notes
+    results = []
+    for tree, original, side in zip((was, will, head), before, (sides.old, sides.new, sides.user), strict=True):
+        fresh = work.write({path: content for path, content in side.items() if content != original[path]})
+        results.append({**tree, **{path: Entry(tree[path].mode, oid) for path, oid in fresh.items()}})
+    return results[0], results[1], results[2]
+
+
+def _is_file(entry: Entry) -> bool:
+    return entry.mode.startswith("100")
+
+
+def _relevant(repository: Repository, base: Tree, template: Tree, user: Tree) -> dict[str, Entry]:
+    """Leave out the files of the user's that cannot have anything to do with the template's.
+
+    What is left is small, however large the repository, and no look-alike of a deleted file is taken for it.
+    """
+    missing = base.keys() - user.keys()
+    own = user.keys() - base.keys() - template.keys()
+    taken = {path for path in base.keys() | template.keys() if path in user}
+    known = base.keys() | template.keys()
+    parents = {str(parent) for path in known for parent in PurePosixPath(path).parents}
+    in_way = {path for path in own if path in parents or any(str(up) in known for up in PurePosixPath(path).parents)}
+    candidates: set[str] = set()
+    if missing:
+        blobs, names = {base[path].oid for path in missing}, {PurePosixPath(path).name for path in missing}
+        suffixes = {PurePosixPath(path).suffix for path in missing}
+        sure = {path for path in own if user[path].oid in blobs or PurePosixPath(path).name in names}
+        alike = {path for path in own if PurePosixPath(path).suffix in suffixes}
+        candidates = sure | alike if len(alike) <= _MANY else sure
+        candidates -= _older(repository, missing, candidates)
+    return {path: entry for path, entry in user.items() if path in taken | in_way | candidates}
+
+
+def _older(repository: Repository, missing: Iterable[str], candidates: Iterable[str]) -> set[str]:
+    """Find candidates that stood beside the missing files at the last update: those were deleted, not moved there."""
+    file = f"{repository.prefix}{ANSWERS_FILE}"
+    commit = repository.git("log", "-1", "--format=%H", repository.head, "--", file)
+    if not commit or commit == repository.head:
+        return set()
+    there = set(repository.git("ls-tree", "-r", "-z", "--name-only", "--full-tree", commit).split("\0"))
+    if not all(repository.prefix + path in there for path in missing):
+        return set()
+    return {path for path in candidates if repository.prefix + path in there}
+
+
+def _verdicts(
+    merged: dict[str, Entry],
+    stages: dict[str, dict[int, Entry]],
+    away: set[str],
+    moves: _Moves,
+) -> dict[str, Kind]:
+    """Settle what is no conflict: what the user deleted stays so, what the template gave up stays the user's."""
+    found: dict[str, Kind] = {}
+    for path, sides in list(stages.items()):
+        source = moves.by_template.get(path, path)
+        if _YOURS not in sides and _THEIRS in sides and source in away:
+            del stages[path]
+            merged.pop(path, None)
+            found[path] = "deleted"
+        elif _THEIRS not in sides and _YOURS in sides and _OLD in sides:
+            del stages[path]
+            merged[path] = sides[_YOURS]
+            found[path] = "kept"
+    return found
+
+
+def _change(
+    path: str,
+    result: Merged,
+    was: Tree,
+    will: Tree,
+    moves: _Moves,
+) -> Change:
+    before, after = result.before.get(path), result.after[path]
+    if path in result.stages:
+        return Change(path, "conflict")
+    if after is None:
+        return Change(path, "removed")
+    if before is None:
+        if path in moves.by_template:
+            return Change(path, "moved", moves.by_template[path])
+        return Change(path, "added")
+    origin = moves.by_user.get(path, path)
+    if before == was.get(origin) and after in (will.get(origin), will.get(path)):
+        return Change(path, "changed")
+    return Change(path, "merged", note=f"you moved it from {origin}" if origin != path else "")
+
+
+def all_objects(merged: Merged) -> list[str]:
+    """Name every object that a merge's result needs.
+
+    Args:
+        merged: The result.
+
+    Returns:
+        Their names.
+    """
+    entries = [entry for entry in merged.after.values() if entry]
+    entries += [entry for sides in merged.stages.values() for entry in sides.values()]
+    return [entry.oid for entry in entries if entry.mode != "160000"]

@@ -1,0 +1,261 @@
+"""The user's repository: where a service is in it, what is committed, and what must not be touched."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from quickset import git
+from quickset.answers import ANSWERS_FILE
+from quickset.errors import ConflictError, RefusedError
+
+_GIT_NEEDED = (2, 38)  # the first with `git merge-tree --write-tree`
+_GITLINK = "160000"
+_UNDER_WAY = {
+    "MERGE_HEAD": "a merge",
+    "rebase-merge": "a rebase",
+    "rebase-apply": "a rebase",
+    "CHERRY_PICK_HEAD": "a cherry-pick",
+    "REVERT_HEAD": "a revert",
+    "BISECT_LOG": "a bisection",
+}
+
+
+class Entry(NamedTuple):
+    """A file as git knows it."""
+
+    mode: str
+    oid: str
+
+
+Tree = Mapping[str, Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A work tree and the service in it."""
+
+    top: Path
+    git_dir: Path
+    """Of this work tree; linked ones have one each."""
+    prefix: str
+    """The service's folder below the top: empty, or ending in a slash."""
+    head: str
+
+    @classmethod
+    def around(cls, service: Path) -> "Repository":
+        """Find the repository of a service.
+
+        Args:
+            service: The service's folder.
+
+        Returns:
+            The repository.
+
+        Raises:
+            RefusedError: There is none that an update can work in; the message says why and what to do.
+        """
+        git.require()
+        _require_version()
+        options = ("--show-toplevel", "--absolute-git-dir", "--show-prefix", "--is-bare-repository")
+        done = git.attempt("rev-parse", *options, cwd=service)
+        if done.returncode:
+            reason = git.reason(done.stderr)
+            if "not a git repository" in reason:
+                reason = "it is in no git repository; make one (git init, git add, git commit)"
+            elif "must be run in a work tree" in reason:
+                reason = "its repository is bare; use a clone that has a work tree"
+            raise RefusedError(f"{service}: {reason.rstrip('.')}. Nothing was touched.")
+        top, git_dir, prefix, _ = done.stdout.split("\n")[:4]
+        head = git.attempt("rev-parse", "--verify", "--quiet", "HEAD^{commit}", cwd=service).stdout.strip()
+        if not head:
+            raise RefusedError(
+                f"{service}: the repository has no commit yet, so edits cannot be told apart; commit the service first."
+            )
+        return cls(Path(top), Path(git_dir), prefix, head)
+
+    @property
+    def service(self) -> Path:
+        """The service's folder."""
+        return self.top / self.prefix
+
+    @property
+    def state(self) -> Path:
+        """Where quickset keeps what an unfinished update needs."""
+        return self.git_dir / "quickset"
+
+    def git(self, *args: str, stdin: str = "", env: Mapping[str, str] | None = None) -> str:
+        """Run git at the top of the work tree, under the user's settings.
+
+        Args:
+            *args: The arguments.
+            stdin: What git reads.
+            env: Variables beside the usual ones.
+
+        Returns:
+            Its standard output.
+        """
+        return git.run(*args, cwd=self.top, stdin=stdin, env=env, theirs=True)
+
+    def objects(self) -> Path:
+        """Find the folder of the repository's objects.
+
+        Returns:
+            Its path.
+        """
+        return (self.top / self.git("rev-parse", "--git-path", "objects")).resolve()
+
+    def require_quiet(self) -> None:
+        """Refuse while something else is half done.
+
+        Raises:
+            RefusedError: A merge, a rebase or the like is under way.
+            ConflictError: Paths are unmerged.
+        """
+        for name, what in _UNDER_WAY.items():
+            if (self.git_dir / name).exists():
+                raise RefusedError(f"{what} is in progress in {self.top}; finish or abort it first.")
+        if unmerged := self.unmerged():
+            raise RefusedError(f"unmerged: {_some(unmerged)}; resolve and commit that first.")
+
+    def unmerged(self, paths: Iterable[str] = ()) -> list[str]:
+        """Find the paths that the index holds in several stages.
+
+        Args:
+            paths: Which to look at, relative to the top; by default all.
+
+        Returns:
+            The paths, relative to the top.
+        """
+        listed = self.git("ls-files", "--unmerged", "-z", "--full-name")
+        found = {line.split("\t", 1)[1] for line in listed.split("\0") if line}
+        wanted = set(paths)
+        return sorted(path for path in found if not wanted or path in wanted)
+
+    def require_merged(self, paths: Iterable[str]) -> None:
+        """Refuse to go on over unmerged paths.
+
+        Args:
+            paths: Which matter, relative to the top.
+
+        Raises:
+            ConflictError: Some are unmerged still.
+        """
+        if unmerged := self.unmerged(paths):
+            raise ConflictError(f"unmerged: {_some(unmerged)}; resolve, `git add`, and run this again.")
+
+    def tree(self) -> dict[str, Entry]:
+        """Read the committed files of the service.
+
+        Returns:
+            Entries by path below the service's folder; without those of services nested in it.
+        """
+        name = f"{self.head}:{self.prefix.rstrip('/')}" if self.prefix else f"{self.head}^{{tree}}"
+        done = git.attempt("ls-tree", "-r", "-z", "--full-tree", name, cwd=self.top)
+        if done.returncode:
+            raise RefusedError(f"{self.service} is not committed; commit the service first.")
+        found = parse_tree(done.stdout)
+        nested = tuple(
+            path.removesuffix(ANSWERS_FILE)
+            for path in found
+            if path.endswith(f"/{ANSWERS_FILE}") and "/.git/" not in path
+        )
+        return {path: entry for path, entry in found.items() if not (nested and path.startswith(nested))}
+
+    def ignored(self, paths: Iterable[str]) -> set[str]:
+        """Find out which paths git ignores here.
+
+        Args:
+            paths: Relative to the service's folder.
+
+        Returns:
+            Those that are ignored.
+        """
+        wanted = list(paths)
+        if not wanted:
+            return set()
+        listed = git.attempt(
+            *("check-ignore", "--no-index", "-z", "--stdin"), cwd=self.service, stdin="\0".join(wanted), theirs=True
+        )
+        return {path for path in listed.stdout.split("\0") if path}
+
+    def sparse(self) -> set[str]:
+        """Find the paths that a sparse checkout leaves out of the work tree.
+
+        Returns:
+            The paths, relative to the top.
+        """
+        if self.git("config", "--bool", "--default", "false", "core.sparseCheckout") != "true":
+            return set()
+        listed = self.git("ls-files", "-t", "-z", "--full-name")
+        return {line[2:] for line in listed.split("\0") if line.startswith("S ")}
+
+    def refresh(self, env: Mapping[str, str]) -> None:
+        """Let git look at the files again, so that an index knows them by their times.
+
+        Args:
+            env: Says which index.
+        """
+        git.attempt("update-index", "-q", "--unmerged", "--refresh", cwd=self.top, env=env, theirs=True)
+
+    def touched(self, paths: Iterable[str]) -> list[str]:
+        """Find the paths, out of those that are to change, which hold something that is not committed.
+
+        Args:
+            paths: Relative to the service's folder.
+
+        Returns:
+            Those with staged or unstaged changes, and those where an untracked file or folder is in the way.
+        """
+        wanted = {self.prefix + path for path in paths}
+        if not wanted:
+            return []
+        only = {"GIT_LITERAL_PATHSPECS": "1", "GIT_OPTIONAL_LOCKS": "0"}
+        options = ("--no-renames", "--name-only", "-z", "--no-ext-diff", "--no-textconv", "--ignore-submodules=all")
+        changed = set()
+        for command in (("diff-index", "--cached", *options, self.head), ("diff", *options)):
+            changed |= set(self.git(*command, "--", *sorted(wanted), env=only).split("\0"))
+        tracked = set(self.git("ls-files", "-z", "--full-name", "--", *sorted(wanted), env=only).split("\0"))
+        found = wanted & changed
+        for path in wanted - tracked:
+            way = [self.top / path, *(self.top / parent for parent in Path(path).parents if str(parent) != ".")]
+            first, *parents = way
+            blocked = first.is_symlink() or first.exists()
+            blocked |= any(parent.is_symlink() or (parent.exists() and not parent.is_dir()) for parent in parents)
+            # A tracked file in the way of a folder is part of the merge.
+            if blocked and not any(str(each.relative_to(self.top)) in tracked for each in way):
+                if first.is_dir() and not first.is_symlink() and not any(first.iterdir()):
+                    continue
+                found.add(path)
+        return sorted(path.removeprefix(self.prefix) for path in found)
+
+
+def parse_tree(listing: str) -> dict[str, Entry]:
+    """Read what `git ls-tree -r -z` printed.
+
+    Args:
+        listing: Its output.
+
+    Returns:
+        Entries by path.
+    """
+    found = {}
+    for line in listing.split("\0"):
+        if line:
+            meta, path = line.split("\t", 1)
+            mode, _, oid = meta.split(" ")[:3]
+            found[path] = Entry(mode, oid)
+    return found
+
+
+def _require_version() -> None:
+    words = git.run("version").split()
+    numbers = tuple(int(part) for part in words[2].split(".")[:2] if part.isdigit())
+    if numbers < _GIT_NEEDED:
+        needed = ".".join(map(str, _GIT_NEEDED))
+        raise RefusedError(f"git {words[2]} is too old for a three-way merge of trees; {needed} or newer is needed.")
+
+
+def _some(paths: list[str]) -> str:
+    shown = ", ".join(paths[:5])
+    return f"{shown} and {len(paths) - 5} more" if len(paths) > 5 else shown  # noqa: PLR2004

@@ -1,0 +1,515 @@
+"""From one render of a service to another: what `diff` shows, and `update`, `add` and `remove` do."""
+
+import os
+import re
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from quickset import answers, git, journal, locking, merge
+from quickset.adapt import PROJECT
+from quickset.answers import ANSWERS_FILE
+from quickset.errors import ConflictError, QuicksetError, RefusedError, UsageError
+from quickset.journal import Journal, Step
+from quickset.merge import Change, Merged, Workshop
+from quickset.render import renderer
+from quickset.repository import Entry, Repository
+from quickset.source import Template
+from quickset.upgrades import Entry as Deploy
+
+Progress = Callable[[str], AbstractContextManager[object]]
+
+LOCK = "uv.lock"
+_TRAILER = "Quickset-Template"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """What a service is to become."""
+
+    title: str
+    """In one line, for people and for a commit."""
+    label: str
+    """What conflict markers call it."""
+    before: Template
+    after: Template
+    old: Mapping[str, Any]
+    """The answers of the service as it is."""
+    new: Mapping[str, Any]
+    """The answers that are given for what it is to become; the rest is asked or proposed."""
+    ask: tuple[str, ...] = ()
+    proposals: Mapping[str, Any] = field(default_factory=dict)
+    deploy: Callable[[Mapping[str, Any]], tuple[Deploy, ...]] = lambda _: ()
+    next_steps: Callable[[Mapping[str, Any], Merged], tuple[str, ...]] = lambda _answers, _merged: ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What was done, or would be."""
+
+    path: Path
+    title: str = ""
+    before: str = ""
+    after: str = ""
+    changes: tuple[Change, ...] = ()
+    conflicts: tuple[str, ...] = ()
+    absent: Mapping[str, Any] = field(default_factory=dict)
+    """New questions, with the values that they took."""
+    deploy: tuple[Deploy, ...] = ()
+    notes: tuple[str, ...] = ()
+    next_steps: tuple[str, ...] = ()
+    patch: str = ""
+    """The difference, of a preview."""
+    branch: str | None = None
+    commit: str | None = None
+    applied_ms: float = 0.0
+    """For how long the work tree was being changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A transition that is worked out and not yet carried out."""
+
+    repository: Repository
+    work: Workshop
+    merged: Merged
+    result: Result
+    answers: Mapping[str, Any]
+
+
+def require_finished(repository: Repository, state: Path) -> None:
+    """Refuse to begin anything over an unfinished update.
+
+    Args:
+        repository: The repository.
+        state: The folder of the journal.
+
+    Raises:
+        ConflictError: There is one.
+    """
+    if unfinished := Journal.load(state):
+        left = [path for path, step in unfinished.steps.items() if step.stages]
+        title = unfinished.facts.get("title", "an update")
+        if unfinished.phase == "conflicts" and left:
+            unmerged = repository.unmerged(left)
+            what = f"conflicts in {', '.join(unmerged)}" if unmerged else "resolved conflicts"
+            raise ConflictError(f"{title}: {what}; go on with `quickset update --continue`, or back with `--abort`.")
+        raise ConflictError(
+            f"{title}: interrupted; finish it with `quickset update --continue`, or undo it with `--abort`."
+        )
+
+
+@contextmanager
+def planned(
+    repository: Repository, goal: Goal, *, lock: bool, progress: Progress = lambda _: nullcontext()
+) -> Iterator[Planned]:
+    """Work out a transition; nothing of the user's is touched.
+
+    Args:
+        repository: Where the service is.
+        goal: What it is to become.
+        lock: Bring `uv.lock` along.
+        progress: Opens a context in which the user sees what takes long.
+
+    Yields:
+        What was worked out; it is gone when the context ends.
+
+    Raises:
+        QuicksetError: It cannot be done; the message says why.
+    """
+    with tempfile.TemporaryDirectory(prefix="quickset-", ignore_cleanup_errors=True) as folder:
+        old, new = Path(folder, "old"), Path(folder, "new")
+        with progress("Rendering") if not goal.ask else nullcontext():
+            recorded, given = _render(goal, old, new)
+        _require_same(goal, recorded)
+        with merge.workshop(repository) as work:
+            once = _seed_once(goal.after)
+            merged = merge.merge(work, repository, old=old, new=new, label=goal.label, once=once)
+            if lock and (note := _lock(work, repository, merged, progress)):
+                merged.notes.append(note)
+            conflicts = tuple(sorted(merged.stages))
+            result = Result(
+                path=repository.service,
+                title=goal.title,
+                before=goal.before.ref,
+                after=goal.after.ref,
+                changes=tuple(merged.changes),
+                conflicts=conflicts,
+                absent={name: given.get(name) for name in goal.proposals},
+                deploy=goal.deploy(given),
+                notes=(*goal.after.notes, *merged.notes),
+                next_steps=goal.next_steps(given, merged),
+            )
+            yield Planned(repository, work, merged, result, given)
+
+
+def _render(goal: Goal, old: Path, new: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    with renderer(goal.before) as work:
+        recorded = work.render(old, goal.old)
+    with renderer(goal.after) as work:
+        given = work.render(new, goal.new, proposals=goal.proposals, ask=goal.ask)
+    return recorded, given
+
+
+def _require_same(goal: Goal, recorded: Mapping[str, Any]) -> None:
+    """Copier drops an answer that it does not like; then the old render would not be the service's."""
+    wrong = [name for name, value in goal.old.items() if name in recorded and recorded[name] != value]
+    if wrong:
+        shown = ", ".join(f"{name}={goal.old[name]}" for name in wrong)
+        raise QuicksetError(f"{ANSWERS_FILE} says {shown}, which {goal.before.ref} does not take; restore it from git.")
+
+
+def _seed_once(template: Template) -> list[str]:
+    """Read which files belong to the service once they are there."""
+    patterns = (yaml.safe_load(template.config()) or {}).get("_skip_if_exists") or []
+    return [str(pattern) for pattern in patterns]
+
+
+def _lock(work: Workshop, repository: Repository, merged: Merged, progress: Progress) -> str | None:
+    """Let uv bring the lock file up to date with the merged project; say why when it could not."""
+    project = merged.after.get(PROJECT)
+    head = repository.tree()
+    if project is None or PROJECT in merged.stages or LOCK not in head:
+        return None
+    contents = work.read({PROJECT: project, LOCK: head[LOCK], "before": head[PROJECT]}, [PROJECT, LOCK, "before"])
+    if _locked_part(contents["before"]) == _locked_part(contents[PROJECT]):
+        return None
+    if repository.touched([LOCK]):
+        return f"{LOCK} has changes that are not committed and was left alone; run `uv lock`."
+    with tempfile.TemporaryDirectory(prefix="quickset-lock-") as folder:
+        for name in (PROJECT, LOCK):
+            Path(folder, name).write_bytes(contents[name])
+        with progress("Locking dependencies"):
+            reason = locking.lock(Path(folder))
+        if reason:
+            return f"The dependencies were not locked anew ({reason}); run `uv lock`."
+        fresh = Path(folder, LOCK).read_bytes()
+    if fresh != contents[LOCK]:
+        merged.before[LOCK] = head[LOCK]
+        merged.after[LOCK] = Entry(head[LOCK].mode, work.write({LOCK: fresh})[LOCK])
+        merged.changes.append(Change(LOCK, "changed"))
+        merged.changes.sort(key=lambda change: change.path)
+    return None
+
+
+def _locked_part(content: bytes) -> Any:
+    """What of a `pyproject.toml` decides over its lock file."""
+    try:
+        loaded = tomllib.loads(content.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        return content
+    project = loaded.get("project", {})
+    names = ("name", "version", "requires-python", "dependencies", "optional-dependencies")
+    return [project.get(name) for name in names], loaded.get("dependency-groups"), loaded.get("tool", {}).get("uv")
+
+
+def with_patch(plan: Planned, *, colour: bool = False) -> Result:
+    """Draw the difference that a plan makes, and leave it at that.
+
+    Args:
+        plan: The plan.
+        colour: With the terminal's colours.
+
+    Returns:
+        What would be done, with a unified diff from what is committed to what would be there.
+    """
+    merged = plan.merged
+    trees = [
+        plan.work.tree(merged.before),
+        plan.work.tree({path: entry for path, entry in merged.after.items() if entry}),
+    ]
+    options = ("--no-ext-diff", "--no-textconv", "--find-renames", f"--color={'always' if colour else 'never'}")
+    return replace(plan.result, patch=plan.work.git("diff", *options, *trees))
+
+
+def carry_out(plan: Planned, state: Path) -> Result:
+    """Change index and work tree as planned; nothing is committed.
+
+    Args:
+        plan: The plan.
+        state: The folder of the journal.
+
+    Returns:
+        What was done.
+
+    Raises:
+        RefusedError: Something that is not committed is in the way; nothing was touched.
+    """
+    repository, merged = plan.repository, plan.merged
+    if touched := repository.touched(merged.after):
+        raise RefusedError(
+            f"not committed: {', '.join(touched)}. The update would change the same files: commit, stash or move your "
+            "changes first. Nothing was touched."
+        )
+    if not merged.after:
+        return plan.result
+    steps = {
+        repository.prefix + path: Step(merged.before.get(path), after, merged.stages.get(path, {}))
+        for path, after in merged.after.items()
+    }
+    facts: dict[str, Any] = {"title": plan.result.title, "label": plan.result.after, "answers": None}
+    if merged.stages:
+        # The service counts as updated when its conflicts are resolved, not before.
+        step = steps.pop(repository.prefix + ANSWERS_FILE, None)
+        if step and step.before and step.after:
+            facts["answers"] = [step.before, step.after]
+    plan.work.hand_over(merge.all_objects(merged), repository)
+    journal.prepare(repository, state, steps)
+    record = Journal("applying", repository.prefix, repository.head, steps, facts)
+    record.save(state)
+    milliseconds = journal.apply(repository, state, record)
+    settle(state, record)
+    return replace(plan.result, applied_ms=round(milliseconds, 1))
+
+
+def settle(state: Path, record: Journal) -> None:
+    """Say in the journal that everything is in place: it is over, or waits for conflicts to be resolved.
+
+    Args:
+        state: The folder of the journal.
+        record: The journal.
+    """
+    if any(step.stages for step in record.steps.values()):
+        record.phase = "conflicts"
+        record.save(state)
+        journal.clean(state)
+    else:
+        journal.finish(state)
+
+
+def commit(plan: Planned, branch: str, message: str) -> Result:
+    """Commit a plan on a branch of its own; index, work tree and the branch that is checked out stay as they are.
+
+    Args:
+        plan: The plan.
+        branch: The branch, made or made anew.
+        message: The commit's.
+
+    Returns:
+        What was done.
+
+    Raises:
+        UsageError: The branch cannot be called like that.
+        ConflictError: There are conflicts, and a commit cannot hold them; no branch was made.
+        RefusedError: The branch holds commits that quickset did not make.
+    """
+    repository, merged = plan.repository, plan.merged
+    if plan.result.conflicts:
+        return plan.result
+    _require_own(repository, branch)
+    plan.work.hand_over(merge.all_objects(merged), repository)
+    with tempfile.TemporaryDirectory(prefix="quickset-") as folder:
+        env = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
+        repository.git("read-tree", repository.head, env=env)
+        null = "0" * len(repository.head)
+        lines = [
+            f"{after.mode} {after.oid}\t{repository.prefix}{path}\0"
+            if after
+            else f"0 {null}\t{repository.prefix}{path}\0"
+            for path, after in sorted(merged.after.items(), key=lambda item: item[1] is not None)
+        ]
+        repository.git("update-index", "-z", "--index-info", stdin="".join(lines), env=env)
+        tree = repository.git("write-tree", env=env)
+    if not git.has_identity():
+        raise QuicksetError("git knows no name and address of yours: set user.name and user.email with `git config`.")
+    text = f"{message.rstrip()}\n\n{_TRAILER}: {plan.result.after}\n"
+    made = repository.git("commit-tree", tree, "-p", repository.head, "-F", "-", stdin=text)
+    repository.git("update-ref", "-m", f"quickset: {plan.result.title}", f"refs/heads/{branch}", made)
+    return replace(plan.result, branch=branch, commit=made)
+
+
+def _require_own(repository: Repository, branch: str) -> None:
+    if git.attempt("check-ref-format", "--branch", branch).returncode:
+        raise UsageError(f"--branch: '{branch}' is no name for a branch.")
+    name = f"refs/heads/{branch}"
+    tip = git.attempt("rev-parse", "--verify", "--quiet", name, cwd=repository.top).stdout.strip()
+    if not tip:
+        return
+    worktrees = repository.git("worktree", "list", "--porcelain").splitlines()
+    if f"branch {name}" in worktrees:
+        raise RefusedError(f"--branch: '{branch}' is checked out; take another name. Nothing was touched.")
+    own = repository.git(
+        "log", "--format=%H%x00%(trailers:key=" + _TRAILER + ",valueonly)", f"{repository.head}..{tip}"
+    )
+    if any(not line.partition("\0")[2].strip() for line in own.split("\n") if re.match(r"[0-9a-f]{40,}\0", line)):
+        raise RefusedError(f"--branch: '{branch}' holds commits of yours; take another name. Nothing was touched.")
+
+
+def finish_interrupted(repository: Repository, state: Path, record: Journal) -> Result:
+    """Finish what was killed on its way.
+
+    Args:
+        repository: The repository.
+        state: The folder of the journal.
+        record: What was being done.
+
+    Returns:
+        What is the case now.
+    """
+    title = record.facts.get("title", "an update")
+    if record.phase == "aborting":
+        journal.undo(repository, state, record)
+        journal.finish(state)
+        return Result(path=repository.service, title=title, notes=(f"{title}: the interrupted --abort was finished.",))
+    journal.apply(repository, state, record)
+    settle(state, record)
+    conflicts = tuple(sorted(path for path, step in record.steps.items() if step.stages))
+    note = f"{title}: it was interrupted, and was finished now."
+    return Result(
+        path=repository.top / record.service,
+        title=title,
+        after=str(record.facts.get("label", "")),
+        conflicts=conflicts,
+        notes=(note,),
+    )
+
+
+def resume(path: Path, *, lock: bool = True, progress: Progress = lambda _: nullcontext()) -> Result:
+    """Go on after conflicts were resolved, or after an interruption.
+
+    Args:
+        path: The service.
+        lock: Bring `uv.lock` along.
+        progress: Opens a context in which the user sees what takes long.
+
+    Returns:
+        What was done.
+
+    Raises:
+        RefusedError: There is nothing to go on with.
+        ConflictError: Paths are unmerged still, or hold conflict markers.
+    """
+    repository = Repository.around(path)
+    with journal.locked(repository) as state:
+        record = Journal.load(state)
+        if record is None:
+            raise RefusedError("there is no update to continue here.")
+        if record.phase != "conflicts":
+            return finish_interrupted(repository, state, record)
+        paths = [path for path, step in record.steps.items() if step.stages]
+        repository.require_merged(paths)
+        _require_no_markers(repository, paths)
+        _advance(repository, state, record)
+        notes = []
+        service = Repository(repository.top, repository.git_dir, record.service, repository.head)
+        if lock and (note := _lock_in_place(service, progress)):
+            notes.append(note)
+        title = str(record.facts.get("title", "an update"))
+        return Result(path=service.service, title=title, after=str(record.facts.get("label", "")), notes=(*notes,))
+
+
+def _require_no_markers(repository: Repository, paths: list[str]) -> None:
+    marker = re.compile(rf"^<{{7}} {merge.YOURS}$", re.MULTILINE)
+    left = []
+    for path in paths:
+        staged = git.attempt("cat-file", "blob", f":0:{path}", cwd=repository.top)
+        if not staged.returncode and marker.search(staged.stdout):
+            left.append(path)
+    if left:
+        raise ConflictError(f"conflict markers are left in {', '.join(left)}; resolve, `git add`, and run this again.")
+
+
+def _advance(repository: Repository, state: Path, record: Journal) -> None:
+    """Record the new version, now that the service has it."""
+    if not record.facts.get("answers"):
+        journal.finish(state)
+        return
+    before, after = (Entry(*raw) for raw in record.facts["answers"])
+    path = record.service + ANSWERS_FILE
+    step = Step(before, after)
+    journal.prepare(repository, state, {path: step})
+    if step.becomes == step.was:
+        journal.finish(state)
+        return
+    service = Repository(repository.top, repository.git_dir, record.service, repository.head)
+    if service.touched([ANSWERS_FILE]):
+        journal.clean(state)
+        raise RefusedError(f"{path} was edited since the update; restore it (git checkout HEAD -- {path}) and go on.")
+    going = Journal("applying", record.service, repository.head, {path: step}, record.facts | {"continued": True})
+    going.save(state)
+    journal.apply(repository, state, going)
+    journal.finish(state)
+
+
+def _lock_in_place(repository: Repository, progress: Progress) -> str | None:
+    """Bring the lock file up to date after conflicts, and stage it."""
+    file = repository.service / LOCK
+    tracked = git.attempt("ls-files", "--error-unmatch", "--", LOCK, cwd=repository.service).returncode == 0
+    if not tracked or not file.is_file() or not (repository.service / PROJECT).is_file():
+        return None
+    if repository.touched([LOCK]):
+        return f"{LOCK} has changes that are not committed and was left alone; run `uv lock`."
+    with tempfile.TemporaryDirectory(prefix="quickset-lock-") as folder:
+        for name in (PROJECT, LOCK):
+            Path(folder, name).write_bytes((repository.service / name).read_bytes())
+        with progress("Locking dependencies"):
+            reason = locking.lock(Path(folder))
+        if reason:
+            return f"The dependencies were not locked anew ({reason}); run `uv lock`."
+        fresh = Path(folder, LOCK).read_bytes()
+    if fresh != file.read_bytes():
+        aside = file.with_name(f".{LOCK}.quickset")
+        aside.write_bytes(fresh)
+        os.replace(aside, file)  # noqa: PTH105
+        git.run("add", "--", LOCK, cwd=repository.service, theirs=True)
+    return None
+
+
+def abort(path: Path) -> Result:
+    """Take an update back that has conflicts, or that was interrupted.
+
+    Args:
+        path: The service.
+
+    Returns:
+        What was done.
+
+    Raises:
+        RefusedError: There is nothing to take back, HEAD has moved, or files were edited since.
+    """
+    repository = Repository.around(path)
+    with journal.locked(repository) as state:
+        record = Journal.load(state)
+        if record is None:
+            raise RefusedError("there is no update to abort here.")
+        title = str(record.facts.get("title", "an update"))
+        service = repository.top / record.service
+        if record.facts.get("continued"):
+            finish_interrupted(repository, state, record)
+            return Result(path=service, title=title, notes=(f"{title}: it had been continued, and is finished now.",))
+        if record.head != repository.head:
+            raise RefusedError(
+                f"HEAD has moved since {title}: it is {repository.head[:12]} and was {record.head[:12]}. "
+                "Nothing was touched."
+            )
+        journal.undo(repository, state, record)
+        journal.finish(state)
+        return Result(path=service, title=title, notes=(f"{title}: taken back; everything is as it was.",))
+
+
+def read_answers(path: Path, template: Template) -> tuple[dict[str, Any], dict[str, answers.Question]]:
+    """Read the recorded answers that a template asks for, each checked.
+
+    Args:
+        path: The service.
+        template: The template that it records.
+
+    Returns:
+        The answers, and the template's questions.
+
+    Raises:
+        QuicksetError: An answer is none that the template takes.
+    """
+    recorded = answers.read(path)
+    questions = answers.load_questions(template.config())
+    known = {name: value for name, value in recorded.items() if name in questions and not questions[name].hidden}
+    try:
+        return answers.check(questions, known), questions
+    except UsageError as error:
+        raise QuicksetError(f"{path / ANSWERS_FILE}: {error} Restore it from git.") from error

@@ -1,0 +1,168 @@
+"""`quickset diff` and `quickset update`: a newer template, merged into what the user made of an older one."""
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from packaging.version import Version
+
+from quickset import answers, journal, source, transition, upgrades
+from quickset.errors import UsageError
+from quickset.journal import Journal
+from quickset.repository import Repository
+from quickset.source import Source
+from quickset.transition import Goal, Progress, Result, abort, resume
+
+__all__ = ["Request", "Result", "abort", "preview", "resume", "update"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the user asked for."""
+
+    path: Path = Path()
+    to: str | None = None
+    template: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """Answers to new questions."""
+    ask: bool = False
+    """Put new questions to the user; else they take their absent values."""
+    lock: bool = True
+    branch: str | None = None
+    """Commit there, and leave index and work tree alone."""
+
+
+def preview(
+    request: Request,
+    *,
+    template_source: Source | None = None,
+    progress: Progress = lambda _: nullcontext(),
+    colour: bool = False,
+) -> Result:
+    """Work out what an update would do.
+
+    Args:
+        request: The update.
+        template_source: Where the template comes from; by default where the service says.
+        progress: Opens a context in which the user sees what takes long.
+        colour: Draw the difference with the terminal's colours.
+
+    Returns:
+        What it would do, with the difference.
+
+    Raises:
+        UsageError: There is no service, or no such version.
+        RefusedError: The repository or the recorded version forbids it.
+        QuicksetError: The recorded answers are damaged, or something failed.
+    """
+    goal = goal_of(request, template_source)
+    repository = Repository.around(request.path)
+    transition.require_finished(repository, repository.state)
+    if goal is None:
+        return _current(request)
+    with transition.planned(repository, goal, lock=False, progress=progress) as plan:
+        return transition.with_patch(plan, colour=colour)
+
+
+def update(
+    request: Request, *, template_source: Source | None = None, progress: Progress = lambda _: nullcontext()
+) -> Result:
+    """Pull a newer template into a service, staged and not committed, or committed on a branch of its own.
+
+    Args:
+        request: What to do.
+        template_source: Where the template comes from; by default where the service says.
+        progress: Opens a context in which the user sees what takes long.
+
+    Returns:
+        What was done.
+
+    Raises:
+        UsageError: There is no service, or no such version.
+        ConflictError: An earlier update has conflicts left.
+        RefusedError: The repository or the recorded version forbids it; nothing was touched.
+        QuicksetError: The recorded answers are damaged, or something failed.
+    """
+    repository = Repository.around(request.path)
+    with journal.locked(repository) as state:
+        unfinished = Journal.load(state)
+        if unfinished and unfinished.phase != "conflicts":
+            return transition.finish_interrupted(repository, state, unfinished)
+        transition.require_finished(repository, state)
+        repository.require_quiet()
+        goal = goal_of(request, template_source)
+        if goal is None:
+            return _current(request)
+        with transition.planned(repository, goal, lock=request.lock, progress=progress) as plan:
+            if request.branch:
+                return transition.commit(plan, request.branch, f"{goal.title}\n\n{_body(plan.result)}")
+            return transition.carry_out(plan, state)
+
+
+def goal_of(request: Request, template_source: Source | None) -> Goal | None:
+    """Say what an update is to make of a service.
+
+    Args:
+        request: The update.
+        template_source: Where the template comes from; by default where the service says.
+
+    Returns:
+        The goal; None when the service is there already.
+
+    Raises:
+        UsageError: There is no service, no such version, or the version is older.
+        RefusedError: The recorded version is not known.
+        QuicksetError: The recorded answers are damaged.
+    """
+    recorded = answers.read(request.path)
+    origin = template_source or source.of(str(recorded["_src_path"]), template=request.template)
+    before, after = origin.recorded(str(recorded["_commit"])), origin.template(request.to)
+    if before.ref == after.ref:
+        return None
+    if Version(after.version) < Version(before.version):
+        if request.to is None:
+            return None
+        raise UsageError(f"--to: {after.ref} is older than {before.ref}, which the service has.")
+    old, old_questions = transition.read_answers(request.path, before)
+    known = upgrades.load(after.read(upgrades.FILE))
+    carried = known.carry(old, before.version, after.version)
+    questions = answers.load_questions(after.config())
+    new = {name: value for name, value in carried.items() if name in questions and not questions[name].hidden}
+    fresh = [
+        name
+        for name, question in questions.items()
+        if not question.hidden and name not in new and name not in old_questions
+    ]
+    given = answers.check(questions, request.data)
+    if settled := sorted(given.keys() - set(fresh)):
+        raise UsageError(f"--data: '{settled[0]}' is answered already; change it with `quickset add` or `remove`.")
+    absent = {name: known.absent(name) for name in fresh if name not in given}
+    return Goal(
+        title=f"Update {_name(old)}from template {before.ref} to {after.ref}",
+        label=after.ref,
+        before=before,
+        after=after,
+        old=old,
+        new={**new, **given},
+        ask=tuple(absent) if request.ask else (),
+        proposals={name: value for name, value in absent.items() if value is not None},
+        deploy=lambda final: known.before_deploy(before.version, after.version, final),
+    )
+
+
+def _name(recorded: Mapping[str, Any]) -> str:
+    return f"{recorded['project_name']} " if "project_name" in recorded else ""
+
+
+def _current(request: Request) -> Result:
+    version = str(answers.read(request.path)["_commit"])
+    note = f"Nothing to do: the service has {version}, the newest that this quickset knows."
+    return Result(path=request.path.resolve(), before=version, after=version, notes=(note,))
+
+
+def _body(result: Result) -> str:
+    from quickset import report
+
+    return report.as_markdown(result)

@@ -1,0 +1,310 @@
+"""What an update means beyond its files: `upgrades.yml` of a template, read strictly.
+
+Templates of others are read, too; so conditions run in Jinja's sandbox, and texts are brought to one printable line.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jinja2
+import jinja2.meta
+import yaml
+from jinja2.sandbox import SandboxedEnvironment
+
+from quickset.errors import QuicksetError
+
+FILE = "upgrades.yml"
+
+_RELEASE = re.compile(r"\d+\.\d+\.\d+")
+_VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(\S*)")
+_TRUTH = {"true": True, "false": False}
+
+_TOP = frozenset({"absent", "releases"})
+_SECTIONS = frozenset({"before_deploy", "choices", "files", "questions"})
+_DETAILS = frozenset({"defaults", "keep", "settings", "text", "when"})
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that changes in a running service."""
+
+    version: str
+    """The release that changes it."""
+    text: str
+    keep: str = ""
+    """How to keep the old behaviour; may be empty."""
+    when: str = "true"
+    settings: tuple[str, ...] = ()
+    defaults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What one release changes."""
+
+    before_deploy: tuple[Entry, ...] = ()
+    questions: Mapping[str, str | None] = field(default_factory=dict)
+    choices: Mapping[str, Mapping[Any, Any]] = field(default_factory=dict)
+    files: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrades:
+    """What all releases change, and how a service behaves that knows nothing of a question."""
+
+    absents: Mapping[str, Any] = field(default_factory=dict)
+    releases: Mapping[str, Release] = field(default_factory=dict)
+    """By version, the newest first."""
+
+    def absent(self, question: str) -> Any:
+        """Say how a service behaves that was made before a question was asked.
+
+        Args:
+            question: The question's name.
+
+        Returns:
+            The answer that says so; None when nothing is known of it.
+        """
+        return self.absents.get(question)
+
+    def between(self, old: str, new: str) -> dict[str, Release]:
+        """Find the releases that an update brings.
+
+        Args:
+            old: The version that the service has; one under work lies before its release.
+            new: The version that it is to have; one under work counts as its release.
+
+        Returns:
+            The releases after the old one up to the new one, the newest first.
+
+        Raises:
+            QuicksetError: One of the two is no version.
+        """
+        if _version(old) == _version(new):
+            return {}
+        numbers, unreleased = _version(old)
+        first, last = (*numbers, 0 if unreleased else 1), (*_version(new)[0], 1)
+        return {
+            version: release for version, release in self.releases.items() if first < (*_version(version)[0], 1) <= last
+        }
+
+    def before_deploy(self, old: str, new: str, answers: Mapping[str, Any]) -> tuple[Entry, ...]:
+        """Say what changes in a running service.
+
+        Args:
+            old: The version that it has.
+            new: The version that it is to have.
+            answers: Its answers under the new version.
+
+        Returns:
+            What concerns it, of the newest release first.
+
+        Raises:
+            QuicksetError: A condition cannot be evaluated, or one of the versions is none.
+        """
+        entries = (entry for release in self.between(old, new).values() for entry in release.before_deploy)
+        return tuple(entry for entry in entries if self._concerns(entry, answers))
+
+    def carry(self, answers: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:
+        """Bring recorded answers to the names of a newer version.
+
+        Args:
+            answers: What a service recorded.
+            old: The version that it has.
+            new: The version that it is to have.
+
+        Returns:
+            The answers after every renaming of a question or a choice in between.
+
+        Raises:
+            QuicksetError: One of the versions is none.
+        """
+        carried = dict(answers)
+        for release in reversed(self.between(old, new).values()):
+            carried = _rename_questions(carried, release.questions)
+            for question, choices in release.choices.items():
+                if question in carried:
+                    carried[question] = _rename_choice(carried[question], choices)
+        return carried
+
+    def _concerns(self, entry: Entry, answers: Mapping[str, Any]) -> bool:
+        env = _environment()
+        # A question whose own condition is false has no answer on record.
+        names = jinja2.meta.find_undeclared_variables(env.parse(entry.when))
+        known = {name: answers.get(name, self.absent(name)) for name in names}
+        try:
+            said = env.from_string(entry.when).render(known).strip().lower()
+        except Exception as error:
+            # An expression raises whatever its operators raise.
+            raise _fault(f"{entry.version}: the condition '{entry.when}' fails: {_line(error)}") from error
+        if said not in _TRUTH:
+            raise _fault(f"{entry.version}: the condition '{entry.when}' says '{said}', neither true nor false")
+        return _TRUTH[said]
+
+
+def load(text: str | None) -> Upgrades:
+    """Read `upgrades.yml`.
+
+    Args:
+        text: What it holds; None when the template has none.
+
+    Returns:
+        What it says.
+
+    Raises:
+        QuicksetError: Something of it cannot be understood; the message says what.
+    """
+    try:
+        loaded = yaml.safe_load(text or "")
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise _fault(f"it is not valid YAML: {_line(error)}") from error
+    top = _mapping(loaded, "the file", _TOP)
+    absents = _mapping(top.get("absent"), "absent")
+    found = _mapping(top.get("releases"), "releases")
+    for version in found:
+        if not isinstance(version, str) or not _RELEASE.fullmatch(version):
+            raise _fault(f"'{_line(version)}' is no release; one looks like \"0.2.0\", in quotes")
+    newest_first = sorted(found.items(), key=lambda item: _version(item[0]), reverse=True)
+    return Upgrades(absents, {version: _release(version, details) for version, details in newest_first})
+
+
+def as_markdown(entries: Iterable[Entry]) -> str:
+    """Write what changes in a running service for the text of a pull request.
+
+    Args:
+        entries: What concerns the service.
+
+    Returns:
+        A section of Markdown that ends in a line break; empty when nothing changes.
+    """
+    lines: list[str] = []
+    version = ""
+    for entry in entries:
+        if entry.version != version:
+            version = entry.version
+            lines += ["", f"### {version}", ""]
+        lines.append(f"- {entry.text}")
+        if entry.keep:
+            lines.append(f"  *The old behaviour:* {entry.keep}")
+    return "\n".join(["## Before you deploy", *lines, ""]) if lines else ""
+
+
+def _release(version: str, details: Any) -> Release:
+    sections = _mapping(details, version, _SECTIONS)
+    entries = sections.get("before_deploy") or []
+    if not isinstance(entries, list):
+        raise _fault(f"{version}: before_deploy needs a list")
+    choices = _mapping(sections.get("choices"), f"{version}: choices")
+    return Release(
+        before_deploy=tuple(_entry(version, entry) for entry in entries),
+        questions=_names(sections.get("questions"), f"{version}: questions"),
+        choices={name: _renames(renames, f"{version}: choices of {name}") for name, renames in choices.items()},
+        files=_names(sections.get("files"), f"{version}: files"),
+    )
+
+
+def _entry(version: str, details: Any) -> Entry:
+    where = f"{version}: before_deploy"
+    found = _mapping(details, where, _DETAILS)
+    return Entry(
+        version=version,
+        text=_text(found.get("text"), f"{where}: text"),
+        keep=_text(found["keep"], f"{where}: keep") if "keep" in found else "",
+        when=_condition(found.get("when", True), where),
+        settings=_list(found.get("settings"), f"{where}: settings"),
+        defaults=_list(found.get("defaults"), f"{where}: defaults"),
+    )
+
+
+def _condition(value: Any, where: str) -> str:
+    if not isinstance(value, (bool, str)):
+        raise _fault(f"{where}: when needs a condition such as \"{{{{ database != 'none' }}}}\", not {_line(value)}")
+    condition = str(value).strip()
+    try:
+        _environment().from_string(condition)
+    except (jinja2.TemplateError, RecursionError) as error:
+        raise _fault(f"{where}: the condition '{_line(condition)}' is no Jinja: {_line(error)}") from error
+    if condition.lower() not in _TRUTH and "{" not in condition:
+        raise _fault(f"{where}: the condition '{_line(condition)}' needs braces, as in copier.yml")
+    return condition
+
+
+def _mapping(value: Any, where: str, known: frozenset[str] | None = None) -> dict[Any, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise _fault(f"{where} needs names with values")
+    unknown = sorted(_line(name) for name in value if known is not None and name not in known)
+    if unknown:
+        raise _fault(f"{where}: there is no '{unknown[0]}' (known: {', '.join(sorted(known or ()))})")
+    return value
+
+
+def _names(value: Any, where: str) -> dict[str, str | None]:
+    """Read a mapping of texts to texts, or to nothing for what is gone."""
+    renames = _renames(value, where)
+    if not all(isinstance(old, str) and (new is None or isinstance(new, str)) for old, new in renames.items()):
+        raise _fault(f"{where} needs old names with new ones, or with null")
+    return renames
+
+
+def _renames(value: Any, where: str) -> dict[Any, Any]:
+    renames = _mapping(value, where)
+    # Renaming must come out the same when it is done twice, from a version under work and from its release.
+    if again := [new for new in renames.values() if isinstance(new, (str, bool)) and new in renames]:
+        raise _fault(f"{where}: '{_line(again[0])}' is both an old name and a new one")
+    return renames
+
+
+def _list(value: Any, where: str) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise _fault(f"{where} needs a list of names")
+    return tuple(value)
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise _fault(f"{where} is missing or no text")
+    return _line(value)
+
+
+def _rename_questions(answers: Mapping[str, Any], renames: Mapping[str, str | None]) -> dict[str, Any]:
+    renamed: dict[str, Any] = {}
+    for name, value in answers.items():
+        new = renames.get(name, name)
+        # An answer under the new name counts for more than one that was left under the old.
+        if new is not None and (new == name or new not in answers):
+            renamed[new] = value
+    return renamed
+
+
+def _rename_choice(value: Any, renames: Mapping[Any, Any]) -> Any:
+    if isinstance(value, list):
+        chosen = [_rename_choice(one, renames) for one in value]
+        return [one for number, one in enumerate(chosen) if one is not None and one not in chosen[:number]]
+    return renames.get(value, value) if isinstance(value, (bool, float, int, str)) else value
+
+
+def _environment() -> SandboxedEnvironment:
+    return SandboxedEnvironment(extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"])
+
+
+def _version(text: str) -> tuple[tuple[int, ...], str]:
+    """Take a version apart: its numbers, and what marks it as unreleased."""
+    found = _VERSION.fullmatch(text)
+    if not found:
+        raise QuicksetError(f"'{_line(text)}' is no version of a template.")
+    return tuple(int(number) for number in found.groups()[:3]), found[4]
+
+
+def _line(value: object) -> str:
+    """Bring what a template says to one line without what could steer a terminal."""
+    return "".join(character for character in " ".join(str(value).split()) if character.isprintable())
+
+
+def _fault(reason: str) -> QuicksetError:
+    return QuicksetError(f"the template's {FILE} cannot be used: {reason}.")
