@@ -49,7 +49,7 @@ def lab(pristine: Path, tmp_path: Path) -> Lab:
 
 
 @pytest.fixture
-def another(pristine: Path, tmp_path: Path) -> Callable[..., Lab]:
+def another(pristine: Path, tmp_path: Path) -> Callable[..., list[Lab]]:
     """Make services of the same template in repositories of another shape."""
 
     def make(top: Path, *below: str, origin: Path | None = None) -> list[Lab]:

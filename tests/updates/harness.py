@@ -268,9 +268,9 @@ class Snapshot:
     """Everything that an update must account for."""
 
     head: str
-    index: Mapping[str, str]
+    index: dict[str, str]
     """Tag, mode, object and stage by path and stage."""
-    files: Mapping[str, tuple[int, bytes]]
+    files: dict[str, tuple[int, bytes]]
     """Mode and content of every tracked, untracked and ignored file."""
 
     @classmethod
@@ -378,7 +378,7 @@ class Lab:
 
     def request(self, **options: Any) -> Request:
         """Build what the user asks for."""
-        return Request(path=self.path, **({"lock": False} | options))
+        return Request(**({"path": self.path, "lock": False} | options))
 
     def update(self, **options: Any) -> Result:
         """Update the service."""

@@ -272,7 +272,7 @@ def test_derived_answer_in_the_file(lab: Lab) -> None:
 
     lab.update()
 
-    assert 'name = "my-service"' in lab.read("pyproject.toml")
+    assert 'name = "service"' in lab.read("pyproject.toml")
 
 
 def test_to_a_version(lab: Lab) -> None:
@@ -309,10 +309,10 @@ releases:
   0.3.0:
     before_deploy:
       - {text: The port is another., keep: "Set PORT=8000."}
-      - {text: The image is smaller., when: docker}
+      - {text: The image is smaller., when: "{{ docker }}"}
   0.2.0:
     before_deploy:
-      - {text: Sessions end., when: "cache == 'none'"}
+      - {text: Sessions end., when: "{{ cache == 'none' }}"}
 """
     lab.release(THEIRS)
     lab.release({"run.sh": "#!/bin/sh\n"}, root={"upgrades.yml": upgrades})

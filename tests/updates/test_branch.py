@@ -2,7 +2,7 @@
 
 import pytest
 
-from quickset.errors import ConflictError, QuicksetError
+from quickset.errors import QuicksetError
 from tests.updates.harness import NUMBERS, ORDERS, SERVICE_PY, Lab, kinds, same
 
 THEIRS = {"numbers.txt": NUMBERS.replace("line 05", "theirs 5"), SERVICE_PY: None, "added.txt": "new\n"}
@@ -128,15 +128,15 @@ def test_impossible_name(lab: Lab, name: str) -> None:
 
 
 def test_branch_with_conflicts(lab: Lab) -> None:
-    """With a conflict there is no branch, and the error names the files."""
+    """With a conflict there is no branch, and the result names the files."""
     lab.commit({"numbers.txt": NUMBERS.replace("line 05", "mine 5")})
     before = lab.snapshot()
     lab.release(THEIRS)
 
-    with pytest.raises(ConflictError, match=r"numbers\.txt") as error:
-        lab.update(branch="updates")
+    result = lab.update(branch="updates")
 
-    assert error.value.exit_code == 3
+    assert result.conflicts == ("numbers.txt",)
+    assert (result.branch, result.commit) == (None, None)
     assert lab.git("branch", "--list", "updates") == ""
     same(lab.snapshot(), before)
     assert not lab.journal.exists()
@@ -149,8 +149,7 @@ def test_branch_with_conflicts_keeps_an_older_one(lab: Lab) -> None:
     lab.commit({"numbers.txt": NUMBERS.replace("line 05", "mine 5")})
     lab.release({"numbers.txt": NUMBERS.replace("line 05", "again 5")})
 
-    with pytest.raises(ConflictError):
-        lab.update(branch="updates")
+    assert lab.update(branch="updates").conflicts == ("numbers.txt",)
 
     assert lab.git("rev-parse", "updates").strip() == first
 

@@ -87,11 +87,13 @@ def test_user_moved_the_package(lab: Lab) -> None:
     lab.git("mv", "app", "shop")
     lab.replace("shop/main.py", ("from app.core", "from shop.core"))
     lab.commit()
-    lab.release({
-        SERVICE_PY: FIXED,
-        SETTINGS_PY: SETTINGS.replace("8000", "8080"),
-        MAIN_PY: MAIN.replace("from app.", "from {{ package_name }}.").replace("/health/live", "/live"),
-    })
+    lab.release(
+        {
+            SERVICE_PY: FIXED,
+            SETTINGS_PY: SETTINGS.replace("8000", "8080"),
+            MAIN_PY: MAIN.replace("from app.", "from {{ package_name }}.").replace("/health/live", "/live"),
+        }
+    )
 
     result = lab.update()
 
@@ -168,11 +170,13 @@ def test_both_renamed_otherwise(lab: Lab) -> None:
 
 def test_template_deleted(lab: Lab) -> None:
     """A file that the template deleted and the user left alone goes, and its folder when it is empty."""
-    lab.release({
-        SERVICE_PY: None,
-        ROUTER_PY: None,
-        "{{ package_name }}/orders/__init__.py": None,
-    })
+    lab.release(
+        {
+            SERVICE_PY: None,
+            ROUTER_PY: None,
+            "{{ package_name }}/orders/__init__.py": None,
+        }
+    )
 
     result = lab.update()
 

@@ -338,7 +338,7 @@ def test_ignored_service(another: Another, monorepo: Path) -> None:
 
 def test_service_with_spaces_in_its_path(another: Another, tmp_path: Path) -> None:
     """A path with spaces, quotes and other scripts is a path like any other."""
-    top = tmp_path / "my \"own\" café's repository"
+    top = tmp_path / 'my "own" café\'s repository'
     top.mkdir()
     git("init", "--quiet", "--initial-branch=main", cwd=top)
     [lab] = another(top, "the [service] 日本 *")

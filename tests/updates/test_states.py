@@ -6,7 +6,7 @@ import pytest
 
 from quickset.answers import ANSWERS_FILE
 from quickset.errors import ConflictError, QuicksetError, RefusedError
-from tests.updates.harness import NUMBERS, ORDERS, SERVICE_PY, Lab, copy, git, kinds, same
+from tests.updates.harness import NUMBERS, SERVICE_PY, Lab, copy, git, kinds, same
 from tests.updates.processes import Driver
 
 MINE = NUMBERS.replace("line 05", "mine 5")
