@@ -12,10 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import jinja2.meta
 import yaml
-from jinja2.sandbox import SandboxedEnvironment
 
 from quickset.errors import QuicksetError, UsageError, os_reason
 
@@ -28,6 +25,9 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 }
 
 CUSTOM = "custom"
+
+# Ten times a usual file of answers.
+_SHORT = 8192
 
 _TRUE = frozenset({"true", "yes", "on"})
 _FALSE = frozenset({"false", "no", "off"})
@@ -61,6 +61,9 @@ class Question:
         Returns:
             Their names, sorted.
         """
+        import jinja2.meta
+        from jinja2.sandbox import SandboxedEnvironment
+
         return sorted(jinja2.meta.find_undeclared_variables(SandboxedEnvironment().parse(self.when)))
 
     def parse(self, value: Any) -> Any:
@@ -329,6 +332,9 @@ def proposals(questions: Mapping[str, Question], path: Path, settings: Mapping[s
 def _fits(question: Question, value: str) -> bool:
     if question.choices:
         return value in question.choices
+    import jinja2
+    from jinja2.sandbox import SandboxedEnvironment
+
     # Copier would end the command over a default that its validator refuses.
     env = SandboxedEnvironment(extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"])
     try:
@@ -352,16 +358,25 @@ def read(folder: Path) -> dict[str, Any]:
     """
     file = folder / ANSWERS_FILE
     try:
-        loaded = yaml.safe_load(file.read_text(encoding="utf-8"))
+        loaded = _load(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{folder} is no service made by quickset: it holds no {ANSWERS_FILE}.") from None
     except OSError as error:
         raise QuicksetError(os_reason(error)) from error
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise QuicksetError(f"{file} is damaged: {_flat(error)}. Restore it from git.") from error
     if not isinstance(loaded, dict) or not loaded.get("_commit") or not loaded.get("_src_path"):
         raise QuicksetError(f"{file} is damaged: _commit and _src_path are missing. Restore it from git.")
     return loaded
+
+
+def _load(text: str) -> Any:
+    """Read YAML by the fast loader, which comes with most builds of PyYAML.
+
+    It crashes where a long text nests so deep that the other one gives up, so it is given no such text.
+    """
+    fast = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return yaml.load(text, Loader=fast if len(text) < _SHORT else yaml.SafeLoader)  # noqa: S506 -- both are safe
 
 
 def _flat(error: Exception) -> str:

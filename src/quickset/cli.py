@@ -5,9 +5,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from quickset.errors import QuicksetError, UsageError
 
@@ -26,9 +27,29 @@ Exit codes:
 
 _TYPER_INTERRUPTED = 130
 
+
+# Where an option has no value, as the `--help` that it adds itself, Typer imports pydantic to convert nothing. That
+# takes longer than all of `check`, so there `--help` is off by default, and arguments are taken as they are.
+def _off(option: TyperOption | None) -> TyperOption | None:
+    if option is not None:
+        option.default = False
+    return option
+
+
+class _Group(TyperGroup):
+    def get_help_option(self, ctx: Any) -> TyperOption | None:
+        return _off(super().get_help_option(ctx))
+
+
+class _LightCommand(TyperCommand):
+    def get_help_option(self, ctx: Any) -> TyperOption | None:
+        return _off(super().get_help_option(ctx))
+
+
 # Plain help: Typer's Rich help takes three times as long to start.
 app = typer.Typer(
     name="quickset",
+    cls=_Group,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -63,6 +84,7 @@ def main(
       quickset new orders-api                 asks a few questions
       quickset new orders-api --defaults      asks nothing
       quickset info orders-api                what it was made of
+      quickset check orders-api               whether its template has moved on
     """
 
 
@@ -375,6 +397,67 @@ def _tell(result: "Result", *, would: bool, quiet: bool, as_json: bool) -> None:
         if would and result.patch and not result.title:
             typer.echo(result.patch)
         report.show_result(result, would=would, out=report.console())
+
+
+@app.command(
+    cls=_LightCommand,
+    epilog=_EPILOG,
+    options_metavar="[OPTIONS] [PATH]...",
+    context_settings={"allow_extra_args": True},
+)
+def check(
+    context: typer.Context,
+    *,
+    drift: Annotated[
+        bool, typer.Option("--drift", help="List the files that differ from a fresh render, too. Takes longer.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="With --drift: a file that differs is something to do.")
+    ] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Say whether services are behind their template.
+
+    The services are those at each PATH, by default the one in the folder you are in. Versions are compared and nothing
+    is written. A service is current, behind, ahead (of what this quickset knows), unknown (its release or its template
+    is not known here) or conflicted (an update of it is not finished).
+
+    \b
+    Exit codes, the first that fits any of the services:
+      5  unknown, or its answers are damaged
+      2  no service
+      3  conflicted
+      1  behind; with --strict, drifted, too
+      0  nothing to do: current or ahead
+
+    \b
+    Examples:
+      quickset check
+      quickset check services/* --json
+      quickset check orders-api --drift --strict
+    """  # noqa: D301 -- a raw one would show its marks
+    with _failing():
+        if "" in context.args:
+            raise UsageError("PATH is empty.")
+        if strict and not drift:
+            raise UsageError("--strict means nothing without --drift; give both.")
+        from quickset import check as command
+
+        paths = [Path(path) for path in context.args or ["."]]
+        if quiet or as_json:
+            found = command.check(paths, drift=drift)
+        else:
+            from quickset import report
+
+            found = command.check(paths, drift=drift, progress=report.progress)
+            report.show_checks(found, out=report.console())
+        if as_json:
+            typer.echo(command.as_json(found))
+        for each in found:
+            if each.error:
+                typer.echo(f"quickset: {each.error}", err=True)
+        raise typer.Exit(command.exit_code(found, strict=strict))
 
 
 @contextmanager

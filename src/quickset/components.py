@@ -190,13 +190,14 @@ def _shown(value: Any) -> str:
 
 def _next_steps(given: Mapping[str, Any], merged: Merged) -> tuple[str, ...]:
     """Say what the user has to run: a change of the tables needs a migration when the service has some already."""
-    models = any(
-        path.endswith((".py", ".pyi")) and "models" in Path(path).with_suffix("").parts for path in merged.after
-    )
-    chain = [path for path in merged.after if path.startswith(f"{MIGRATIONS}/") and path.endswith(".py")]
-    if given.get("database", _OFF) == _OFF or not models or chain:
+    if given.get("database", _OFF) == _OFF:
         return ()
-    return (
-        'uv run just migration "what changed"   # then read the new file in migrations/versions',
-        f"uv run python -m {given.get('package_name', 'app')}.migrate",
-    )
+    chain = {path: entry for path, entry in merged.after.items() if path.startswith(f"{MIGRATIONS}/")}
+    migrate = f"uv run python -m {given.get('package_name', 'app')}.migrate"
+    if any(path.endswith(".py") and entry is None for path, entry in chain.items()):
+        return ("uv run alembic downgrade base   # before you commit, and on every database that has the tables",)
+    if any(path.endswith(".py") for path in chain):
+        return (migrate,)
+    if any("models" in Path(path).with_suffix("").parts for path in merged.after):
+        return ('uv run just migration "what changed"   # then read the new file in migrations/versions', migrate)
+    return ()

@@ -435,9 +435,10 @@ def _change(
             return Change(path, "moved", moves.by_template[path])
         return Change(path, "added")
     origin = moves.by_user.get(path, path)
+    note = f"you moved it from {origin}" if origin != path else ""
     if before == was.get(origin) and after in (will.get(origin), will.get(path)):
-        return Change(path, "changed")
-    return Change(path, "merged", note=f"you moved it from {origin}" if origin != path else "")
+        return Change(path, "changed", note=note)
+    return Change(path, "merged", note=note)
 
 
 def all_objects(merged: Merged) -> list[str]:

@@ -2,11 +2,11 @@
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,10 +14,14 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from quickset.info import Info
+from quickset.check import Checked, Status
 from quickset.locking import find_uv
-from quickset.new import Created
-from quickset.transition import Result
+
+if TYPE_CHECKING:
+    # They import Copier, which takes longer than what some commands do.
+    from quickset.info import Info
+    from quickset.new import Created
+    from quickset.transition import Result
 
 # What each part of a service is for; <package> stands for its package's name.
 PARTS: Mapping[str, str] = {
@@ -34,6 +38,7 @@ PARTS: Mapping[str, str] = {
     "<package>/main.py": "create_app: where it all comes together",
     "<package>/api.py": "API versions and their routers",
     "migrations": "steps of the database's schema",
+    "scripts": "what opens the template's updates for review",
     "tests": "the tests: uv run pytest",
     "Dockerfile": "the image: service and migration step",
     "compose.yaml": "the service and its servers",
@@ -41,7 +46,10 @@ PARTS: Mapping[str, str] = {
     ".dockerignore": "what stays out of the image",
     ".env": "settings for development, fresh secrets",
     ".env.example": "every setting, explained",
+    ".github": "workflows: the template's updates",
     ".gitignore": "what git leaves alone",
+    ".gitlab": "jobs: the template's updates",
+    ".gitlab-ci.yml": "the parts of the pipeline",
     ".pre-commit-config.yaml": "checks before each commit",
     ".copier-answers.yml": "your answers, the template's version",
     "CHANGELOG.md": "the service's own change log",
@@ -80,7 +88,7 @@ def progress(text: str) -> AbstractContextManager[object]:
     return shown.status(f"{escape(text)} …") if shown.is_terminal else nullcontext()
 
 
-def show_created(created: Created, *, dry_run: bool, out: Console) -> None:
+def show_created(created: "Created", *, dry_run: bool, out: Console) -> None:
     """Show a new service: a tree that says what each part is for, and what to type next.
 
     Args:
@@ -105,7 +113,7 @@ def show_created(created: Created, *, dry_run: bool, out: Console) -> None:
         out.print(need, soft_wrap=True)
 
 
-def service_tree(created: Created) -> Tree:
+def service_tree(created: "Created") -> Tree:
     """Draw a service.
 
     Args:
@@ -146,7 +154,7 @@ def _entry(name: str, text: str, width: int, *, folder: bool) -> Text:
     return Text.assemble((label.ljust(width + 2) if text else label, "cyan" if folder else ""), (text, "dim"))
 
 
-def next_commands(created: Created) -> list[str]:
+def next_commands(created: "Created") -> list[str]:
     """Say what to type next: into the folder, its tests, and the running service.
 
     Args:
@@ -182,7 +190,7 @@ def _need(answers: Mapping[str, Any]) -> str | None:
     return f"The last two need {server}: at TEST_DATABASE_URL for the tests, at DATABASE_URL (in .env) for the service."
 
 
-def show_info(info: Info, *, out: Console) -> None:
+def show_info(info: "Info", *, out: Console) -> None:
     """Show what is known of a service.
 
     Args:
@@ -224,7 +232,7 @@ _KINDS: Mapping[str, tuple[str, str, str]] = {
 }
 
 
-def show_result(result: Result, *, would: bool, out: Console) -> None:
+def show_result(result: "Result", *, would: bool, out: Console) -> None:
     """Show what an update did or would do: each file, what to know before a deploy, and what to do next.
 
     Args:
@@ -255,7 +263,7 @@ def show_result(result: Result, *, would: bool, out: Console) -> None:
             out.print(Text(f"  {step}", style="bold"), soft_wrap=True)
 
 
-def _after_update(result: Result, *, would: bool) -> list[str]:
+def _after_update(result: "Result", *, would: bool) -> list[str]:
     if would or not (result.changes or result.conflicts):
         return []
     if result.conflicts and result.branch is None and result.applied_ms:
@@ -267,7 +275,7 @@ def _after_update(result: Result, *, would: bool) -> list[str]:
     return [*result.next_steps, "uv run just check", f"git commit -m {shlex.quote(result.title)}"]
 
 
-def as_markdown(result: Result) -> str:
+def as_markdown(result: "Result") -> str:
     """Tell of an update in the text of a commit or of a pull request.
 
     Args:
@@ -298,11 +306,66 @@ def as_markdown(result: Result) -> str:
     return "\n\n".join(parts)
 
 
+_STYLES: Mapping[Status, str] = {
+    Status.CURRENT: "green",
+    Status.BEHIND: "yellow",
+    Status.AHEAD: "cyan",
+    Status.UNKNOWN: "magenta",
+    Status.CONFLICTED: "red",
+}
+
+
+def show_checks(found: Sequence[Checked], *, out: Console) -> None:
+    """Show how services stand to their templates: a table in a terminal, else a line for each.
+
+    Args:
+        found: What was found out; what failed is left to whoever tells of errors.
+        out: Where to show it.
+    """
+    told = [each for each in found if each.status in _STYLES]
+    if not told:
+        return
+    if out.is_terminal:
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        for each in told:
+            table.add_row(Text(each.status, style=_STYLES[each.status]), Text(str(each.path)), Text(_standing(each)))
+            for drift in each.drift or ():
+                table.add_row("", Text(f"  {drift.path}", style="dim"), Text(drift.kind, style="dim"))
+        out.print(table)
+    else:
+        width = max(len(str(each.path)) for each in told)
+        for each in told:
+            line = f"{each.status:<10}  {each.path!s:<{width}}  {_standing(each)}"
+            out.print(Text(line.rstrip()), soft_wrap=True)
+            for drift in each.drift or ():
+                out.print(Text(f"{'':<10}  {drift.kind:<7}  {drift.path}"), soft_wrap=True)
+    if any(each.status is Status.BEHIND for each in told):
+        out.print("\n`quickset diff` shows what an update brings, `quickset update` brings it.", soft_wrap=True)
+
+
+def _standing(checked: Checked) -> str:
+    """Say in words how a service stands to its template."""
+    parts = [checked.version] if checked.version else []
+    if checked.behind:
+        parts.append(f"{checked.behind} release{'s' * (checked.behind > 1)} behind {checked.newest}")
+    if checked.status is Status.AHEAD and checked.newest:
+        parts.append(f"the newest known here is {checked.newest}")
+    if checked.reason:
+        parts.append(checked.reason)
+    if checked.drift is not None:
+        parts.append(
+            f"{len(checked.drift)} of the template's files differ{'s' * (len(checked.drift) == 1)}"
+            if checked.drift
+            else "as rendered"
+        )
+    return ", ".join(parts)
+
+
 def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def as_json(value: Created | Info | Result, **more: Any) -> str:
+def as_json(value: "Created | Info | Result", **more: Any) -> str:
     """Write a result for scripts.
 
     Args:

@@ -143,7 +143,7 @@ def planned(
                 conflicts=conflicts,
                 absent={name: given.get(name) for name in goal.proposals},
                 deploy=goal.deploy(given),
-                notes=(*goal.after.notes, *merged.notes),
+                notes=(*goal.after.notes, *merged.notes, *_settings_note(repository, merged)),
                 next_steps=goal.next_steps(given, merged),
             )
             yield Planned(repository, work, merged, result, given)
@@ -196,6 +196,12 @@ def _lock(work: Workshop, repository: Repository, merged: Merged, progress: Prog
         merged.changes.append(Change(LOCK, "changed"))
         merged.changes.sort(key=lambda change: change.path)
     return None
+
+
+def _settings_note(repository: Repository, merged: Merged) -> tuple[str, ...]:
+    if ".env.example" in merged.after and (repository.service / ".env").exists():
+        return (".env is yours and was left alone: compare it with .env.example, which changes.",)
+    return ()
 
 
 def _locked_part(content: bytes) -> Any:
@@ -301,7 +307,8 @@ def commit(plan: Planned, branch: str, message: str) -> Result:
     """
     repository, merged = plan.repository, plan.merged
     if plan.result.conflicts:
-        return plan.result
+        note = "No branch was made: a commit cannot hold conflicts. Run `quickset update` here, without --branch."
+        return replace(plan.result, notes=(*plan.result.notes, note))
     _require_own(repository, branch)
     plan.work.hand_over(merge.all_objects(merged), repository)
     with tempfile.TemporaryDirectory(prefix="quickset-") as folder:
@@ -356,11 +363,15 @@ def finish_interrupted(repository: Repository, state: Path, record: Journal) -> 
     if record.phase == "aborting":
         journal.undo(repository, state, record)
         journal.finish(state)
-        return Result(path=repository.service, title=title, notes=(f"{title}: the interrupted --abort was finished.",))
+        return Result(
+            path=repository.service,
+            title=title,
+            notes=("The interrupted --abort was finished; everything is as it was.",),
+        )
     journal.apply(repository, state, record)
     settle(state, record)
     conflicts = tuple(sorted(path for path, step in record.steps.items() if step.stages))
-    note = f"{title}: it was interrupted, and was finished now."
+    note = "It was interrupted, and is finished now."
     return Result(
         path=repository.top / record.service,
         title=title,
@@ -482,7 +493,7 @@ def abort(path: Path) -> Result:
         service = repository.top / record.service
         if record.facts.get("continued"):
             finish_interrupted(repository, state, record)
-            return Result(path=service, title=title, notes=(f"{title}: it had been continued, and is finished now.",))
+            return Result(path=service, title=title, notes=("It had been continued already, and is finished now.",))
         if record.head != repository.head:
             raise RefusedError(
                 f"HEAD has moved since {title}: it is {repository.head[:12]} and was {record.head[:12]}. "
@@ -490,7 +501,7 @@ def abort(path: Path) -> Result:
             )
         journal.undo(repository, state, record)
         journal.finish(state)
-        return Result(path=service, title=title, notes=(f"{title}: taken back; everything is as it was.",))
+        return Result(path=service, title=title, notes=("Taken back; everything is as it was.",))
 
 
 def read_answers(path: Path, template: Template) -> tuple[dict[str, Any], dict[str, answers.Question]]:

@@ -126,7 +126,8 @@ def goal_of(request: Request, template_source: Source | None) -> Goal | None:
             return None
         raise UsageError(f"--to: {after.ref} is older than {before.ref}, which the service has.")
     old, old_questions = transition.read_answers(request.path, before)
-    known = upgrades.load(after.read(upgrades.FILE))
+    # Releases that came before the file are told of by a newer one's.
+    known = upgrades.load(after.read(upgrades.FILE) or origin.template().read(upgrades.FILE))
     carried = known.carry(old, before.version, after.version)
     questions = answers.load_questions(after.config())
     new = {name: value for name, value in carried.items() if name in questions and not questions[name].hidden}

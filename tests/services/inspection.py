@@ -11,7 +11,10 @@ import yaml
 
 LEFT_OVER_TAG = re.compile(r"\{\{|\{%|%\}|\{#|#\}")
 # Files whose own syntax looks like a tag.
-TAGS_OF_THEIR_OWN: Mapping[str, str] = {"justfile": r"\{\{ ?[a-z_]+ ?\}\}"}
+TAGS_OF_THEIR_OWN: Mapping[str, str] = {
+    "justfile": r"\{\{ ?[a-z_]+ ?\}\}",
+    "template-updates.yml": r"\$\{\{ ?[A-Za-z_.|!=' ]+ ?\}\}",
+}
 
 MAY_BE_EMPTY = {"__init__.py", ".gitkeep", "py.typed"}
 WINDOWS_FORBIDS = re.compile(r'[<>:"|?*\\\x00-\x1f]|[. ]$')

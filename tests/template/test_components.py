@@ -63,6 +63,11 @@ COMPONENTS: Mapping[str, Component] = {
             }
         ),
     ),
+    "template_updates": Component(
+        {"template_updates": "none"},
+        re.compile(r"template.updates?\.(yml|sh)|TEMPLATE_UPDATES|quickset/update\b|^scripts|`scripts`"),
+        frozenset({"README.md"}),
+    ),
 }
 EACH = pytest.mark.parametrize("component", COMPONENTS.values(), ids=list(COMPONENTS))
 IN_BOTH_LAYOUTS = pytest.mark.parametrize("layout", LAYOUTS)
@@ -107,7 +112,7 @@ def test_component_plugs_in_at_its_seams(component: Component, layout: str, rend
     assert touched - {ANSWERS_FILE} <= component.seams
 
 
-@pytest.mark.parametrize("name", ["docker", "example"])
+@pytest.mark.parametrize("name", ["docker", "example", "template_updates"])
 @IN_BOTH_LAYOUTS
 @pytest.mark.parametrize("database", DATABASES)
 def test_component_is_removed_by_deleting(name: str, layout: str, database: str, rendered: Rendered) -> None:

@@ -1,0 +1,78 @@
+"""What of a service differs from a fresh render of what it records."""
+
+import stat
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from quickset import answers
+
+if TYPE_CHECKING:
+    from quickset.render import Renderer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """A file of the template that is no longer as it was rendered."""
+
+    path: str
+    kind: str
+    """`edited` or `deleted`."""
+
+
+def differences(folder: Path, recorded: Mapping[str, Any], work: "Renderer") -> tuple[Drift, ...]:
+    """Compare a service with a fresh render of it.
+
+    Files that the template does not have are nobody's business; those that it writes once are the service's own.
+
+    Args:
+        folder: The service.
+        recorded: What its file of answers holds.
+        work: What renders the state that it records.
+
+    Returns:
+        The files that differ, sorted.
+
+    Raises:
+        UsageError: The template refuses a recorded answer.
+        QuicksetError: It could not be rendered.
+        OSError: A file of the service cannot be read.
+    """
+    config = work.template.config()
+    questions = answers.load_questions(config)
+    given = {name: value for name, value in recorded.items() if name in questions and not questions[name].hidden}
+    once = (yaml.safe_load(config) or {}).get("_skip_if_exists") or []
+    found = []
+    with tempfile.TemporaryDirectory(prefix="quickset-", ignore_cleanup_errors=True) as scratch:
+        fresh = Path(scratch, "fresh")
+        work.render(fresh, given)
+        for file in sorted(fresh.rglob("*")):
+            name = PurePosixPath(file.relative_to(fresh).as_posix())
+            if file.is_dir() or str(name) == answers.ANSWERS_FILE or _matches(name, once):
+                continue
+            if kind := _difference(file, folder / name):
+                found.append(Drift(path=str(name), kind=kind))
+    return tuple(found)
+
+
+def _matches(name: PurePosixPath, patterns: list[str]) -> bool:
+    parts = (name, *name.parents)
+    return any(part.match(pattern.rstrip("/")) for pattern in patterns for part in parts if pattern.strip("/"))
+
+
+def _difference(fresh: Path, own: Path) -> str | None:
+    try:
+        mode = own.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "deleted"
+    # A link, a folder or a pipe in its place is not read.
+    if not stat.S_ISREG(mode):
+        return "edited"
+    new, old = own.read_bytes(), fresh.read_bytes()
+    # Git may have checked the file out with other line ends.
+    same = new == old or new.replace(b"\r\n", b"\n") == old.replace(b"\r\n", b"\n")
+    return None if same else "edited"

@@ -1,0 +1,177 @@
+from typing import Any
+
+import pytest
+
+from quickset import upgrades
+from quickset.errors import QuicksetError
+from tests.questions import REPOSITORY
+
+TEXT = """\
+absent: {auth: none, extras: []}
+releases:
+  "0.2.0":
+    before_deploy:
+      - text: Everyone is
+          concerned.
+        keep: Set OLD=true.
+      - {text: Databases are concerned., when: "{{ database != 'none' }}", settings: [POOL], defaults: [database]}
+    questions: {db: database, unused: null}
+    choices: {database: {pg: postgresql}, extras: {stats: metrics, gone: null}}
+  "0.10.0":
+    before_deploy: [{text: Log-ins are concerned., when: "{{ auth == 'jwt' }}"}]
+  "0.3.0":
+    choices: {database: {postgresql: postgres}}
+    files: {app/a.py: app/b.py, app/c.py: null}
+"""
+
+
+def texts(old: str, new: str, **answers: Any) -> list[str]:
+    return [entry.text for entry in upgrades.load(TEXT).before_deploy(old, new, answers)]
+
+
+def test_entries_in_between() -> None:
+    """The releases after the old one up to the new one count, the newest first, whatever their order in the file."""
+    everything = {"database": "sqlite", "auth": "jwt"}
+    first, second, third = "Everyone is concerned.", "Databases are concerned.", "Log-ins are concerned."
+
+    assert texts("v0.1.0", "v0.10.0", **everything) == [third, first, second]
+    assert texts("0.1.1", "0.2.0", **everything) == [first, second]
+    assert texts("0.2.0", "0.10.0", **everything) == [third]
+    assert texts("0.10.0", "0.10.0", **everything) == texts("0.10.0", "0.2.0", **everything) == []
+
+
+def test_entries_of_versions_under_work() -> None:
+    """A version under work lies before its release, and brings what that release will bring."""
+    dev = "v0.2.0.dev0+gabcdef012345"
+
+    assert texts("0.1.1", dev) == texts(dev, "0.2.0") == texts(dev, "v0.2.0.dev0+g0123456789ab") != []
+    assert texts("0.2.0", dev) == texts(dev, dev) == []
+
+
+@pytest.mark.parametrize("answers", [{}, {"database": "none", "auth": "none"}])
+def test_conditions(answers: dict[str, str]) -> None:
+    """A condition decides over the service's answers; an answer that is not on record is the absent value."""
+    assert "Log-ins are concerned." not in texts("0.1.0", "0.10.0", **answers)
+    assert ("Databases are concerned." in texts("0.1.0", "0.10.0", **answers)) is not bool(answers)
+
+
+def test_entry() -> None:
+    """An entry says all that the file says of it, a text on one line."""
+    everyone, databases = upgrades.load(TEXT).before_deploy("0.1.0", "0.2.0", {})
+
+    assert (everyone.version, everyone.keep) == ("0.2.0", "Set OLD=true.")
+    assert (databases.keep, databases.settings, databases.defaults) == ("", ("POOL",), ("database",))
+
+
+def test_absent_values() -> None:
+    """A question's absent value is the file's; nothing is known of others."""
+    assert upgrades.load(TEXT).absent("auth") == "none"
+    assert upgrades.load(TEXT).absent("project_name") is None
+
+
+def test_carry() -> None:
+    """Names of questions and choices become those of the newer version, step by step."""
+    recorded = {"_commit": "v0.1.0", "db": "pg", "unused": 1, "extras": ["stats", "gone", "metrics"]}
+    found = upgrades.load(TEXT)
+
+    once = {"_commit": "v0.1.0", "database": "postgresql", "extras": ["metrics"]}
+    assert found.carry(recorded, "0.1.0", "0.2.0") == once
+    assert found.carry(recorded, "0.1.0", "0.10.0") == once | {"database": "postgres"}
+    assert found.carry(once, "0.2.0", "0.10.0") == once | {"database": "postgres"}
+    assert found.carry(once, "v0.2.0.dev0+gabcdef0", "0.2.0") == once
+    assert found.carry({"db": "pg", "database": "mysql"}, "0.1.0", "0.2.0") == {"database": "mysql"}
+    assert recorded["db"] == "pg"
+
+
+def test_markdown() -> None:
+    """A pull request's text has a heading for each release, and how to keep the old behaviour."""
+    entries = upgrades.load(TEXT).before_deploy("0.1.0", "0.10.0", {"auth": "jwt"})
+
+    assert upgrades.as_markdown(entries) == (
+        "## Before you deploy\n"
+        "\n### 0.10.0\n\n- Log-ins are concerned.\n"
+        "\n### 0.2.0\n\n- Everyone is concerned.\n  *The old behaviour:* Set OLD=true.\n- Databases are concerned.\n"
+    )
+    assert upgrades.as_markdown([]) == ""
+
+
+@pytest.mark.parametrize("text", [None, "", "absent:\nreleases:\n", 'releases: {"0.1.0": }'])
+def test_nothing_to_say(text: str | None) -> None:
+    """A template without the file, or with nothing in it, changes nothing."""
+    assert upgrades.load(text).before_deploy("0.1.0", "9.0.0", {}) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("a: [", "not valid YAML"),
+        ("- a", "the file needs names with values"),
+        ("relases: {}", r"the file: there is no 'relases' \(known: absent, releases\)"),
+        ("releases: {0.1: {}}", "'0.1' is no release"),
+        ('releases: {"0.2.0": {depoy: []}}', "0.2.0: there is no 'depoy'"),
+        ('releases: {"0.2.0": {before_deploy: {}}}', None),
+        ('releases: {"0.2.0": {before_deploy: {text: a}}}', "before_deploy needs a list"),
+        ('releases: {"0.2.0": {before_deploy: [{keep: a}]}}', "text is missing"),
+        ('releases: {"0.2.0": {before_deploy: [{text: a, keep: }]}}', "keep is missing"),
+        ('releases: {"0.2.0": {before_deploy: [{text: a, if: b}]}}', "there is no 'if'"),
+        ('releases: {"0.2.0": {before_deploy: [{text: a, when: 1}]}}', "when needs a condition"),
+        ('releases: {"0.2.0": {before_deploy: [{text: a, when: docker}]}}', "'docker' needs braces"),
+        ('releases: {"0.2.0": {before_deploy: [{text: a, when: "{{ a == }}"}]}}', "is no Jinja"),
+        ('releases: {"0.2.0": {before_deploy: [{text: a, when: "{{ a | nonsense }}"}]}}', "is no Jinja"),
+        ('releases: {"0.2.0": {before_deploy: [{text: a, settings: A}]}}', "settings needs a list"),
+        ('releases: {"0.2.0": {questions: {a: 1}}}', "questions needs old names with new ones"),
+        ('releases: {"0.2.0": {questions: {a: b, b: c}}}', "'b' is both an old name and a new one"),
+        ('releases: {"0.2.0": {choices: {database: [a]}}}', "choices of database needs names with values"),
+    ],
+)
+def test_faults(text: str, fault: str | None) -> None:
+    """What cannot be understood is named in one line."""
+    if fault is None:
+        assert upgrades.load(text).releases
+        return
+    with pytest.raises(QuicksetError, match=fault) as raised:
+        upgrades.load(text)
+    assert str(raised.value).startswith("the template's upgrades.yml cannot be used: ")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("condition", "fault"),
+    [
+        ("{{ 1 < database }}", "fails: "),
+        ("{{ 1 // 0 }}", "fails: "),
+        ("{{ ''.__class__.__mro__ }}", "fails: "),
+        ("{{ database }}", "says 'mysql', neither true nor false"),
+    ],
+)
+def test_conditions_that_fail(condition: str, fault: str) -> None:
+    """A condition that cannot be answered is a fault of the template, and none escapes the sandbox."""
+    found = upgrades.load(f'releases: {{"0.2.0": {{before_deploy: [{{text: a, when: "{condition}"}}]}}}}')
+
+    with pytest.raises(QuicksetError, match=fault):
+        found.before_deploy("0.1.0", "0.2.0", {"database": "mysql"})
+
+
+def test_texts_cannot_steer_a_terminal() -> None:
+    """Control characters of a template's text are not passed on."""
+    found = upgrades.load(r'releases: {"0.2.0": {before_deploy: [{text: "a\e[31mb\nc"}]}}')
+
+    assert [entry.text for entry in found.before_deploy("0.1.0", "0.2.0", {})] == ["a[31mb c"]
+
+
+def test_odd_versions() -> None:
+    """What is no version is named."""
+    with pytest.raises(QuicksetError, match="'main' is no version"):
+        upgrades.load(TEXT).before_deploy("main", "0.2.0", {})
+
+
+def test_own_file() -> None:
+    """An update from the first release tells a service with a database more than one without."""
+    found = upgrades.load((REPOSITORY / upgrades.FILE).read_text(encoding="utf-8"))
+
+    entries = {
+        database: found.before_deploy("v0.1.0", "v0.1.1", {"database": database}) for database in ("none", "mysql")
+    }
+    assert len(entries["none"]) == 2
+    assert len(entries["mysql"]) == 3
+    assert found.absent("template_updates") == "none"
