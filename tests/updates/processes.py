@@ -1,0 +1,101 @@
+"""Updates as processes of their own, which can be killed."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.questions import REPOSITORY
+
+KILLED = -9
+
+
+@dataclass(frozen=True)
+class Job:
+    """A child that was started."""
+
+    pid: int
+    errors: Path
+
+    @property
+    def error(self) -> str:
+        """What it said when it failed."""
+        return self.errors.read_text(encoding="utf-8") if self.errors.exists() else ""
+
+
+class Driver:
+    """Starts children and waits for them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._started = 0
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", "from tests.updates.driver import main; main()"],
+            cwd=REPOSITORY,
+            env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def start(self, action: str, path: Path, origin: Path, *, seconds: float = 0.0, kill_at: int = 0) -> Job:
+        """Start a command on a service.
+
+        Args:
+            action: `update`, `resume` or `abort`.
+            path: The service.
+            origin: Where its template is.
+            seconds: After how many it is killed, with what it started; 0 for never.
+            kill_at: At which boundary of the journal it is killed; 0 for none.
+
+        Returns:
+            The child.
+        """
+        self._started += 1
+        errors = self._folder / f"{self._started}.txt"
+        environment = dict(os.environ) | ({"QUICKSET_TEST_KILL_AT": str(kill_at)} if kill_at else {})
+        answer = self._ask(
+            order="start",
+            action=action,
+            path=str(path),
+            origin=str(origin),
+            environment=environment,
+            seconds=seconds,
+            errors=str(errors),
+        )
+        return Job(answer["pid"], errors)
+
+    def wait(self, job: Job) -> int:
+        """Wait for a child.
+
+        Returns:
+            Its exit code, negative for a signal.
+        """
+        return int(self._ask(order="wait", pid=job.pid)["status"])
+
+    def run(self, action: str, path: Path, origin: Path, *, seconds: float = 0.0, kill_at: int = 0) -> int:
+        """Start a command and wait for it.
+
+        Returns:
+            Its exit code, negative for a signal.
+        """
+        return self.wait(self.start(action, path, origin, seconds=seconds, kill_at=kill_at))
+
+    def close(self) -> None:
+        """End it."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
+
+    def _ask(self, **order: Any) -> dict[str, Any]:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        return answer

@@ -1,0 +1,236 @@
+"""The dependencies in pyproject.toml: lines that the user left alone follow the template, the others are the user's."""
+
+import pytest
+
+from tests.updates.harness import PYPROJECT, Lab, has_markers
+
+FASTAPI = "fastapi>=0.165,<0.166"
+
+
+def bump(*pairs: tuple[str, str]) -> dict[str, str | bytes | None]:
+    """Change the template's dependencies."""
+    text = PYPROJECT
+    for old, new in pairs:
+        assert old in text
+        text = text.replace(old, new)
+    return {"pyproject.toml.jinja": text}
+
+
+def told(lab: Lab, notes: tuple[str, ...], changes: str, word: str) -> bool:
+    return any(word in text for text in (*notes, changes))
+
+
+def test_untouched_line_follows(lab: Lab) -> None:
+    """A line that the user left alone follows the template, beside lines that are the user's."""
+    lab.replace("pyproject.toml", ("orjson>=3.13,<4", "orjson>=3.15,<4"))
+    lab.commit()
+    lab.release(bump((FASTAPI, "fastapi>=0.170,<0.171")))
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert "fastapi>=0.170,<0.171" in lab.dependencies()
+    assert "orjson>=3.15,<4" in lab.dependencies()
+
+
+@pytest.mark.parametrize(
+    "mine", ["fastapi==0.200.0", "fastapi>=0.165.3,<0.166", "fastapi[standard]>=0.165,<0.166", "fastapi"]
+)
+def test_touched_line_is_kept(lab: Lab, mine: str) -> None:
+    """A line that the user touched stays as it is, is reported, and is no conflict."""
+    lab.replace("pyproject.toml", (FASTAPI, mine))
+    lab.commit()
+    lab.release(bump((FASTAPI, "fastapi>=0.170,<0.171")))
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert [line for line in lab.dependencies() if line.startswith("fastapi")] == [mine]
+    assert told(lab, result.notes, " ".join(change.note for change in result.changes), "fastapi")
+
+
+def test_never_lowered(lab: Lab) -> None:
+    """A version that the user raised is not lowered by a template that raises it less."""
+    lab.replace("pyproject.toml", (FASTAPI, "fastapi>=0.180,<0.181"), ("uvicorn>=0.54,<0.55", "uvicorn>=0.60,<0.61"))
+    lab.commit()
+    lab.release(bump((FASTAPI, "fastapi>=0.170,<0.171"), ("uvicorn>=0.54,<0.55", "uvicorn>=0.55,<0.56")))
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert {"fastapi>=0.180,<0.181", "uvicorn>=0.60,<0.61"} <= set(lab.dependencies())
+
+
+def test_template_lowers(lab: Lab) -> None:
+    """A template that takes a version back does so only where the user left the line alone."""
+    lab.replace("pyproject.toml", ("orjson>=3.13,<4", "orjson>=3.15,<4"))
+    lab.commit()
+    lab.release(bump(("orjson>=3.13,<4", "orjson>=3.11,<4")))
+
+    lab.assert_clean(lab.update())
+
+    assert "orjson>=3.15,<4" in lab.dependencies()
+
+
+def test_both_took_the_same(lab: Lab) -> None:
+    """A version that both sides took is no conflict."""
+    lab.replace("pyproject.toml", (FASTAPI, "fastapi>=0.170,<0.171"))
+    lab.commit()
+    lab.release(bump((FASTAPI, "fastapi>=0.170,<0.171")))
+
+    lab.assert_clean(lab.update())
+
+    assert "fastapi>=0.170,<0.171" in lab.dependencies()
+
+
+def test_added_beside_each_other(lab: Lab) -> None:
+    """Lines that both sides added at the same place are both there."""
+    lab.replace("pyproject.toml", ('  "orjson>=3.13,<4",\n', '  "nh3>=0.3",\n  "orjson>=3.13,<4",\n'))
+    lab.commit()
+    lab.release(bump(('  "orjson>=3.13,<4",\n', '  "openai>=3",\n  "orjson>=3.13,<4",\n')))
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert {"nh3>=0.3", "openai>=3", "orjson>=3.13,<4"} <= set(lab.dependencies())
+    assert not has_markers(lab.read_bytes("pyproject.toml"))
+
+
+def test_added_beside_a_changed_line(lab: Lab) -> None:
+    """A line that the user added next to one that the template raises does not conflict."""
+    lab.replace("pyproject.toml", (f'  "{FASTAPI}",\n', f'  "{FASTAPI}",\n  "nh3>=0.3",\n'))
+    lab.commit()
+    lab.release(bump((FASTAPI, "fastapi>=0.170,<0.171")))
+
+    lab.assert_clean(lab.update())
+
+    assert {"fastapi>=0.170,<0.171", "nh3>=0.3"} <= set(lab.dependencies())
+
+
+def test_raised_beside_each_other(lab: Lab) -> None:
+    """A line that the user raised next to one that the template raises does not conflict."""
+    lab.replace("pyproject.toml", ("orjson>=3.13,<4", "orjson>=3.15,<4"))
+    lab.commit()
+    lab.release(bump((FASTAPI, "fastapi>=0.170,<0.171"), ("structlog>=26.1,<27", "structlog>=26.2,<27")))
+
+    lab.assert_clean(lab.update())
+
+    assert {"fastapi>=0.170,<0.171", "orjson>=3.15,<4", "structlog>=26.2,<27"} <= set(lab.dependencies())
+
+
+def test_removed_stays_removed(lab: Lab) -> None:
+    """A dependency that the user removed does not come back when the template raises it."""
+    lab.replace("pyproject.toml", ('  "orjson>=3.13,<4",\n', ""))
+    lab.commit()
+    lab.release(bump(("orjson>=3.13,<4", "orjson>=3.15,<4")))
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert not any(line.startswith("orjson") for line in lab.dependencies())
+
+
+def test_removed_by_the_template(lab: Lab) -> None:
+    """A dependency that the template drops goes where the user left it alone, and stays where it was touched."""
+    lab.replace("pyproject.toml", ("orjson>=3.13,<4", "orjson>=3.15,<4"))
+    lab.commit()
+    lab.release(bump(('  "orjson>=3.13,<4",\n', ""), ('  "structlog>=26.1,<27",\n', "")))
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert "orjson>=3.15,<4" in lab.dependencies()
+    assert not any(line.startswith("structlog") for line in lab.dependencies())
+
+
+def test_both_added_the_same_package(lab: Lab) -> None:
+    """A package that both sides added stands once, in the user's version."""
+    lab.replace("pyproject.toml", ('  "orjson>=3.13,<4",\n', '  "httpx>=1.0",\n  "orjson>=3.13,<4",\n'))
+    lab.commit()
+    lab.release(bump(('  "orjson>=3.13,<4",\n', '  "httpx>=0.28",\n  "orjson>=3.13,<4",\n')))
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert [line for line in lab.dependencies() if line.startswith("httpx")] == ["httpx>=1.0"]
+
+
+def test_groups(lab: Lab) -> None:
+    """The groups for development are treated alike."""
+    lab.replace("pyproject.toml", ('  "ruff>=0.17.5,<0.18",\n', '  "ruff>=0.20",\n  "ty>=1",\n'))
+    lab.commit()
+    lab.release(bump(("pytest>=9.2,<10", "pytest>=9.4,<10"), ("ruff>=0.17.5,<0.18", "ruff>=0.18,<0.19")))
+
+    lab.assert_clean(lab.update())
+
+    text = lab.read("pyproject.toml")
+    assert '"pytest>=9.4,<10"' in text
+    assert '"ruff>=0.20"' in text
+    assert '"ty>=1"' in text
+
+
+def test_comments_and_order_stay(lab: Lab) -> None:
+    """The user's comments in a list, and their order of it, stay."""
+    lab.replace(
+        "pyproject.toml",
+        ('  "orjson>=3.13,<4",\n', '  # ours, see the wiki\n  "orjson>=3.13,<4", # pinned with care\n'),
+    )
+    lab.commit()
+    lab.release(bump((FASTAPI, "fastapi>=0.170,<0.171")))
+
+    lab.assert_clean(lab.update())
+
+    text = lab.read("pyproject.toml")
+    assert '  # ours, see the wiki\n  "orjson>=3.13,<4", # pinned with care\n' in text
+    assert "fastapi>=0.170,<0.171" in lab.dependencies()
+
+
+def test_one_line(lab: Lab) -> None:
+    """A user who wrote the list on one line loses nothing of it."""
+    listed = ", ".join(f'"{line}"' for line in (*lab.dependencies(), "nh3>=0.3"))
+    text = lab.read("pyproject.toml")
+    start, end = text.index("dependencies = ["), text.index("\n]\n", text.index("dependencies = [")) + 3
+    lab.commit({"pyproject.toml": f"{text[:start]}dependencies = [{listed}]\n{text[end:]}"})
+    lab.release(bump((FASTAPI, "fastapi>=0.170,<0.171")))
+
+    lab.update()
+
+    assert "nh3>=0.3" in lab.read("pyproject.toml")
+    assert "fastapi" in lab.read("pyproject.toml")
+
+
+def test_the_rest_of_the_file(lab: Lab) -> None:
+    """What is no dependency is merged as text: two edits of one line are a conflict."""
+    lab.replace("pyproject.toml", ("A service.", "My service."), (FASTAPI, "fastapi==0.200.0"))
+    lab.commit()
+    lab.release(bump(("A service.", "Their service."), (FASTAPI, "fastapi>=0.170,<0.171")))
+
+    result = lab.update()
+
+    lab.assert_conflict(result, "pyproject.toml")
+    text = lab.read("pyproject.toml")
+    assert "My service." in text
+    assert "Their service." in text
+    assert "fastapi==0.200.0" in text
+
+
+def test_version_of_the_service(lab: Lab) -> None:
+    """The service's own version is the user's."""
+    lab.replace("pyproject.toml", ('version = "0.1.0"', 'version = "3.4.0"'))
+    lab.commit()
+    lab.release(bump((FASTAPI, "fastapi>=0.170,<0.171")))
+
+    lab.assert_clean(lab.update())
+
+    assert 'version = "3.4.0"' in lab.read("pyproject.toml")
+
+
+def test_broken_toml(lab: Lab) -> None:
+    """A pyproject.toml that cannot be parsed is merged as text, and nothing in it is lost."""
+    lab.replace("pyproject.toml", ("[tool.ruff]", "[tool.ruff"))
+    lab.commit()
+    lab.release(bump((FASTAPI, "fastapi>=0.170,<0.171")))
+
+    lab.update()
+
+    assert "[tool.ruff\n" in lab.read("pyproject.toml")

@@ -1,0 +1,210 @@
+"""Commands that are killed, and the repository afterwards."""
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from quickset.errors import QuicksetError
+from tests.updates.conftest import isolate
+from tests.updates.harness import NUMBERS, ORDERS, PICTURE, SERVICE_PY, Lab, Snapshot, copy, same
+from tests.updates.processes import KILLED, Driver
+
+# Of each command; the issue's 200 are 50 of each.
+MOMENTS = int(os.environ.get("QUICKSET_TEST_KILLS", "40")) // 4
+# The rest are at random.
+BOUNDARIES = MOMENTS * 3 // 5
+
+COMMANDS = ("update", "conflicts", "resume", "abort")
+
+_LEFT_BESIDE = (".quickset",)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A service, and what one command makes of it."""
+
+    action: str
+    folder: Path
+    before: Snapshot
+    after: Snapshot
+    seconds: float
+    """How long the command takes."""
+
+    def lab(self, folder: Path) -> Lab:
+        """Copy it."""
+        copy(self.folder, folder)
+        return Lab(folder / "origin", folder / "service", folder / "service", version="0.2.0")
+
+
+@pytest.fixture(scope="module")
+def cases(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Case]]:
+    """Services before each command, with how they are afterwards."""
+    root = tmp_path_factory.mktemp("cases")
+    known: dict[str, Case] = {}
+    driver = Driver(root)
+
+    def make(command: str) -> Case:
+        if command not in known:
+            with pytest.MonkeyPatch.context() as patch:
+                isolate(root / f"home-{command}", patch)
+                known[command] = _case(command, pristine, root, driver)
+        return known[command]
+
+    yield make
+    driver.close()
+
+
+def _case(command: str, pristine: Path, root: Path, driver: Driver) -> Case:
+    folder = root / command
+    for name in ("origin", "service"):
+        copy(pristine / name, folder / name)
+    lab = Lab(folder / "origin", folder / "service", folder / "service")
+    lab.commit(
+        {
+            "numbers.txt": NUMBERS.replace("line 40", "mine 40"),
+            "app/orders/service.py": ORDERS + "# mine\n",
+            "mine.txt": "mine\n",
+        }
+    )
+    # A folder takes a file's place, a file a folder's, a binary changes, a file moves, one becomes executable.
+    (lab.origin / "template" / "unended.txt").chmod(0o755)
+    lab.release(
+        {
+            "numbers.txt": NUMBERS.replace("line 05" if command == "update" else "line 40", "theirs"),
+            SERVICE_PY: None,
+            "{{ package_name }}/orders/sums.py": ORDERS,
+            "blocks.yaml": None,
+            "blocks.yaml/one.txt": "one\n",
+            "größe/naïve ☃.txt": None,
+            "größe": "file\n",
+            "logo.png": PICTURE[::-1],
+            "added/deep/new.txt": "new\n",
+        }
+    )
+    lab.write(
+        {"run.sh": "#!/bin/sh\n# dirty\n", "windows.txt": "staged\n", "untracked.txt": "x\n", "a.log": "ignored\n"}
+    )
+    lab.git("add", "windows.txt")
+    action = "update" if command == "conflicts" else command
+    if command in {"resume", "abort"}:
+        assert driver.run("update", lab.path, lab.origin) == 3
+    if command == "resume":
+        lab.write({"numbers.txt": NUMBERS.replace("line 40", "both 40")})
+        lab.git("add", "numbers.txt")
+    before = lab.snapshot()
+    done = Case(action, folder, before, before, 0.0).lab(root / f"{command}-done")
+    started = time.perf_counter()
+    code = driver.run(action, done.path, done.origin)
+    seconds = time.perf_counter() - started
+    assert code == (3 if command == "conflicts" else 0)
+    after = done.snapshot()
+    assert after != before
+    return Case(action, folder, before, after, seconds)
+
+
+def accounted(lab: Lab, case: Case) -> None:
+    """Require that every file is as before or as afterwards, wherever the command was."""
+    now = lab.snapshot()
+    assert now.head == case.before.head
+    for name in now.files.keys() | case.before.files.keys() | case.after.files.keys():
+        if name.endswith(_LEFT_BESIDE):
+            continue
+        assert now.files.get(name) in (case.before.files.get(name), case.after.files.get(name)), name
+    assert now.index in (case.before.index, case.after.index)
+
+
+def go_on(lab: Lab, action: str) -> str:
+    """Run the next command; one that has nothing to do says so."""
+    try:
+        result = {"update": lab.update, "resume": lab.resume, "abort": lab.abort}[action]()
+    except QuicksetError as error:
+        return f"{error.exit_code}: {error}"
+    return " ".join(result.notes)
+
+
+def settled(lab: Lab, case: Case) -> Snapshot:
+    """Require that the repository is as before or as afterwards, with nothing left over."""
+    now = lab.snapshot()
+    assert not now.differences(case.before) or not now.differences(case.after), (
+        f"neither as before: {now.differences(case.before)} nor as afterwards: {now.differences(case.after)}"
+    )
+    assert not (lab.git_dir / "index.lock").exists()
+    assert lab.git("fsck", "--no-dangling", "--connectivity-only") == ""
+    return now
+
+
+def finish(lab: Lab, case: Case, following: str) -> None:
+    """Let the next command find the repository, and require that everything is accounted for afterwards."""
+    accounted(lab, case)
+    said = go_on(lab, following)
+    assert not said.startswith(("1:", "5:")), said
+    if lab.journal.exists() and '"conflicts"' not in lab.journal.read_text().split("\n")[1]:
+        pytest.fail(f"{following} left the update interrupted: {said}")
+    now = settled(lab, case)
+    # It is no dead end: the command itself can be given again.
+    if not now.differences(case.before) and case.before != case.after:
+        go_on(lab, case.action)
+        if not lab.snapshot().differences(case.before):
+            go_on(lab, case.action)
+        same(lab.snapshot(), case.after)
+
+
+@pytest.mark.parametrize("number", range(1, BOUNDARIES + 1))
+@pytest.mark.parametrize("command", COMMANDS)
+def test_at_a_boundary(cases: Callable[[str], Case], driver: Driver, tmp_path: Path, command: str, number: int) -> None:
+    """Killed at a boundary of its journal, a command is finished or undone by the next one."""
+    case = cases(command)
+    lab = case.lab(tmp_path / "lab")
+
+    code = driver.run(case.action, lab.path, lab.origin, kill_at=number)
+
+    if number == 1:
+        assert code == KILLED
+    if code != KILLED:
+        same(lab.snapshot(), case.after)
+        return
+    finish(lab, case, ("update", "resume", "abort")[number % 3])
+
+
+@pytest.mark.parametrize("number", range(MOMENTS - BOUNDARIES))
+@pytest.mark.parametrize("command", COMMANDS)
+def test_at_random(cases: Callable[[str], Case], driver: Driver, tmp_path: Path, command: str, number: int) -> None:
+    """Killed at any time, with the git that it started, a command is finished or undone by the next one."""
+    case = cases(command)
+    lab = case.lab(tmp_path / "lab")
+    chance = random.Random(f"{command} {number}")  # noqa: S311 -- a moment, no secret
+
+    driver.run(case.action, lab.path, lab.origin, seconds=case.seconds * chance.uniform(0.3, 1.1))
+
+    finish(lab, case, ("update", "resume", "abort")[number % 3])
+
+
+def test_killed_again(cases: Callable[[str], Case], driver: Driver, tmp_path: Path) -> None:
+    """What finishes or undoes an update can be killed itself, again and again."""
+    case = cases("update")
+    lab = case.lab(tmp_path / "lab")
+    assert driver.run("update", lab.path, lab.origin, kill_at=3) == KILLED
+
+    for number in range(1, 4):
+        accounted(lab, case)
+        driver.run(("resume", "abort")[number % 2], lab.path, lab.origin, kill_at=number)
+
+    finish(lab, case, "update")
+
+
+def test_edited_after_a_kill(cases: Callable[[str], Case], driver: Driver, tmp_path: Path) -> None:
+    """What the user edited after a kill is not overwritten by whatever finishes or undoes the update."""
+    case = cases("update")
+    lab = case.lab(tmp_path / "lab")
+    assert driver.run("update", lab.path, lab.origin, kill_at=2) == KILLED
+    lab.write({"numbers.txt": "mine, after the kill\n", "run.sh": "#!/bin/sh\n# mine, after the kill\n"})
+
+    for action in ("resume", "abort", "update"):
+        go_on(lab, action)
+        assert lab.read("numbers.txt") == "mine, after the kill\n"
+        assert lab.read("run.sh") == "#!/bin/sh\n# mine, after the kill\n"

@@ -1,0 +1,378 @@
+"""Files that either side moved, added or deleted."""
+
+import pytest
+
+from tests.updates.harness import (
+    MAIN,
+    MAIN_PY,
+    NUMBERS,
+    ORDERS,
+    ROUTER_PY,
+    SERVICE_PY,
+    SETTINGS,
+    SETTINGS_PY,
+    Lab,
+    kinds,
+)
+
+FIXED = ORDERS.replace("return sum(prices)", "return sum(prices, start=0)")
+
+
+def moves(lab: Lab, old: str, new: str) -> None:
+    (lab.path / new).parent.mkdir(parents=True, exist_ok=True)
+    lab.git("mv", old, new)
+
+
+@pytest.mark.parametrize("new", ["app/orders/sums.py", "app/money/service.py", "lib/sums.py"])
+def test_user_moved_a_file(lab: Lab, new: str) -> None:
+    """The template's fix goes into the file that the user moved, and the old name stays gone."""
+    moves(lab, "app/orders/service.py", new)
+    lab.commit()
+    lab.release({SERVICE_PY: FIXED})
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert lab.read(new) == FIXED
+    assert not lab.exists("app/orders/service.py")
+    assert [change.path for change in result.changes if change.path.endswith(".py")] == [new]
+
+
+def test_user_moved_and_edited(lab: Lab) -> None:
+    """A moved file keeps the user's edits beside the template's fix."""
+    moves(lab, "app/orders/service.py", "app/orders/sums.py")
+    lab.replace("app/orders/sums.py", ("TAX = 19", "TAX = 7"))
+    lab.commit()
+    lab.release({SERVICE_PY: FIXED})
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert lab.read("app/orders/sums.py") == FIXED.replace("TAX = 19", "TAX = 7")
+    assert not lab.exists("app/orders/service.py")
+
+
+def test_user_moved_and_conflicts(lab: Lab) -> None:
+    """A conflict in a moved file stands at its new name."""
+    moves(lab, "app/orders/service.py", "app/orders/sums.py")
+    lab.replace("app/orders/sums.py", ("TAX = 19", "TAX = 7"))
+    lab.commit()
+    lab.release({SERVICE_PY: ORDERS.replace("TAX = 19", "TAX = 20")})
+
+    result = lab.update()
+
+    lab.assert_conflict(result, "app/orders/sums.py")
+    assert not lab.exists("app/orders/service.py")
+    assert "TAX = 7" in lab.read("app/orders/sums.py")
+    assert "TAX = 20" in lab.read("app/orders/sums.py")
+
+
+def test_user_moved_a_folder(lab: Lab) -> None:
+    """Fixes follow a folder that the user renamed; a file that the template adds there is not lost."""
+    lab.git("mv", "app/orders", "app/purchases")
+    lab.commit()
+    lab.release({SERVICE_PY: FIXED, "{{ package_name }}/orders/events.py": "EVENTS = ()\n"})
+
+    result = lab.update()
+
+    assert lab.read("app/purchases/service.py") == FIXED
+    assert not lab.exists("app/orders/service.py")
+    assert lab.exists("app/purchases/events.py") or lab.exists("app/orders/events.py")
+    if not result.conflicts:
+        lab.assert_clean(result)
+
+
+def test_user_moved_the_package(lab: Lab) -> None:
+    """Fixes follow a package that the user renamed by hand, with its imports changed."""
+    lab.git("mv", "app", "shop")
+    lab.replace("shop/main.py", ("from app.core", "from shop.core"))
+    lab.commit()
+    lab.release(
+        {
+            SERVICE_PY: FIXED,
+            SETTINGS_PY: SETTINGS.replace("8000", "8080"),
+            MAIN_PY: MAIN.replace("from app.", "from {{ package_name }}.").replace("/health/live", "/live"),
+        }
+    )
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert lab.read("shop/orders/service.py") == FIXED
+    assert "port: int = 8080" in lab.read("shop/core/settings.py")
+    assert lab.read("shop/main.py") == MAIN.replace("from app.", "from shop.").replace("/health/live", "/live")
+    assert not lab.exists("app/main.py")
+
+
+def test_template_renamed(lab: Lab) -> None:
+    """A file that the template renamed is at its new name only."""
+    lab.release({SERVICE_PY: None, "{{ package_name }}/orders/sums.py": ORDERS})
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert lab.read("app/orders/sums.py") == ORDERS
+    assert not lab.exists("app/orders/service.py")
+
+
+def test_template_renamed_what_the_user_edited(lab: Lab) -> None:
+    """A file that the template renamed keeps the user's edits at its new name."""
+    lab.replace("app/orders/service.py", ("TAX = 19", "TAX = 7"))
+    lab.commit()
+    lab.release({SERVICE_PY: None, "{{ package_name }}/orders/sums.py": FIXED})
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert lab.read("app/orders/sums.py") == FIXED.replace("TAX = 19", "TAX = 7")
+    assert not lab.exists("app/orders/service.py")
+    [change] = [change for change in result.changes if change.path == "app/orders/sums.py"]
+    assert change.kind == "moved"
+    assert change.source == "app/orders/service.py"
+
+
+def test_template_renamed_over_a_users_file(lab: Lab) -> None:
+    """A rename by the template never overwrites a file that the user made at the new name."""
+    lab.commit({"app/orders/sums.py": '"""Mine, and quite another thing."""\n\nSUMS = {"mine": 1}\n'})
+    lab.release({SERVICE_PY: None, "{{ package_name }}/orders/sums.py": FIXED})
+
+    lab.update()
+
+    assert 'SUMS = {"mine": 1}' in lab.read("app/orders/sums.py")
+
+
+def test_both_renamed_alike(lab: Lab) -> None:
+    """A rename that both sides made to the same name is no conflict."""
+    moves(lab, "app/orders/service.py", "app/orders/sums.py")
+    lab.replace("app/orders/sums.py", ("TAX = 19", "TAX = 7"))
+    lab.commit()
+    lab.release({SERVICE_PY: None, "{{ package_name }}/orders/sums.py": FIXED})
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert lab.read("app/orders/sums.py") == FIXED.replace("TAX = 19", "TAX = 7")
+
+
+def test_both_renamed_otherwise(lab: Lab) -> None:
+    """Renames of one file to two names lose neither the user's edit nor the template's."""
+    moves(lab, "app/orders/service.py", "app/orders/mine.py")
+    lab.replace("app/orders/mine.py", ("TAX = 19", "TAX = 7"))
+    lab.commit()
+    lab.release({SERVICE_PY: None, "{{ package_name }}/orders/sums.py": FIXED})
+
+    lab.update()
+
+    content = "".join(path.read_text() for path in (lab.path / "app" / "orders").glob("*.py"))
+    assert "TAX = 7" in content
+    assert "start=0" in content
+
+
+def test_template_deleted(lab: Lab) -> None:
+    """A file that the template deleted and the user left alone goes, and its folder when it is empty."""
+    lab.release(
+        {
+            SERVICE_PY: None,
+            ROUTER_PY: None,
+            "{{ package_name }}/orders/__init__.py": None,
+        }
+    )
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert not lab.exists("app/orders")
+    assert set(kinds(result).values()) == {"removed"}
+
+
+def test_template_deleted_what_the_user_edited(lab: Lab) -> None:
+    """A file that the template deleted and the user edited is kept and reported."""
+    lab.replace("app/orders/service.py", ("TAX = 19", "TAX = 7"))
+    lab.commit()
+    lab.release({SERVICE_PY: None})
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert lab.read("app/orders/service.py") == ORDERS.replace("TAX = 19", "TAX = 7")
+    assert kinds(result) == {"app/orders/service.py": "kept"}
+    assert lab.git("ls-files", "app/orders/service.py").strip() == "app/orders/service.py"
+
+
+def test_template_deleted_beside_a_users_file(lab: Lab) -> None:
+    """What the user added to a folder stays when the template's files in it go."""
+    lab.commit({"app/orders/mine.py": "MINE = 1\n"})
+    lab.release({SERVICE_PY: None, ROUTER_PY: None, "{{ package_name }}/orders/__init__.py": None})
+
+    lab.assert_clean(lab.update())
+
+    assert lab.read("app/orders/mine.py") == "MINE = 1\n"
+    assert not lab.exists("app/orders/service.py")
+
+
+def test_user_deleted_what_the_template_changed(lab: Lab) -> None:
+    """A file that the user deleted stays deleted, without a conflict, and is reported."""
+    lab.commit({"app/orders/service.py": None})
+    lab.release({SERVICE_PY: FIXED})
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert not lab.exists("app/orders/service.py")
+    assert kinds(result) == {"app/orders/service.py": "deleted"}
+
+
+def test_user_deleted_what_the_template_renamed(lab: Lab) -> None:
+    """A file that the user deleted does not come back under another name without a word."""
+    lab.commit({"app/orders/service.py": None})
+    lab.release({SERVICE_PY: None, "{{ package_name }}/orders/sums.py": FIXED})
+
+    result = lab.update()
+
+    assert not lab.exists("app/orders/service.py")
+    assert not lab.exists("app/orders/sums.py")
+    assert set(kinds(result).values()) == {"deleted"}
+
+
+def test_both_deleted(lab: Lab) -> None:
+    """A file that both sides deleted is gone, and that is all."""
+    lab.commit({"app/orders/service.py": None})
+    lab.release({SERVICE_PY: None})
+
+    lab.assert_clean(lab.update())
+
+    assert not lab.exists("app/orders/service.py")
+
+
+def test_deleted_stays_deleted_for_good(lab: Lab) -> None:
+    """A file that the user deleted stays so through a second update that changes it again."""
+    lab.commit({"app/orders/service.py": None})
+    lab.release({SERVICE_PY: FIXED})
+    lab.update()
+    lab.git("commit", "--quiet", "--message", "Update")
+    lab.release({SERVICE_PY: FIXED + "# more\n"})
+
+    lab.assert_clean(lab.update())
+
+    assert not lab.exists("app/orders/service.py")
+
+
+def test_template_added(lab: Lab) -> None:
+    """A new file of the template is there and staged."""
+    lab.release({"{{ package_name }}/health/live.py": "LIVE = True\n"})
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert kinds(result) == {"app/health/live.py": "added"}
+    assert lab.staged("app/health/live.py") == b"LIVE = True\n"
+
+
+def test_both_added_the_same(lab: Lab) -> None:
+    """A file that both sides added alike is no conflict."""
+    lab.commit({"app/live.py": "LIVE = True\n"})
+    lab.release({"{{ package_name }}/live.py": "LIVE = True\n"})
+
+    lab.assert_clean(lab.update())
+
+    assert lab.read("app/live.py") == "LIVE = True\n"
+
+
+def test_both_added_otherwise(lab: Lab) -> None:
+    """A file that both sides added keeps the user's lines, in conflict or in place."""
+    lab.commit({"app/live.py": "LIVE = 'mine'\n"})
+    lab.release({"{{ package_name }}/live.py": "LIVE = 'theirs'\n"})
+
+    result = lab.update()
+
+    assert "LIVE = 'mine'" in lab.read("app/live.py")
+    if result.conflicts:
+        lab.assert_conflict(result, "app/live.py")
+        assert lab.stages() == {"app/live.py": {2, 3}}
+        assert "LIVE = 'theirs'" in lab.read("app/live.py")
+    else:
+        assert kinds(result) == {"app/live.py": "kept"}
+
+
+def test_look_alike_gets_no_fix(lab: Lab) -> None:
+    """A user's older, similar file does not receive the fix of a file that the user deleted later."""
+    similar = ORDERS.replace("Orders", "Mine")
+    lab.commit({"app/mine.py": similar})
+    lab.commit({"app/orders/service.py": None})
+    lab.release({SERVICE_PY: FIXED})
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert lab.read("app/mine.py") == similar
+    assert kinds(result) == {"app/orders/service.py": "deleted"}
+
+
+def test_look_alike_from_before_the_last_update(lab: Lab) -> None:
+    """The same for a file that was there when the service was updated last."""
+    similar = ORDERS.replace("Orders", "Mine")
+    lab.commit({"app/mine.py": similar})
+    lab.release({"numbers.txt": NUMBERS.replace("line 05", "theirs 5")})
+    lab.update()
+    lab.commit(message="Update")
+    lab.commit({"app/orders/service.py": None})
+    lab.release({SERVICE_PY: FIXED})
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert lab.read("app/mine.py") == similar
+    assert kinds(result) == {"app/orders/service.py": "deleted"}
+
+
+def test_look_alike_of_the_template_gets_no_fix(lab: Lab) -> None:
+    """A file that the template has always had does not receive the fix of a similar one that the user deleted."""
+    assert lab.read("numbers.txt") == NUMBERS
+    unicode = "größe/naïve ☃.txt"
+    lab.commit({"numbers.txt": None})
+    lab.release({"numbers.txt": NUMBERS.replace("line 05", "theirs 5")})
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert lab.read(unicode) == NUMBERS
+    assert not lab.exists("numbers.txt")
+    assert kinds(result) == {"numbers.txt": "deleted"}
+
+
+def test_look_alike_edited_gets_no_fix(lab: Lab) -> None:
+    """The same when the user edited the file that stayed."""
+    unicode = "größe/naïve ☃.txt"
+    lab.commit({"numbers.txt": None, unicode: NUMBERS.replace("line 40", "mine 40")})
+    lab.release({"numbers.txt": NUMBERS.replace("line 05", "theirs 5")})
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert lab.read(unicode) == NUMBERS.replace("line 40", "mine 40")
+    assert not lab.exists("numbers.txt")
+
+
+def test_swap(lab: Lab) -> None:
+    """Two files whose names the user swapped lose nothing."""
+    lab.write({"app/orders/service.py": lab.read("app/orders/router.py"), "app/orders/router.py": ORDERS + "# mine\n"})
+    lab.commit()
+    lab.release({SERVICE_PY: FIXED})
+
+    lab.update()
+
+    content = lab.read("app/orders/service.py") + lab.read("app/orders/router.py")
+    assert "# mine" in content
+    assert "def delete_order" in content
+
+
+def test_only_the_case_changes(lab: Lab) -> None:
+    """A rename by the template that changes nothing but the case carries the user's edit along."""
+    lab.replace("README.md", ("Run it.", "Run it here."))
+    lab.commit()
+    text = (lab.origin / "template" / "README.md.jinja").read_text()
+    lab.release({"README.md.jinja": None, "Readme.md.jinja": text})
+
+    lab.assert_clean(lab.update())
+
+    assert "Run it here." in lab.read("Readme.md")

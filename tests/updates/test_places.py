@@ -1,0 +1,362 @@
+"""Where a service can be."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from quickset.errors import QuicksetError, RefusedError
+from tests.updates.harness import NUMBERS, ORDERS, SERVICE_PY, Lab, Snapshot, copy, git, kinds, write
+
+Another = Callable[..., list[Lab]]
+
+THEIRS = {"numbers.txt": NUMBERS.replace("line 05", "theirs 5"), SERVICE_PY: ORDERS + "# theirs\n"}
+
+
+@pytest.fixture
+def monorepo(tmp_path: Path) -> Path:
+    """A repository with something in it."""
+    top = tmp_path / "monorepo"
+    top.mkdir()
+    git("init", "--quiet", "--initial-branch=main", cwd=top)
+    write(top, {"README.md": "# All\n", "lib/numbers.txt": NUMBERS, "lib/service.py": ORDERS})
+    git("add", "--all", cwd=top)
+    git("commit", "--quiet", "--message", "Start", cwd=top)
+    return top
+
+
+def changed(before: Snapshot, after: Snapshot) -> set[str]:
+    return {name for name in before.files | after.files if before.files.get(name) != after.files.get(name)}
+
+
+def test_sub_folder(another: Another, monorepo: Path) -> None:
+    """A service in a sub-folder is updated there, and nothing beside it."""
+    [lab] = another(monorepo, "services/orders")
+    lab.commit()
+    lab.commit({"numbers.txt": NUMBERS.replace("line 40", "mine 40")})
+    write(monorepo, {"lib/numbers.txt": "dirty\n", "untracked": "x\n"})
+    before = lab.snapshot()
+    lab.release(THEIRS)
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert lab.read("numbers.txt") == NUMBERS.replace("line 40", "mine 40").replace("line 05", "theirs 5")
+    assert changed(before, lab.snapshot()) == {
+        f"services/orders/{name}" for name in ("numbers.txt", "app/orders/service.py", ".copier-answers.yml")
+    }
+    assert kinds(result) == {"numbers.txt": "merged", "app/orders/service.py": "changed"}
+
+
+def test_sub_folder_in_conflict(another: Another, monorepo: Path) -> None:
+    """A conflict in a sub-folder has its stages at the whole path, and is finished or undone there."""
+    [lab] = another(monorepo, "services/orders")
+    lab.commit()
+    lab.commit({"numbers.txt": NUMBERS.replace("line 05", "mine 5")})
+    before = lab.snapshot()
+    lab.release(THEIRS)
+
+    result = lab.update()
+    assert lab.stages() == {"services/orders/numbers.txt": {1, 2, 3}}
+    assert [path.removeprefix("services/orders/") for path in result.conflicts] == ["numbers.txt"]
+    lab.abort()
+    assert lab.snapshot() == before
+    lab.update()
+    lab.write({"numbers.txt": NUMBERS})
+    lab.git("add", "--all")
+    lab.resume()
+
+    assert lab.at() == "0.2.0"
+    assert lab.stages() == {}
+
+
+def test_called_from_elsewhere(another: Another, monorepo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative path means the same from any folder."""
+    [lab] = another(monorepo, "services/orders")
+    lab.commit()
+    lab.release(THEIRS)
+    monkeypatch.chdir(monorepo / "lib")
+
+    lab.assert_clean(lab.update(path=Path("..", "services", "orders")))
+
+    assert lab.read("app/orders/service.py") == ORDERS + "# theirs\n"
+
+
+def test_two_services(another: Another, monorepo: Path) -> None:
+    """Of two services in one repository only the named one is updated; the other is no place for its fixes."""
+    orders, stock = another(monorepo, "orders", "stock")
+    orders.commit()
+    orders.commit({"app/orders/service.py": None})
+    before = orders.snapshot()
+    orders.release(THEIRS)
+
+    result = orders.update()
+
+    orders.assert_clean(result)
+    assert changed(before, orders.snapshot()) == {"orders/numbers.txt", "orders/.copier-answers.yml"}
+    assert stock.read("app/orders/service.py") == ORDERS
+    assert stock.at() == "0.1.0"
+
+
+def test_two_services_one_after_the_other(another: Another, monorepo: Path) -> None:
+    """The second service can be updated while the first one's result is staged."""
+    orders, stock = another(monorepo, "orders", "stock")
+    orders.commit()
+    stock.version = orders.release(THEIRS)
+
+    orders.assert_clean(orders.update())
+    stock.assert_clean(stock.update())
+
+    assert "theirs 5" in orders.read("numbers.txt")
+    assert "theirs 5" in stock.read("numbers.txt")
+
+
+def test_nested_service(another: Another, monorepo: Path) -> None:
+    """A service inside another one is no part of it."""
+    outer, inner = another(monorepo, "outer", "outer/services/inner")
+    outer.commit()
+    outer.commit({"app/orders/service.py": None})
+    before = outer.snapshot()
+    outer.release(THEIRS)
+
+    outer.assert_clean(outer.update())
+
+    assert changed(before, outer.snapshot()) == {"outer/numbers.txt", "outer/.copier-answers.yml"}
+    assert inner.read("app/orders/service.py") == ORDERS
+    assert inner.at() == "0.1.0"
+
+
+def test_inner_service(another: Another, monorepo: Path) -> None:
+    """A service inside another one is updated by itself."""
+    outer, inner = another(monorepo, "outer", "outer/services/inner")
+    outer.commit()
+    inner.release(THEIRS)
+
+    inner.assert_clean(inner.update())
+
+    assert "theirs 5" in inner.read("numbers.txt")
+    assert outer.at() == "0.1.0"
+
+
+def test_linked_worktree(lab: Lab, tmp_path: Path) -> None:
+    """In a linked work tree the update is that work tree's alone: its index, its journal."""
+    lab.git("worktree", "add", "--quiet", "-b", "side", str(tmp_path / "linked"))
+    linked = Lab(lab.origin, tmp_path / "linked", tmp_path / "linked")
+    linked.commit({"numbers.txt": NUMBERS.replace("line 05", "mine 5")})
+    before, mine = lab.snapshot(), linked.snapshot()
+    linked.release(THEIRS)
+
+    linked.assert_conflict(linked.update(), "numbers.txt")
+    assert lab.snapshot() == before
+    assert not lab.journal.exists()
+    lab.version = linked.version
+    lab.assert_clean(lab.update())
+    linked.abort()
+
+    assert linked.snapshot() == mine
+    assert lab.at() == "0.2.0"
+
+
+def test_shallow_clone(lab: Lab, tmp_path: Path) -> None:
+    """A shallow clone is enough."""
+    lab.commit({"numbers.txt": NUMBERS.replace("line 40", "mine 40")})
+    lab.git("clone", "--quiet", "--depth=1", lab.path.as_uri(), str(tmp_path / "clone"))
+    clone = Lab(lab.origin, tmp_path / "clone", tmp_path / "clone")
+    clone.release(THEIRS)
+
+    clone.assert_clean(clone.update())
+
+    assert clone.read("numbers.txt") == NUMBERS.replace("line 40", "mine 40").replace("line 05", "theirs 5")
+
+
+@pytest.mark.parametrize("cone", [True, False])
+def test_sparse_checkout(lab: Lab, *, cone: bool) -> None:
+    """In a sparse checkout nothing of the user's is lost, what is left out is not put on disk, or it is refused."""
+    lab.commit({"mine/deep/file.txt": "mine\n"})
+    patterns = ("--cone", "app/core") if cone else ("--no-cone", "/*", "!/app/orders/", "!/mine/")
+    lab.git("sparse-checkout", "set", *patterns)
+    assert not lab.exists("app/orders/service.py")
+    before = lab.snapshot()
+    lab.release(THEIRS)
+
+    try:
+        result = lab.update()
+    except RefusedError:
+        assert lab.snapshot() == before
+        return
+
+    lab.assert_clean(result)
+    assert lab.staged("app/orders/service.py") == (ORDERS + "# theirs\n").encode()
+    assert lab.staged("mine/deep/file.txt") == b"mine\n"
+    assert "theirs 5" in lab.read("numbers.txt")
+    assert not lab.exists("mine")
+    lab.git("commit", "--quiet", "--message", "Update")
+    assert lab.git("status", "--porcelain") == ""
+    assert lab.git("show", "HEAD:mine/deep/file.txt") == "mine\n"
+
+
+def test_submodule(lab: Lab, tmp_path: Path) -> None:
+    """A submodule stays at its commit, with whatever is dirty in it."""
+    library = tmp_path / "library"
+    library.mkdir()
+    git("init", "--quiet", cwd=library)
+    write(library, {"lib.py": ORDERS})
+    git("add", "--all", cwd=library)
+    git("commit", "--quiet", "--message", "Start", cwd=library)
+    lab.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library), "vendor/lib")
+    lab.commit()
+    lab.write({"vendor/lib/lib.py": "dirty\n"})
+    before = lab.snapshot()
+    lab.release(THEIRS)
+
+    lab.assert_clean(lab.update())
+
+    after = lab.snapshot()
+    assert changed(before, after) == {"numbers.txt", "app/orders/service.py", ".copier-answers.yml"}
+    assert after.index["vendor/lib 0"] == before.index["vendor/lib 0"]
+
+
+def test_inside_a_submodule(lab: Lab, tmp_path: Path) -> None:
+    """A service that is a submodule of something is updated in its own repository."""
+    outer = tmp_path / "outer"
+    outer.mkdir()
+    git("init", "--quiet", cwd=outer)
+    git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(lab.path), "orders", cwd=outer)
+    git("commit", "--quiet", "--message", "Start", cwd=outer)
+    inner = Lab(lab.origin, outer / "orders", outer / "orders")
+    inner.commit({"numbers.txt": NUMBERS.replace("line 05", "mine 5")})
+    inner.release(THEIRS)
+
+    inner.assert_conflict(inner.update(), "numbers.txt")
+    inner.abort()
+
+    assert inner.at() == "0.1.0"
+
+
+def test_submodule_in_the_way(lab: Lab, tmp_path: Path) -> None:
+    """A submodule in the place of a template's folder is not written into."""
+    library = copy(lab.path, tmp_path / "library")
+    lab.git("rm", "-r", "--quiet", "app/orders")
+    lab.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library), "app/orders")
+    lab.commit()
+    lab.release(THEIRS)
+
+    try:
+        lab.update()
+    except RefusedError:
+        assert lab.at() == "0.1.0"
+
+    assert not lab.exists("app/orders/service.py")
+    assert git("status", "--porcelain", cwd=lab.path / "app" / "orders") == ""
+
+
+def test_detached_head(lab: Lab) -> None:
+    """A detached HEAD stays detached, where it is."""
+    lab.git("checkout", "--quiet", "--detach")
+    before = lab.snapshot().head
+    lab.release(THEIRS)
+
+    lab.assert_clean(lab.update())
+
+    assert lab.snapshot().head == before
+
+
+def test_unborn_head(lab: Lab) -> None:
+    """A repository without a commit is refused, with the way out."""
+    lab.git("checkout", "--quiet", "--orphan", "fresh")
+    lab.release(THEIRS)
+    index, status = lab.git("ls-files", "-s"), lab.git("status", "--porcelain")
+
+    with pytest.raises(RefusedError, match=r"no commit"):
+        lab.update()
+
+    assert (lab.git("ls-files", "-s"), lab.git("status", "--porcelain")) == (index, status)
+
+
+def test_bare_repository(lab: Lab, tmp_path: Path) -> None:
+    """A bare repository is refused."""
+    bare = tmp_path / "bare.git"
+    lab.git("clone", "--quiet", "--bare", str(lab.path), str(bare))
+    lab.release(THEIRS)
+
+    with pytest.raises(QuicksetError) as error:
+        lab.update(path=bare)
+
+    assert error.value.exit_code in {2, 4}
+    assert sorted(path.name for path in bare.iterdir() if path.name == "quickset") == []
+
+
+def test_no_repository(lab: Lab, tmp_path: Path) -> None:
+    """A service in no repository is refused, with the way out."""
+    plain = copy(lab.path, tmp_path / "plain")
+    subprocess.run(["rm", "-rf", str(plain / ".git")], check=True)
+    before = {path: path.read_bytes() for path in plain.rglob("*") if path.is_file()}
+    lab.release(THEIRS)
+
+    with pytest.raises(RefusedError, match=r"git"):
+        lab.update(path=plain)
+
+    assert {path: path.read_bytes() for path in plain.rglob("*") if path.is_file()} == before
+
+
+def test_no_service(tmp_path: Path, lab: Lab) -> None:
+    """A folder that is no service is refused, and one that is not there."""
+    for path in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(QuicksetError) as error:
+            lab.update(path=path)
+        assert error.value.exit_code in {2, 4}
+        assert str(path) in str(error.value)
+
+
+def test_service_that_is_not_committed(another: Another, monorepo: Path) -> None:
+    """A service that nobody committed yet is refused: nothing could bring it back."""
+    [lab] = another(monorepo, "services/orders")
+    before = lab.snapshot()
+    lab.release(THEIRS)
+
+    with pytest.raises(RefusedError, match=r"commit"):
+        lab.update()
+
+    assert lab.snapshot() == before
+
+
+def test_ignored_service(another: Another, monorepo: Path) -> None:
+    """A service in a folder that its repository ignores is refused."""
+    write(monorepo, {".gitignore": "scratch/\n"})
+    git("add", "--all", cwd=monorepo)
+    git("commit", "--quiet", "--message", "Ignore", cwd=monorepo)
+    [lab] = another(monorepo, "scratch/orders")
+    before = lab.snapshot()
+    lab.release(THEIRS)
+
+    with pytest.raises(RefusedError):
+        lab.update()
+
+    assert lab.snapshot() == before
+
+
+def test_service_with_spaces_in_its_path(another: Another, tmp_path: Path) -> None:
+    """A path with spaces, quotes and other scripts is a path like any other."""
+    top = tmp_path / 'my "own" café\'s repository'
+    top.mkdir()
+    git("init", "--quiet", "--initial-branch=main", cwd=top)
+    [lab] = another(top, "the [service] 日本 *")
+    lab.commit()
+    lab.commit({"numbers.txt": NUMBERS.replace("line 05", "mine 5")})
+    before = lab.snapshot()
+    lab.release(THEIRS)
+
+    result = lab.update()
+    assert len(result.conflicts) == 1
+    lab.abort()
+
+    assert lab.snapshot() == before
+
+
+def test_path_through_a_link(lab: Lab, tmp_path: Path) -> None:
+    """A link to the service leads to it."""
+    (tmp_path / "link").symlink_to(lab.path)
+    lab.release(THEIRS)
+
+    lab.assert_clean(lab.update(path=tmp_path / "link"))

@@ -1,0 +1,482 @@
+"""States that a repository can be in before, between and after."""
+
+import os
+
+import pytest
+
+from quickset.answers import ANSWERS_FILE
+from quickset.errors import ConflictError, QuicksetError, RefusedError
+from tests.updates.harness import NUMBERS, SERVICE_PY, Lab, copy, git, kinds, same
+from tests.updates.processes import Driver
+
+MINE = NUMBERS.replace("line 05", "mine 5")
+THEIRS = {"numbers.txt": NUMBERS.replace("line 05", "theirs 5"), "blocks.yaml": "theirs\n", "added/new.txt": "new\n"}
+
+
+def conflicting(lab: Lab) -> None:
+    """Bring a service to an update with one conflict."""
+    lab.commit({"numbers.txt": MINE})
+    lab.release({**THEIRS, SERVICE_PY: None})
+
+
+def refused(lab: Lab, *words: str) -> QuicksetError:
+    """Require that an update is refused and touches nothing."""
+    before = lab.snapshot()
+    with pytest.raises(QuicksetError) as error:
+        lab.update()
+    for word in words:
+        assert word in str(error.value)
+    same(lab.snapshot(), before)
+    return error.value
+
+
+# --- Before an update ------------------------------------------------------------------------------------------------
+
+
+def test_markers_already_there(lab: Lab) -> None:
+    """Conflict markers that the user committed somewhere are text like any other."""
+    left = "<<<<<<< HEAD\nmine\n=======\ntheirs\n>>>>>>> main\n"
+    lab.commit({"notes.txt": left, "numbers.txt": NUMBERS + left})
+    lab.release(THEIRS)
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert lab.read("numbers.txt") == THEIRS["numbers.txt"] + left
+    assert lab.read("notes.txt") == left
+
+
+def test_markers_already_there_and_a_conflict(lab: Lab) -> None:
+    """Markers that were committed before do not stand in the way of --continue."""
+    left = "<<<<<<< HEAD\nmine\n=======\ntheirs\n>>>>>>> main\n"
+    lab.commit({"notes.txt": left, "numbers.txt": MINE})
+    lab.release(THEIRS)
+    lab.update()
+    lab.write({"numbers.txt": MINE})
+    lab.git("add", "--all")
+
+    lab.resume()
+
+    assert lab.at() == "0.2.0"
+    assert lab.read("notes.txt") == left
+
+
+@pytest.mark.parametrize("command", ["merge", "rebase", "cherry-pick", "revert"])
+def test_something_in_progress(lab: Lab, command: str) -> None:
+    """While git is in the middle of something of its own, an update is refused with its name."""
+    lab.commit({"mine.txt": "one\n"})
+    lab.git("switch", "--quiet", "--create", "side")
+    side = lab.commit({"mine.txt": "side\n"})
+    lab.git("switch", "--quiet", "-")
+    lab.commit({"mine.txt": "two\n"})
+    arguments = ["HEAD~1"] if command == "revert" else ["side"] if command != "cherry-pick" else [side]
+    lab.git(command, *arguments, check=False)
+    lab.release(THEIRS)
+
+    assert isinstance(refused(lab, command), RefusedError)
+
+    lab.git(command, "--abort")
+    lab.assert_clean(lab.update())
+
+
+def test_merge_in_progress_without_a_conflict(lab: Lab) -> None:
+    """A merge that waits only for its commit counts, too."""
+    lab.git("switch", "--quiet", "--create", "side")
+    lab.commit({"mine.txt": "side\n"})
+    lab.git("switch", "--quiet", "-")
+    lab.commit({"other.txt": "two\n"})
+    lab.git("merge", "--quiet", "--no-commit", "side", check=False)
+    lab.release(THEIRS)
+
+    assert isinstance(refused(lab, "merge"), RefusedError)
+
+
+def test_unmerged_index(lab: Lab) -> None:
+    """Unmerged paths that a stash left are refused by their name."""
+    lab.write({"numbers.txt": MINE})
+    lab.git("stash", "--quiet")
+    lab.commit({"numbers.txt": NUMBERS.replace("line 05", "other 5")})
+    lab.git("stash", "pop", "--quiet", check=False)
+    lab.release(THEIRS)
+
+    refused(lab, "numbers.txt")
+
+
+def test_index_is_locked(lab: Lab) -> None:
+    """While another git holds the index, nothing is touched, and what was begun is undone or finished next time."""
+    conflicting(lab)
+    before = lab.snapshot()
+    lock = lab.git_dir / "index.lock"
+    lock.write_text("")
+
+    with pytest.raises(QuicksetError, match=r"lock"):
+        lab.update()
+    lock.unlink()
+    if lab.journal.exists():
+        lab.abort()
+
+    same(lab.snapshot(), before)
+    lab.assert_conflict(lab.update(), "numbers.txt")
+
+
+# --- --continue ------------------------------------------------------------------------------------------------------
+
+
+def test_continue(lab: Lab) -> None:
+    """Once every conflict is resolved and staged, the recorded version advances, staged with the rest."""
+    conflicting(lab)
+    head = lab.git("rev-parse", "HEAD")
+    lab.update()
+    lab.write({"numbers.txt": NUMBERS.replace("line 05", "both 5")})
+    lab.git("add", "numbers.txt")
+
+    result = lab.resume()
+
+    assert result.conflicts == ()
+    lab.assert_clean(result)
+    assert lab.git("rev-parse", "HEAD") == head
+    lab.git("commit", "--quiet", "--message", "Update")
+    assert lab.git("status", "--porcelain") == ""
+    assert lab.read("numbers.txt") == NUMBERS.replace("line 05", "both 5")
+    assert not lab.exists("app/orders/service.py")
+    lab.release({"numbers.txt": NUMBERS.replace("line 05", "theirs 5").replace("line 50", "again 50")})
+    lab.assert_clean(lab.update())
+    assert lab.read("numbers.txt") == NUMBERS.replace("line 05", "both 5").replace("line 50", "again 50")
+
+
+def test_continue_wants_no_unmerged_path(lab: Lab) -> None:
+    """With an unmerged path left --continue is refused with its name, and changes nothing."""
+    conflicting(lab)
+    lab.update()
+    lab.write({"numbers.txt": MINE})
+    before = lab.snapshot()
+
+    with pytest.raises(QuicksetError, match=r"numbers\.txt") as error:
+        lab.resume()
+
+    assert error.value.exit_code == 3
+    same(lab.snapshot(), before)
+    assert lab.at() == "0.1.0"
+    assert lab.journal.exists()
+
+
+def test_continue_wants_no_markers(lab: Lab) -> None:
+    """A file that was staged with its markers is refused with its name."""
+    conflicting(lab)
+    lab.update()
+    lab.git("add", "--all")
+    before = lab.snapshot()
+
+    with pytest.raises(QuicksetError, match=r"numbers\.txt") as error:
+        lab.resume()
+
+    assert error.value.exit_code == 3
+    same(lab.snapshot(), before)
+    assert lab.at() == "0.1.0"
+
+
+def test_continue_with_one_of_two(lab: Lab) -> None:
+    """Of two conflicts both are to be resolved."""
+    lab.commit({"numbers.txt": MINE, "blocks.yaml": "mine\n"})
+    lab.release(THEIRS)
+    lab.assert_conflict(lab.update(), "blocks.yaml", "numbers.txt")
+    lab.write({"numbers.txt": MINE})
+    lab.git("add", "numbers.txt")
+
+    with pytest.raises(ConflictError, match=r"blocks\.yaml"):
+        lab.resume()
+
+    lab.git("checkout", "--quiet", "--theirs", "blocks.yaml")
+    lab.git("add", "blocks.yaml")
+    lab.resume()
+    assert lab.at() == "0.2.0"
+
+
+def test_continue_after_deleting(lab: Lab) -> None:
+    """To delete the file is a way to resolve its conflict."""
+    conflicting(lab)
+    lab.update()
+    lab.git("rm", "--quiet", "numbers.txt")
+
+    lab.resume()
+
+    assert lab.at() == "0.2.0"
+    assert not lab.exists("numbers.txt")
+
+
+def test_continue_after_a_commit(lab: Lab) -> None:
+    """A user who committed the resolution first can still continue; the recorded version is then staged."""
+    conflicting(lab)
+    lab.update()
+    lab.commit({"numbers.txt": MINE}, message="Update")
+
+    lab.resume()
+
+    assert lab.at() == "0.2.0"
+    assert lab.staged(ANSWERS_FILE) == lab.read_bytes(ANSWERS_FILE)
+    assert lab.stages() == {}
+
+
+def test_continue_keeps_edits_of_others(lab: Lab) -> None:
+    """What the user edited between is theirs, staged or not."""
+    conflicting(lab)
+    lab.update()
+    lab.write({"numbers.txt": MINE, "run.sh": "#!/bin/sh\n# mine\n", "blocks.yaml": "theirs, then mine\n"})
+    lab.git("add", "numbers.txt")
+
+    lab.resume()
+
+    assert lab.read("run.sh") == "#!/bin/sh\n# mine\n"
+    assert lab.read("blocks.yaml") == "theirs, then mine\n"
+    assert lab.staged("blocks.yaml") == b"theirs\n"
+
+
+def test_nothing_to_continue(lab: Lab) -> None:
+    """Without an update --continue and --abort are refused, and say that there is none."""
+    before = lab.snapshot()
+
+    for action in (lab.resume, lab.abort):
+        with pytest.raises(QuicksetError, match=r"no(thing|t)? ") as error:
+            action()
+        assert error.value.exit_code in {2, 4}
+
+    same(lab.snapshot(), before)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"phase": "dancing"}'])
+def test_damaged_journal(lab: Lab, content: str) -> None:
+    """A journal that cannot be understood is refused, with its path; nothing is touched."""
+    lab.release(THEIRS)
+    lab.journal.parent.mkdir(exist_ok=True)
+    lab.journal.write_text(content)
+    before = lab.snapshot()
+
+    for action in (lab.update, lab.resume, lab.abort, lab.preview):
+        with pytest.raises(QuicksetError, match=r"journal\.json"):
+            action()
+
+    same(lab.snapshot(), before)
+
+
+# --- A second update in between --------------------------------------------------------------------------------------
+
+
+def test_update_over_conflicts(lab: Lab) -> None:
+    """With conflicts left a second update and a preview are refused, and say how to go on."""
+    conflicting(lab)
+    lab.update()
+
+    assert isinstance(refused(lab, "--continue", "--abort"), ConflictError)
+    with pytest.raises(ConflictError):
+        lab.preview()
+
+
+# --- --abort ---------------------------------------------------------------------------------------------------------
+
+
+def test_abort(lab: Lab) -> None:
+    """An abort restores HEAD, index and files as they were, with what was staged, dirty and untracked."""
+    conflicting(lab)
+    lab.write({"run.sh": "#!/bin/sh\n# dirty\n", "unended.txt": "staged", "mine/untracked.txt": "x\n"})
+    lab.git("add", "unended.txt")
+    before = lab.snapshot()
+    lab.update()
+    assert lab.snapshot() != before
+
+    lab.abort()
+
+    same(lab.snapshot(), before)
+    assert not lab.journal.exists()
+    assert lab.stages() == {}
+    lab.assert_conflict(lab.update(), "numbers.txt")
+
+
+def test_abort_after_a_resolution(lab: Lab) -> None:
+    """A resolution that would be lost is not: the abort is refused with the file's name, until that is set aside."""
+    conflicting(lab)
+    before = lab.snapshot()
+    lab.update()
+    lab.write({"numbers.txt": NUMBERS.replace("line 05", "both 5")})
+    edited = lab.snapshot()
+
+    with pytest.raises(RefusedError, match=r"numbers\.txt"):
+        lab.abort()
+
+    same(lab.snapshot(), edited)
+    lab.write({"numbers.txt": None})
+    lab.abort()
+    same(lab.snapshot(), before)
+
+
+@pytest.mark.parametrize("name", ["blocks.yaml", "added/new.txt"])
+def test_abort_after_an_edit(lab: Lab, name: str) -> None:
+    """An edit of a file that was merged without a conflict is not lost either."""
+    conflicting(lab)
+    lab.update()
+    lab.write({name: "theirs, then mine\n"})
+    edited = lab.snapshot()
+
+    with pytest.raises(RefusedError, match=name):
+        lab.abort()
+
+    same(lab.snapshot(), edited)
+
+
+def test_abort_after_the_removed_came_back(lab: Lab) -> None:
+    """A file that the update removed and the user made again is not overwritten."""
+    conflicting(lab)
+    lab.update()
+    lab.write({"app/orders/service.py": "mine\n"})
+    edited = lab.snapshot()
+
+    with pytest.raises(RefusedError, match=r"app/orders/service\.py"):
+        lab.abort()
+
+    same(lab.snapshot(), edited)
+
+
+def test_abort_after_an_edit_elsewhere(lab: Lab) -> None:
+    """Edits of files that the update did not touch survive its end."""
+    conflicting(lab)
+    before = lab.snapshot()
+    lab.update()
+    lab.write({"run.sh": "#!/bin/sh\n# mine\n", "fresh.txt": "mine\n"})
+    lab.git("add", "fresh.txt")
+
+    lab.abort()
+
+    assert lab.read("run.sh") == "#!/bin/sh\n# mine\n"
+    assert lab.read("fresh.txt") == "mine\n"
+    assert lab.git("status", "--porcelain").split("\n")[:-1] == [" M run.sh", "A  fresh.txt"] or lab.git(
+        "ls-files", "fresh.txt"
+    )
+    lab.git("rm", "--quiet", "--cached", "fresh.txt")
+    (lab.path / "fresh.txt").unlink()
+    lab.git("checkout", "--quiet", "run.sh")
+    same(lab.snapshot(), before)
+
+
+def test_abort_after_a_commit(lab: Lab) -> None:
+    """Once HEAD has moved an abort is refused, and says so."""
+    conflicting(lab)
+    lab.update()
+    lab.commit({"numbers.txt": MINE}, message="Update")
+    before = lab.snapshot()
+
+    with pytest.raises(RefusedError, match=r"HEAD"):
+        lab.abort()
+
+    same(lab.snapshot(), before)
+
+
+def test_abort_on_another_branch(lab: Lab) -> None:
+    """The same when HEAD is another branch's."""
+    lab.git("branch", "side")
+    conflicting(lab)
+    lab.update()
+    lab.git("symbolic-ref", "HEAD", "refs/heads/side")
+    before = lab.snapshot()
+
+    with pytest.raises(RefusedError, match=r"HEAD"):
+        lab.abort()
+
+    same(lab.snapshot(), before)
+
+
+def test_abort_twice(lab: Lab) -> None:
+    """A second abort has nothing to do, and touches nothing."""
+    conflicting(lab)
+    before = lab.snapshot()
+    lab.update()
+    lab.abort()
+
+    with pytest.raises(QuicksetError):
+        lab.abort()
+
+    same(lab.snapshot(), before)
+
+
+def test_abort_restores_modes_and_links(lab: Lab) -> None:
+    """Modes and links are as before, too."""
+    (lab.path / "blocks.yaml").chmod(0o755)
+    (lab.path / "link").symlink_to("numbers.txt")
+    conflicting(lab)
+    before = lab.snapshot()
+    lab.update()
+    assert os.access(lab.path / "blocks.yaml", os.X_OK)
+
+    lab.abort()
+
+    same(lab.snapshot(), before)
+
+
+# --- Several at once -------------------------------------------------------------------------------------------------
+
+
+def test_two_at_once(lab: Lab, driver: Driver) -> None:
+    """Of two updates at once in one repository one waits or is refused; the result is that of one."""
+    lab.commit({"numbers.txt": NUMBERS.replace("line 40", "mine 40")})
+    lab.release(THEIRS)
+
+    jobs = [driver.start("update", lab.path, lab.origin) for _ in range(3)]
+    codes = [driver.wait(job) for job in jobs]
+
+    # A late one finds the files staged already, or nothing to do.
+    assert 0 in codes
+    assert set(codes) <= {0, 4}, [job.error for job in jobs]
+    assert lab.at() == "0.2.0"
+    assert lab.stages() == {}
+    assert not lab.journal.exists()
+    assert lab.read("numbers.txt") == NUMBERS.replace("line 40", "mine 40").replace("line 05", "theirs 5")
+    lab.git("commit", "--quiet", "--message", "Update")
+    assert lab.git("status", "--porcelain") == ""
+
+
+def test_two_services_at_once(lab: Lab, driver: Driver) -> None:
+    """Two services of one repository are updated at once without harm; one of them may be told to wait."""
+    copy(lab.path / "app", lab.path / "aside")
+    for name in [name for name in lab.git("ls-files", "-z").split("\0") if name]:
+        lab.write({f"second/{name}": lab.read_bytes(name)})
+    lab.commit()
+    lab.release(THEIRS)
+    paths = [lab.path, lab.path / "second"]
+
+    jobs = [driver.start("update", path, lab.origin) for path in paths]
+    codes = [driver.wait(job) for job in jobs]
+
+    assert set(codes) <= {0, 4}, [job.error for job in jobs]
+    for path, code in zip(paths, codes, strict=True):
+        if code:
+            assert driver.run("update", path, lab.origin) == 0
+        assert "theirs 5" in (path / "numbers.txt").read_text()
+    lab.git("commit", "--quiet", "--message", "Update")
+    assert lab.git("status", "--porcelain") == ""
+
+
+def test_forty_at_once(lab: Lab, driver: Driver) -> None:
+    """Forty updates of forty repositories at once all end well."""
+    lab.commit({"numbers.txt": NUMBERS.replace("line 40", "mine 40")})
+    lab.release(THEIRS)
+    paths = [copy(lab.path, lab.path.parent / f"service-{number}") for number in range(40)]
+
+    jobs = [driver.start("update", path, lab.origin) for path in paths]
+    codes = [driver.wait(job) for job in jobs]
+
+    assert codes == [0] * 40, [job.error for job in jobs if job.error]
+    wanted = NUMBERS.replace("line 40", "mine 40").replace("line 05", "theirs 5")
+    assert {(path / "numbers.txt").read_text() for path in paths} == {wanted}
+    assert {git("ls-files", "--stage", cwd=path) for path in paths} == {git("ls-files", "--stage", cwd=paths[0])}
+
+
+def test_preview_touches_nothing(lab: Lab) -> None:
+    """A preview says what would happen and touches nothing, not even with conflicts ahead."""
+    conflicting(lab)
+    lab.write({"run.sh": "#!/bin/sh\n# dirty\n"})
+    before = lab.snapshot()
+
+    preview = lab.preview()
+
+    same(lab.snapshot(), before)
+    assert not lab.journal.exists()
+    assert kinds(preview) == kinds(lab.update())
+    assert preview.conflicts == ("numbers.txt",)
