@@ -381,7 +381,8 @@ class Lab:
 
     def request(self, **options: Any) -> Request:
         """Build what the user asks for."""
-        return Request(**({"path": self.path, "lock": False} | options))
+        merged: dict[str, Any] = {"path": self.path, "lock": False} | options
+        return Request(**merged)
 
     def update(self, **options: Any) -> Result:
         """Update the service."""
