@@ -10,7 +10,7 @@ from tests.updates.processes import Driver
 
 def isolate(home: Path, patch: pytest.MonkeyPatch) -> None:
     """Give the tests a user with an empty home; who commits is in the environment."""
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     for name in [name for name in os.environ if name.startswith(("GIT_", "COPIER_", "UV_", "QUICKSET_TEST_KILL"))]:
         patch.delenv(name)
     patch.setenv("HOME", str(home))

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from quickset import update
+from quickset import journal, update
 from quickset.errors import QuicksetError
 from quickset.source import Source
 
@@ -52,6 +52,15 @@ def _die(number: int, frame: FrameType | None) -> None:
 
 def _run(order: dict[str, Any]) -> int:
     path = Path(order["path"])
+    passed = Path(order["passed"])
+    boundary = journal.boundary
+
+    def count() -> None:
+        with passed.open("a") as file:
+            file.write(".")
+        boundary()
+
+    journal.boundary = count
     try:
         if order["action"] == "update":
             request = update.Request(path=path, lock=False)

@@ -212,11 +212,14 @@ def git(*args: str, cwd: Path, env: Mapping[str, str] | None = None, check: bool
 
 
 def write(folder: Path, files: Mapping[str, Content]) -> None:
-    """Write files below a folder; one that is there keeps its mode."""
+    """Write files below a folder; one that is there keeps its mode, and a folder goes with its last file."""
     for name, content in files.items():
         file = folder / name
         if content is None:
             file.unlink()
+            for parent in Path(name).parents[:-1]:
+                if not any((folder / parent).iterdir()):
+                    (folder / parent).rmdir()
             continue
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -378,7 +381,8 @@ class Lab:
 
     def request(self, **options: Any) -> Request:
         """Build what the user asks for."""
-        return Request(**({"path": self.path, "lock": False} | options))
+        merged: dict[str, Any] = {"path": self.path, "lock": False} | options
+        return Request(**merged)
 
     def update(self, **options: Any) -> Result:
         """Update the service."""

@@ -19,11 +19,17 @@ class Job:
 
     pid: int
     errors: Path
+    passed: Path
 
     @property
     def error(self) -> str:
         """What it said when it failed."""
         return self.errors.read_text(encoding="utf-8") if self.errors.exists() else ""
+
+    @property
+    def boundaries(self) -> int:
+        """How many boundaries of the journal it came to."""
+        return len(self.passed.read_text()) if self.passed.exists() else 0
 
 
 class Driver:
@@ -65,8 +71,9 @@ class Driver:
             environment=environment,
             seconds=seconds,
             errors=str(errors),
+            passed=str(errors.with_suffix(".passed")),
         )
-        return Job(answer["pid"], errors)
+        return Job(answer["pid"], errors, errors.with_suffix(".passed"))
 
     def wait(self, job: Job) -> int:
         """Wait for a child.

@@ -376,3 +376,21 @@ def test_only_the_case_changes(lab: Lab) -> None:
     lab.assert_clean(lab.update())
 
     assert "Run it here." in lab.read("Readme.md")
+
+
+def test_file_and_folder_change_places(lab: Lab) -> None:
+    """A template that puts a file where a folder was, and a folder where a file was, gets both."""
+    lab.release(
+        {
+            "größe/naïve ☃.txt": None,
+            "größe": "now a file\n",
+            "blocks.yaml": None,
+            "blocks.yaml/one.txt": "now a folder\n",
+        }
+    )
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert lab.read("größe") == "now a file\n"
+    assert lab.read("blocks.yaml/one.txt") == "now a folder\n"
