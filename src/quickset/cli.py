@@ -249,7 +249,7 @@ def diff(
         silent = quiet or as_json
         found = command.preview(request, progress=_progress(silent=silent), colour=out.is_terminal and not silent)
         if not silent and found.patch:
-            typer.echo(found.patch + "\n")
+            typer.echo(found.patch)
         _tell(found, would=True, quiet=quiet, as_json=as_json)
         if found.conflicts:
             raise typer.Exit(3)

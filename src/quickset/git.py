@@ -112,16 +112,17 @@ def attempt(
         QuicksetError: git is not on PATH.
     """
     require()
-    return subprocess.run(
+    done = subprocess.run(
         ["git", *args],
         cwd=cwd,
-        input=stdin,
+        input=stdin.encode(errors="surrogateescape"),
         env=environment(config, theirs=theirs) | dict(env or {}),
         capture_output=True,
-        encoding="utf-8",
-        errors="surrogateescape",
         check=False,
     )
+    # Python's own text mode would turn the line endings of a file's contents.
+    out, told = (stream.decode(errors="surrogateescape") for stream in (done.stdout, done.stderr))
+    return subprocess.CompletedProcess(done.args, done.returncode, out, told)
 
 
 def run(
@@ -132,7 +133,7 @@ def run(
     config: Mapping[str, str] | None = None,
     theirs: bool = False,
 ) -> str:
-    """Run git and return what it printed, stripped.
+    """Run git and return what it printed, without the last line break.
 
     Args:
         *args: The arguments.
@@ -152,7 +153,7 @@ def run(
     done = attempt(*args, cwd=cwd, stdin=stdin, env=env, config=config, theirs=theirs)
     if done.returncode:
         raise GitError(f"git {args[0]} failed: {reason(done.stderr)}")
-    return done.stdout.strip()
+    return done.stdout.removesuffix("\n")
 
 
 def feed(*args: str, cwd: Path, file: IO[bytes]) -> None:

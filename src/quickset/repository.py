@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from quickset import git
@@ -231,17 +231,23 @@ class Repository:
             changed |= set(self.git(*command, "--", *sorted(wanted), env=only).split("\0"))
         tracked = set(self.git("ls-files", "-z", "--full-name", "--", *sorted(wanted), env=only).split("\0"))
         found = wanted & changed
-        for path in wanted - tracked:
-            way = [self.top / path, *(self.top / parent for parent in Path(path).parents if str(parent) != ".")]
-            first, *parents = way
-            blocked = first.is_symlink() or first.exists()
-            blocked |= any(parent.is_symlink() or (parent.exists() and not parent.is_dir()) for parent in parents)
-            # A tracked file in the way of a folder is part of the merge.
-            if blocked and not any(str(each.relative_to(self.top)) in tracked for each in way):
-                if first.is_dir() and not first.is_symlink() and not any(first.iterdir()):
-                    continue
-                found.add(path)
+        found |= {path for path in wanted - tracked if self._blocked(path, tracked)}
         return sorted(path.removeprefix(self.prefix) for path in found)
+
+    def _blocked(self, path: str, tracked: set[str]) -> bool:
+        """Tell whether something untracked stands where a file is to be; what is tracked there is part of the merge."""
+        target = self.top / path
+        if target.is_dir() and not target.is_symlink():
+            files = (file for file in target.rglob("*") if file.is_symlink() or not file.is_dir())
+            return any(file.relative_to(self.top).as_posix() not in tracked for file in files)
+        if target.is_symlink() or target.exists():
+            return True
+        ways = [self.top / parent for parent in PurePosixPath(path).parents if str(parent) != "."]
+        return any(
+            (way.is_symlink() or (way.exists() and not way.is_dir()))
+            and way.relative_to(self.top).as_posix() not in tracked
+            for way in ways
+        )
 
 
 def parse_tree(listing: str) -> dict[str, Entry]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from quickset import answers, git, journal, locking, merge
+from quickset import answers, git, journal, locking, merge, remote
 from quickset.adapt import PROJECT
 from quickset.answers import ANSWERS_FILE
 from quickset.errors import ConflictError, QuicksetError, RefusedError, UsageError
@@ -135,7 +135,7 @@ def planned(
         with merge.workshop(repository) as work:
             once = _seed_once(goal.after)
             merged = merge.merge(work, repository, old=old, new=new, label=goal.label, once=once)
-            if lock and (note := _lock(work, repository, merged, progress)):
+            if lock and (note := _lock(work, repository, merged, progress, trusted=not goal.after.is_foreign)):
                 merged.notes.append(note)
             conflicts = tuple(sorted(merged.stages))
             result = Result(
@@ -175,7 +175,7 @@ def _seed_once(template: Template) -> list[str]:
     return [str(pattern) for pattern in patterns]
 
 
-def _lock(work: Workshop, repository: Repository, merged: Merged, progress: Progress) -> str | None:
+def _lock(work: Workshop, repository: Repository, merged: Merged, progress: Progress, *, trusted: bool) -> str | None:
     """Let uv bring the lock file up to date with the merged project; say why when it could not."""
     project = merged.after.get(PROJECT)
     head = repository.tree()
@@ -190,7 +190,7 @@ def _lock(work: Workshop, repository: Repository, merged: Merged, progress: Prog
         for name in (PROJECT, LOCK):
             Path(folder, name).write_bytes(contents[name])
         with progress("Locking dependencies"):
-            reason = locking.lock(Path(folder))
+            reason = locking.lock(Path(folder), trusted=trusted)
         if reason:
             return f"The dependencies were not locked anew ({reason}); run `uv lock`."
         fresh = Path(folder, LOCK).read_bytes()
@@ -235,7 +235,8 @@ def with_patch(plan: Planned, *, colour: bool = False) -> Result:
         plan.work.tree({path: entry for path, entry in merged.after.items() if entry}),
     ]
     options = ("--no-ext-diff", "--no-textconv", "--find-renames", f"--color={'always' if colour else 'never'}")
-    return replace(plan.result, patch=plan.work.git("diff", *options, *trees))
+    drawn = plan.work.git("diff", *options, *trees)
+    return replace(plan.result, patch=f"{drawn}\n" if drawn else "")
 
 
 def carry_out(plan: Planned, state: Path) -> Result:
@@ -425,7 +426,7 @@ def resume(path: Path, *, lock: bool = True, progress: Progress = lambda _: null
 
 
 def _require_no_markers(repository: Repository, paths: list[str]) -> None:
-    marker = re.compile(rf"^<{{7}} {merge.YOURS}$", re.MULTILINE)
+    marker = re.compile(rf"^<{{7}} {merge.YOURS}\r?$", re.MULTILINE)
     left = []
     for path in paths:
         staged = git.attempt("cat-file", "blob", f":0:{path}", cwd=repository.top)
@@ -465,11 +466,12 @@ def _lock_in_place(repository: Repository, progress: Progress) -> str | None:
         return None
     if repository.touched([LOCK]):
         return f"{LOCK} has changes that are not committed and was left alone; run `uv lock`."
+    trusted = remote.is_canonical(str(answers.read(repository.service)["_src_path"]))
     with tempfile.TemporaryDirectory(prefix="quickset-lock-") as folder:
         for name in (PROJECT, LOCK):
             Path(folder, name).write_bytes((repository.service / name).read_bytes())
         with progress("Locking dependencies"):
-            reason = locking.lock(Path(folder))
+            reason = locking.lock(Path(folder), trusted=trusted)
         if reason:
             return f"The dependencies were not locked anew ({reason}); run `uv lock`."
         fresh = Path(folder, LOCK).read_bytes()
