@@ -9,7 +9,12 @@ def main() -> None:
         if sys.argv[1:] == ["--version"]:
             from importlib.metadata import version
 
-            print(f"quickset {version('quickset')}")
+            try:
+                print(f"quickset {version('quickset')}", flush=True)
+            except OSError as error:
+                from quickset.cli import unwritten
+
+                sys.exit(unwritten(error))
             return
         import signal
 

@@ -121,7 +121,9 @@ def load_questions(config: str) -> dict[str, Question]:
         loaded = yaml.safe_load(config)
     except yaml.YAMLError as error:
         raise QuicksetError(f"the template's copier.yml is not valid YAML: {_flat(error)}") from error
-    return {name: _question(name, details) for name, details in loaded.items() if not name.startswith("_")}
+    if not isinstance(loaded, dict):
+        raise QuicksetError("the template's copier.yml holds no questions by name.")
+    return {name: _question(name, details) for name, details in loaded.items() if not str(name).startswith("_")}
 
 
 def _question(name: str, details: Any) -> Question:

@@ -1,6 +1,7 @@
 """The command line: options, help, exit codes. Each command imports what it needs when it runs."""
 
 import io
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -476,6 +477,9 @@ def _failing() -> Iterator[None]:
     except QuicksetError as error:
         typer.echo(f"quickset: {error}", err=True)
         raise typer.Exit(error.exit_code) from error
+    except BrokenPipeError as error:
+        # Typer would end with 1, which means something else here.
+        raise typer.Exit(unwritten(error)) from error
     except KeyboardInterrupt:
         typer.echo("quickset: interrupted; nothing was written.", err=True)
         raise typer.Exit(QuicksetError.exit_code) from None
@@ -492,9 +496,33 @@ def run() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # Names of files may hold what the terminal cannot show.
             stream.reconfigure(errors="backslashreplace")
+    code: str | int | None = 0
     try:
         app(prog_name="quickset")
     except SystemExit as end:
-        if end.code == _TYPER_INTERRUPTED:
+        code = end.code
+        if code == _TYPER_INTERRUPTED:
             raise KeyboardInterrupt from None
-        raise
+    except OSError as error:
+        code = unwritten(error)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        code = unwritten(error)
+    sys.exit(code)
+
+
+def unwritten(error: OSError) -> int:
+    """Tell that what a command had to say could not be written; who closed the pipe knows it.
+
+    Args:
+        error: What was raised.
+
+    Returns:
+        The exit code.
+    """
+    # What is still held back would raise the same again at the end of the process.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not isinstance(error, BrokenPipeError):
+        typer.echo(f"quickset: the output could not be written: {error.strerror}", err=True)
+    return QuicksetError.exit_code

@@ -175,6 +175,29 @@ def prepare(repository: Repository, state: Path, steps: Mapping[str, Step]) -> N
             step.becomes = step.was if step.after.mode == _GITLINK else digest(state / "files" / path)
 
 
+def edited(repository: Repository, state: Path, steps: Mapping[str, Step]) -> list[str]:
+    """Find files that are not what was committed, whatever the index believes of their times.
+
+    Args:
+        repository: The repository.
+        state: The folder of the journal.
+        steps: Prepared steps.
+
+    Returns:
+        Their paths.
+    """
+    folder = state / "back"
+    _write_aside(repository, folder, {path: step.before for path, step in steps.items() if step.was is not None})
+    found = []
+    for path, step in steps.items():
+        differs = step.was is not None and step.before and step.was != digest(folder / path)
+        # Another line ending, say, may be the same to git.
+        if differs and step.before and repository.oid_of(path) != step.before.oid:
+            found.append(path)
+    shutil.rmtree(folder, ignore_errors=True)
+    return found
+
+
 def _write_aside(repository: Repository, folder: Path, entries: Mapping[str, Entry | None]) -> None:
     """Check files out to another folder: filters and line endings as the user has them."""
     shutil.rmtree(folder, ignore_errors=True)

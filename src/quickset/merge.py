@@ -4,6 +4,7 @@ Git does it, in a repository of its own that borrows the user's objects: `git me
 binaries alone and knows real conflicts. What is decided here is only what git cannot know: whose file it is.
 """
 
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import pathspec
 
 from quickset import adapt, git
 from quickset.answers import ANSWERS_FILE
+from quickset.errors import RefusedError
 from quickset.repository import Entry, Repository, Tree, parse_tree
 
 Kind = Literal["added", "changed", "merged", "conflict", "removed", "kept", "deleted", "moved"]
@@ -275,8 +277,13 @@ def merge(
 
     Returns:
         What to change.
+
+    Raises:
+        RefusedError: The answers are not committed.
     """
     head = repository.tree()
+    if ANSWERS_FILE not in head:
+        raise RefusedError(f"{repository.prefix}{ANSWERS_FILE} is not committed; commit it first. Nothing was touched.")
     was, will = work.add(old), work.add(new)
     result = Merged()
     _seed_once(was, will, head, pathspec.GitIgnoreSpec.from_lines(once), result.notes)
@@ -290,28 +297,27 @@ def merge(
     for path in ignored:
         merged.pop(path, None)
         stages.pop(path, None)
-    for path in sorted(merged.keys() | user.keys()):
-        before, after = head.get(path), merged.get(path)
-        if before == after and path not in stages:
-            continue
-        result.after[path] = after
-        if before:
-            result.before[path] = before
-        if path in stages:
-            result.stages[path] = stages[path]
+    _record(result, head, merged, stages, user)
     gone = {source for target, source in moves.by_template.items() if source in result.after and target in merged}
     for path in result.after:
         change = _change(path, result, was, will, moves)
         if path not in gone or change.kind != "removed":
             result.changes.append(change)
     result.changes += [Change(path, kind) for path, kind in sorted(verdicts.items()) if path not in result.after]
-    for path in stages.keys() - merged.keys():
-        result.stages[path] = stages[path]
-        result.after.setdefault(path, None)
-        if path in head:
-            result.before[path] = head[path]
     result.changes.sort(key=lambda change: change.path)
     return result
+
+
+def _record(result: Merged, head: Tree, merged: Tree, stages: Mapping[str, dict[int, Entry]], user: Tree) -> None:
+    """Note each path where the merge differs from what is committed."""
+    for path in sorted(merged.keys() | user.keys() | stages.keys()):
+        before, after = head.get(path), merged.get(path)
+        if before != after or path in stages:
+            result.after[path] = after
+        if before and path in result.after:
+            result.before[path] = before
+        if path in stages:
+            result.stages[path] = stages[path]
 
 
 def _seed_once(
@@ -386,15 +392,28 @@ def _relevant(repository: Repository, base: Tree, template: Tree, user: Tree) ->
 
 
 def _older(repository: Repository, missing: Iterable[str], candidates: Iterable[str]) -> set[str]:
-    """Find candidates that stood beside the missing files at the last update: those were deleted, not moved there."""
+    """Find candidates that stood beside every missing file when it was deleted: none of those was moved there."""
+    candidates = set(candidates)
     file = f"{repository.prefix}{ANSWERS_FILE}"
-    commit = repository.git("log", "-1", "--format=%H", repository.head, "--", file)
-    if not commit or commit == repository.head:
+    since = repository.git("log", "-1", "--format=%H", repository.head, "--", file)
+    if not candidates or not since:
         return set()
-    there = set(repository.git("ls-tree", "-r", "-z", "--name-only", "--full-tree", commit).split("\0"))
-    if not all(repository.prefix + path in there for path in missing):
+    gone = [repository.prefix + path for path in missing]
+    options = ("--no-renames", "--diff-filter=D", "--name-only", "--format=%x00%H", "-z", f"{since}..{repository.head}")
+    listed = repository.git("log", *options, "--", *gone, env={"GIT_LITERAL_PATHSPECS": "1"})
+    deleted: dict[str, str] = {}
+    commit = ""
+    for word in (word.strip("\n") for word in listed.split("\0")):
+        if re.fullmatch(r"[0-9a-f]{40,64}", word):
+            commit = word
+        elif word:
+            deleted.setdefault(word, commit)
+    if deleted.keys() != set(gone):
         return set()
-    return {path for path in candidates if repository.prefix + path in there}
+    for commit in set(deleted.values()):
+        names = repository.git("ls-tree", "-r", "-z", "--name-only", "--full-tree", f"{commit}^")
+        candidates &= {name.removeprefix(repository.prefix) for name in names.split("\0")}
+    return candidates
 
 
 def _verdicts(

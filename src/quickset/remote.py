@@ -16,7 +16,7 @@ from quickset.errors import QuicksetError, UsageError
 _KNOWN = ("git@", "git://", "https://github.com/", "https://gitlab.com/")
 _SHORT = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}
 _SCHEMES = ("file", "git", "http", "https", "ssh")
-_SCP = re.compile(r"(?:[\w.-]+@)?[A-Za-z0-9][\w.-]*:(?!//)[^@]+", re.ASCII)
+_SCP = re.compile(r"(?:[\w.-]+@)?[A-Za-z0-9][\w.-]*:(?!//|:)[^@]+", re.ASCII)
 _CANONICAL = re.compile(
     r"(?:git\+)?(?:(?:https?|ssh|git)://(?:[^/]*@)?github\.com(?::\d+)?/|(?:\w+@)?github\.com:|gh:)/?"
     r"quickset/quickset(?:\.git)?/?",
@@ -63,7 +63,7 @@ class Remote:
             QuicksetError: git failed; the message holds no credentials.
         """
         # A dead connection would else hang for good.
-        config = {"http.lowSpeedLimit": "1", "http.lowSpeedTime": "60"}
+        config = {"http.lowSpeedLimit": "1", "http.lowSpeedTime": "60", "protocol.ext.allow": "never"}
         env = {}
         if self.user or self.password:
             parts = urlsplit(self.address)
@@ -187,7 +187,6 @@ def scratch() -> Path:
     return folder
 
 
-@functools.cache
 def tags(remote: Remote) -> frozenset[str]:
     """List a repository's tags without copying it.
 

@@ -15,6 +15,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from quickset.check import Checked, Status
+from quickset.errors import QuicksetError
 from quickset.locking import find_uv
 
 if TYPE_CHECKING:
@@ -63,6 +64,17 @@ PARTS: Mapping[str, str] = {
 _SERVERS = {"postgresql": "PostgreSQL", "mysql": "MySQL or MariaDB"}
 
 
+class _Output(Console):
+    """A console that ends a command over a closed pipe with the exit code of a failure, not with Rich's 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing more, to nobody."""
+        try:
+            super().on_broken_pipe()
+        except SystemExit:
+            raise SystemExit(QuicksetError.exit_code) from None
+
+
 def console(*, stderr: bool = False) -> Console:
     """Open a console.
 
@@ -72,7 +84,7 @@ def console(*, stderr: bool = False) -> Console:
     Returns:
         One that colours nothing by itself; without a terminal, nothing at all.
     """
-    return Console(stderr=stderr, highlight=False)
+    return _Output(stderr=stderr, highlight=False)
 
 
 def progress(text: str) -> AbstractContextManager[object]:
@@ -248,7 +260,7 @@ def show_result(result: "Result", *, would: bool, out: Console) -> None:
         told = meaning + f" ({change.note})" * bool(change.note)
         out.print(Text.assemble((f"  {sign} {name}", style), (f"  {told}", "dim")), soft_wrap=True)
     for name, value in result.absent.items():
-        text = f"New question {name}: taken as {_shown(value)}; `quickset add {name}` changes it."
+        text = f"New question {name}: taken as {_shown(value)}; `quickset add {name}=…` changes it."
         out.print(Text(f"? {text}", style="yellow"), soft_wrap=True)
     for note in result.notes:
         out.print(Text(f"! {note}", style="yellow"), soft_wrap=True)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from quickset import git
 from quickset.answers import ANSWERS_FILE
-from quickset.errors import ConflictError, RefusedError
+from quickset.errors import ConflictError, RefusedError, UsageError
 
 _GIT_NEEDED = (2, 38)  # the first with `git merge-tree --write-tree`
 _GITLINK = "160000"
@@ -53,10 +53,13 @@ class Repository:
             The repository.
 
         Raises:
+            UsageError: There is no such folder.
             RefusedError: There is none that an update can work in; the message says why and what to do.
         """
         git.require()
         _require_version()
+        if not service.is_dir():
+            raise UsageError(f"{service} is no folder.")
         options = ("--show-toplevel", "--absolute-git-dir", "--show-prefix", "--is-bare-repository")
         done = git.attempt("rev-parse", *options, cwd=service)
         if done.returncode:
@@ -161,6 +164,17 @@ class Repository:
             if path.endswith(f"/{ANSWERS_FILE}") and "/.git/" not in path
         )
         return {path: entry for path, entry in found.items() if not (nested and path.startswith(nested))}
+
+    def oid_of(self, path: str) -> str:
+        """Name the blob that a file in the work tree would become.
+
+        Args:
+            path: Relative to the top.
+
+        Returns:
+            Its object name; empty when it cannot be read.
+        """
+        return git.attempt("hash-object", "--", path, cwd=self.top, theirs=True).stdout.strip()
 
     def ignored(self, paths: Iterable[str]) -> set[str]:
         """Find out which paths git ignores here.

@@ -371,12 +371,9 @@ def of(src_path: str, *, template: str | None = None) -> Source:
         UsageError: It is no URL and no folder.
     """
     url = template or src_path
-    return here() if remote.is_canonical(url) else _clone(remote.parse(url))
-
-
-@functools.cache
-def _clone(found: Remote) -> Clone:
-    return Clone(remote.scratch() / f"clone-{secrets.token_hex(4)}.git", found)
+    if remote.is_canonical(url):
+        return here()
+    return Clone(remote.scratch() / f"clone-{secrets.token_hex(4)}.git", remote.parse(url))
 
 
 @functools.cache

@@ -43,8 +43,12 @@ class Goal:
     """The answers of the service as it is."""
     new: Mapping[str, Any]
     """The answers that are given for what it is to become; the rest is asked or proposed."""
-    ask: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
+    """New questions that nobody has answered."""
+    ask: bool = False
+    """Put them to the user."""
     proposals: Mapping[str, Any] = field(default_factory=dict)
+    """What is offered for them, or taken."""
     deploy: Callable[[Mapping[str, Any]], tuple[Deploy, ...]] = lambda _: ()
     next_steps: Callable[[Mapping[str, Any], Merged], tuple[str, ...]] = lambda _answers, _merged: ()
 
@@ -141,7 +145,7 @@ def planned(
                 after=goal.after.ref,
                 changes=tuple(merged.changes),
                 conflicts=conflicts,
-                absent={name: given.get(name) for name in goal.proposals},
+                absent={name: given[name] for name in goal.fresh if name in given},
                 deploy=goal.deploy(given),
                 notes=(*goal.after.notes, *merged.notes, *_settings_note(repository, merged)),
                 next_steps=goal.next_steps(given, merged),
@@ -153,7 +157,7 @@ def _render(goal: Goal, old: Path, new: Path) -> tuple[dict[str, Any], dict[str,
     with renderer(goal.before) as work:
         recorded = work.render(old, goal.old)
     with renderer(goal.after) as work:
-        given = work.render(new, goal.new, proposals=goal.proposals, ask=goal.ask)
+        given = work.render(new, goal.new, proposals=goal.proposals, ask=goal.fresh if goal.ask else ())
     return recorded, given
 
 
@@ -248,11 +252,7 @@ def carry_out(plan: Planned, state: Path) -> Result:
         RefusedError: Something that is not committed is in the way; nothing was touched.
     """
     repository, merged = plan.repository, plan.merged
-    if touched := repository.touched(merged.after):
-        raise RefusedError(
-            f"not committed: {', '.join(touched)}. The update would change the same files: commit, stash or move your "
-            "changes first. Nothing was touched."
-        )
+    _require_untouched(repository.touched(merged.after))
     if not merged.after:
         return plan.result
     steps = {
@@ -267,11 +267,20 @@ def carry_out(plan: Planned, state: Path) -> Result:
             facts["answers"] = [step.before, step.after]
     plan.work.hand_over(merge.all_objects(merged), repository)
     journal.prepare(repository, state, steps)
+    _require_untouched(journal.edited(repository, state, steps))
     record = Journal("applying", repository.prefix, repository.head, steps, facts)
     record.save(state)
     milliseconds = journal.apply(repository, state, record)
     settle(state, record)
     return replace(plan.result, applied_ms=round(milliseconds, 1))
+
+
+def _require_untouched(paths: list[str]) -> None:
+    if paths:
+        raise RefusedError(
+            f"not committed: {', '.join(paths)}. The update would change the same files: commit, stash or move your "
+            "changes first. Nothing was touched."
+        )
 
 
 def settle(state: Path, record: Journal) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 from quickset import answers, journal, source, transition, upgrades
 from quickset.errors import UsageError
@@ -121,7 +121,7 @@ def goal_of(request: Request, template_source: Source | None) -> Goal | None:
     before, after = origin.recorded(str(recorded["_commit"])), origin.template(request.to)
     if before.ref == after.ref:
         return None
-    if Version(after.version) < Version(before.version):
+    if _older(after.version, before.version):
         if request.to is None:
             return None
         raise UsageError(f"--to: {after.ref} is older than {before.ref}, which the service has.")
@@ -139,7 +139,8 @@ def goal_of(request: Request, template_source: Source | None) -> Goal | None:
     given = answers.check(questions, request.data)
     if settled := sorted(given.keys() - set(fresh)):
         raise UsageError(f"--data: '{settled[0]}' is answered already; change it with `quickset add` or `remove`.")
-    absent = {name: known.absent(name) for name in fresh if name not in given}
+    fresh = [name for name in fresh if name not in given]
+    absent = {name: known.absent(name) for name in fresh}
     return Goal(
         title=f"Update {_name(old)}from template {before.ref} to {after.ref}",
         label=after.ref,
@@ -147,10 +148,19 @@ def goal_of(request: Request, template_source: Source | None) -> Goal | None:
         after=after,
         old=old,
         new={**new, **given},
-        ask=tuple(absent) if request.ask else (),
+        fresh=tuple(fresh),
+        ask=request.ask,
         proposals={name: value for name, value in absent.items() if value is not None},
         deploy=lambda final: known.before_deploy(before.version, after.version, final),
     )
+
+
+def _older(version: str, other: str) -> bool:
+    try:
+        return Version(version) < Version(other)
+    except InvalidVersion:
+        # A branch of somebody's template: what is asked for is what is wanted.
+        return False
 
 
 def _name(recorded: Mapping[str, Any]) -> str:

@@ -81,6 +81,18 @@ def set_version(folder: Path, version: str) -> None:
     (folder / "pyproject.toml").write_text(f'[project]\nname = "quickset"\nversion = "{version}"\n')
 
 
+def release(checkout: Path, version: str) -> str:
+    """Release a version, and open the next one's development."""
+    marker = checkout / "template" / "VERSION"
+    marker.write_text(version)
+    set_version(checkout, version)
+    commit = commit_all(checkout, f"Release {version}")
+    marker.write_text(f"after {version}")
+    set_version(checkout, f"{version[:-1]}{int(version[-1]) + 1}.dev0")
+    commit_all(checkout, "Go on")
+    return commit
+
+
 def write_template(folder: Path) -> Path:
     folder.mkdir()
     (folder / "copier.yml").write_text(COPIER_YML)

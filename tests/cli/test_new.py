@@ -390,7 +390,7 @@ def test_faults_leave_nothing(
         git.run("init", "--quiet", str(target), cwd=work)
     before = sorted(work.rglob("*"))
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise fault
 
     monkeypatch.setattr(moment, fail)

@@ -1,28 +1,17 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import copier
 import pytest
 
-from quickset import git
-from quickset.errors import QuicksetError, UsageError
+from quickset import git, history
+from quickset.errors import QuicksetError, RefusedError, UsageError
 from quickset.new import Request, new
 from quickset.render import renderer
-from quickset.source import Source, here
-from tests.cli.conftest import commit_all, set_version, write_template
+from quickset.source import Bundle, Source, here
+from tests.cli.conftest import commit_all, release, set_version, write_template
 from tests.questions import REPOSITORY
-from tests.rendering import read_tree
-
-
-def release(checkout: Path, version: str) -> str:
-    """Release a version, and open the next one's development."""
-    marker = checkout / "template" / "VERSION"
-    marker.write_text(version)
-    set_version(checkout, version)
-    commit = commit_all(checkout, f"Release {version}")
-    marker.write_text(f"after {version}")
-    set_version(checkout, f"{version[:-1]}{int(version[-1]) + 1}.dev0")
-    commit_all(checkout, "Go on")
-    return commit
 
 
 def test_releases(checkout: Path, origin: Source) -> None:
@@ -74,7 +63,7 @@ def test_unknown_state(origin: Source) -> None:
     """An unknown release is refused with those that are known."""
     with pytest.raises(UsageError, match=r"no release '9\.9\.9' here \(known: none yet; or HEAD\)"):
         origin.template("9.9.9")
-    with pytest.raises(UsageError, match="does not hold"):
+    with pytest.raises(UsageError, match=r"no release 'v0\.1\.0\.dev0"):
         origin.template("v0.1.0.dev0+gabcdef012345")
 
 
@@ -97,16 +86,158 @@ def test_checkout_without_a_commit(tmp_path: Path) -> None:
         Source(folder).template()
 
 
-def test_worktree_and_unpacked(checkout: Path, tmp_path: Path) -> None:
-    """A linked work tree serves as well as the checkout; a folder unpacked in somebody's repository is no checkout."""
+def test_worktree(checkout: Path, tmp_path: Path, home: Path) -> None:
+    """A linked work tree serves as well as the checkout, also where git trusts no bare repository by itself."""
+    with (home / ".gitconfig").open("a") as settings:
+        settings.write("[safe]\nbareRepository = explicit\n")
     git.run("worktree", "add", "--quiet", str(tmp_path / "linked"), cwd=checkout)
-    git.run("init", "--quiet", cwd=tmp_path)
-    unpacked = write_template(tmp_path / "unpacked")
 
-    for root in (tmp_path / "linked", unpacked):
-        with renderer(Source(root).template()) as work:
-            assert work.render(tmp_path / f"from-{root.name}", {"project_name": "A"})["project_name"] == "A"
-    assert read_tree(tmp_path / "from-linked").keys() == read_tree(tmp_path / "from-unpacked").keys()
+    with renderer(Source(tmp_path / "linked").template()) as work:
+        assert work.render(tmp_path / "made", {"project_name": "A"})["project_name"] == "A"
+
+
+def test_unpacked_in_a_repository(tmp_path: Path) -> None:
+    """A folder unpacked in somebody's repository is no checkout: the history around it is another project's."""
+    git.run("init", "--quiet", cwd=tmp_path)
+
+    with pytest.raises(QuicksetError, match="no git checkout"):
+        Source(write_template(tmp_path / "unpacked")).template()
+
+
+def test_in_another_folder(checkout: Path, origin: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Releases are found wherever one stands, below the checkout as well."""
+    release(checkout, "0.1.0")
+    monkeypatch.chdir(checkout / "template")
+
+    assert origin.versions() == ["0.1.0"]
+
+
+def test_tags_agree(checkout: Path, origin: Source) -> None:
+    """A tag on the release's commit, annotated or not, is right; anywhere else it is an error that names both."""
+    first, second = release(checkout, "0.1.0"), release(checkout, "0.1.1")
+    git.run("tag", "v0.1.0", first, cwd=checkout)
+    git.run("tag", "--annotate", "--message", "x", "v0.1.1", second, cwd=checkout)
+    git.run("tag", "v0.9.0", "HEAD", cwd=checkout)
+    assert origin.versions() == ["0.1.1", "0.1.0"]
+
+    git.run("tag", "--force", "v0.1.1", "HEAD", cwd=checkout)
+
+    with pytest.raises(QuicksetError, match=rf"the tag v0\.1\.1 is on \w+, but {second[:12]} is the commit"):
+        origin.template()
+
+
+@pytest.mark.parametrize(
+    ("commit", "advice"),
+    [
+        ("v0.2.0", "newer than this quickset .* `uvx quickset@latest update`"),
+        ("v0.0.9", "no such release .*0.1.1, 0.1.0"),
+        ("v0.1.2.dev0+gabcdef012345", "between releases .* a checkout that holds this commit"),
+        ("v0.1.1-3-gabcdef0", "between releases"),
+        ("main", "between releases"),
+        ("HEAD", "between releases"),
+    ],
+)
+def test_recorded_and_unknown(checkout: Path, origin: Source, tmp_path: Path, commit: str, advice: str) -> None:
+    """What a service recorded and nobody here knows is refused, with the way out; the same from a package."""
+    release(checkout, "0.1.0")
+    release(checkout, "0.1.1")
+
+    for each in (origin, packed(checkout, tmp_path)):
+        with pytest.raises(RefusedError, match=advice):
+            each.recorded(commit)
+
+
+def packed(checkout: Path, folder: Path) -> Bundle:
+    history.write_bundle(checkout, folder / "template.bundle")
+    return Bundle(folder / "template.bundle")
+
+
+def test_bundle(checkout: Path, origin: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bundle holds each release as a commit of its own, and what lies between releases; listing them takes no git."""
+    for version in ("0.1.0", "0.1.1", "0.1.2"):
+        release(checkout, version)
+    (checkout / "upgrades.yml").write_text("0.1.3: {}\n")
+    head = commit_all(checkout, "Upgrades")
+
+    bundle = packed(checkout, tmp_path)
+
+    between = f"0.1.3.dev0+g{head[:12]}"
+    assert list(history.read_bundle(bundle.root)) == ["0.1.2", "0.1.1", "0.1.0", between]
+    assert {ref: bundle.template(ref).read("template/VERSION") for ref in (None, "0.1.0", "v0.1.1", "HEAD")} == {
+        None: "0.1.2",
+        "0.1.0": "0.1.0",
+        "v0.1.1": "0.1.1",
+        "HEAD": "after 0.1.2",
+    }
+    assert bundle.template("HEAD").ref == f"v{between}" == origin.template("HEAD").ref
+    assert bundle.recorded(f"v{between}").read("upgrades.yml") == "0.1.3: {}\n"
+    assert bundle.template().read("upgrades.yml") is None
+    assert bundle.template("0.1.0").config() == origin.template("0.1.0").config()
+    monkeypatch.setenv("PATH", "")
+    assert bundle.versions() == ["0.1.2", "0.1.1", "0.1.0"]
+    with pytest.raises(UsageError, match=r"no release '9\.9\.9' here \(known: 0\.1\.2, 0\.1\.1, 0\.1\.0; or HEAD\)"):
+        bundle.template("9.9.9")
+
+
+def test_bundle_of_a_release(checkout: Path, tmp_path: Path) -> None:
+    """Built at a release, HEAD is that release, recorded as such."""
+    release(checkout, "0.1.0")
+    git.run("checkout", "--quiet", "HEAD~", cwd=checkout)
+
+    head = packed(checkout, tmp_path).template("HEAD")
+
+    assert (head.ref, head.released) == ("v0.1.0", True)
+
+
+def test_same_history_same_bundle(checkout: Path, tmp_path: Path) -> None:
+    """Whoever builds it, and wherever, the commits have the same names."""
+    release(checkout, "0.1.0")
+    (tmp_path / "other").mkdir()
+    git.run("clone", "--quiet", str(checkout), str(tmp_path / "clone"))
+
+    one, other = packed(checkout, tmp_path), packed(tmp_path / "clone", tmp_path / "other")
+
+    assert one.root.read_bytes() == other.root.read_bytes()
+
+
+def test_damaged_bundle(tmp_path: Path) -> None:
+    """What is no bundle is said to be damaged."""
+    (tmp_path / "template.bundle").write_bytes(b"x")
+
+    with pytest.raises(QuicksetError, match="damaged; install it again"):
+        Bundle(tmp_path / "template.bundle").versions()
+
+
+def test_bundle_needs_the_whole_history(checkout: Path, tmp_path: Path) -> None:
+    """A shallow clone lacks releases, so no bundle is made of it."""
+    release(checkout, "0.1.0")
+    git.run("clone", "--quiet", "--depth=1", checkout.as_uri(), str(tmp_path / "shallow"))
+
+    with pytest.raises(QuicksetError, match="git fetch --unshallow"):
+        history.write_bundle(tmp_path / "shallow", tmp_path / "template.bundle")
+
+
+def test_build_needs_the_standard_library_only() -> None:
+    """What the build imports is there before any dependency is."""
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import quickset.history"
+
+    subprocess.run([sys.executable, "-I", "-S", "-c", code, str(REPOSITORY / "src")], check=True)
+
+
+def test_plain_copier_on_a_tagged_clone(checkout: Path, work: Path, tmp_path: Path) -> None:
+    """With tags, plain Copier copies a release and updates to a newer one, and asks for no trust."""
+    for version in ("0.1.0", "0.1.1"):
+        git.run("tag", f"v{version}", release(checkout, version), cwd=checkout)
+    service = work / "plain"
+
+    copier.run_copy(checkout.as_uri().replace("file", "git+file"), service, vcs_ref="v0.1.0", defaults=True, quiet=True)
+    git.run("init", "--quiet", cwd=service)
+    commit_all(service, "Start")
+    assert (service / "VERSION").read_text() == "0.1.0"
+    copier.run_update(service, defaults=True, overwrite=True, quiet=True)
+
+    assert (service / "VERSION").read_text() == "0.1.1"
+    assert "_commit: v0.1.1" in (service / ".copier-answers.yml").read_text()
 
 
 def test_same_template_same_commit(origin: Source, tmp_path: Path) -> None:

@@ -1,0 +1,443 @@
+"""Templates of other people: `--template`, its credentials, and what a hostile one may not do."""
+
+import base64
+import os
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import copier
+import pytest
+
+from quickset import git, remote
+from quickset.errors import QuicksetError, RefusedError, UsageError
+from quickset.new import Created, Request, new
+from quickset.source import CANONICAL_URL, Clone, here, of
+from tests.cli.conftest import Run, commit_all, leftovers, write_template
+
+USER, PASSWORD = "jane", "s3cr/et@pass"
+QUOTED = "s3cr%2Fet%40pass"
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Path:
+    """Another template, with releases, a release candidate and a branch."""
+    folder = write_template(tmp_path / "foreign")
+    git.run("init", "--quiet", "--initial-branch=trunk", cwd=folder)
+    for tag in ("v1.9.0", "v1.10.0", "v2.0.0rc1", "nightly"):
+        (folder / "template" / "VERSION").write_text(tag)
+        commit_all(folder, tag)
+        git.run("tag", tag, cwd=folder)
+    git.run("switch", "--quiet", "--create", "next", cwd=folder)
+    (folder / "template" / "VERSION").write_text("next")
+    commit_all(folder, "Next")
+    git.run("switch", "--quiet", "trunk", cwd=folder)
+    return folder
+
+
+def make(path: Path, template: Path | str, ref: str | None = None) -> Created:
+    return new(Request(path=path, template=str(template), ref=ref, lock=False))
+
+
+def answers_of(service: Path) -> str:
+    return (service / ".copier-answers.yml").read_text()
+
+
+def test_states(foreign: Path, work: Path) -> None:
+    """Its releases are its tags as PEP 440 orders them; any version, tag, branch or commit can be had."""
+    trunk = git.run("rev-parse", "trunk", cwd=foreign)
+    refs = {
+        None: "v1.10.0",
+        "1.9.0": "v1.9.0",
+        "v1.9.0": "v1.9.0",
+        "v2.0.0rc1": "v2.0.0rc1",
+        "nightly": "nightly",
+        "next": "next",
+        "HEAD": "nightly",
+        trunk[:10]: "nightly",
+    }
+
+    made = {ref: make(work / str(ref), foreign, ref) for ref in refs}
+
+    assert {ref: (each.path / "VERSION").read_text() for ref, each in made.items()} == refs
+    assert {ref: each.template for ref, each in made.items() if each.released} == {
+        None: "v1.10.0",
+        "1.9.0": "v1.9.0",
+        "v1.9.0": "v1.9.0",
+    }
+    assert made["HEAD"].template == f"v2.0.0rc1-1-g{trunk[:12]}"
+    source = of(str(foreign))
+    assert source.versions() == list(source.releases()) == ["1.10.0", "1.9.0"]
+    for each in made.values():
+        assert f"_commit: {each.template}\n" in answers_of(each.path)
+        assert source.recorded(each.template).ref == each.template
+
+
+def test_without_releases(foreign: Path, work: Path) -> None:
+    """A template without tags is taken as it is, and recorded by its commit."""
+    for tag in git.run("tag", cwd=foreign).split():
+        git.run("tag", "--delete", tag, cwd=foreign)
+
+    created = make(work / "a", foreign)
+
+    assert created.template == git.run("rev-parse", "HEAD", cwd=foreign)[:12]
+    assert not created.released
+    assert of(str(foreign)).recorded(created.template).read("template/VERSION") == "nightly"
+
+
+def test_unknown_states(foreign: Path, work: Path) -> None:
+    """What it does not hold is refused by name; nothing that looks like an option reaches git."""
+    for ref in ("9.9.9", "--all", "v1.9.0^{tree}"):
+        with pytest.raises(UsageError, match=r"known: 1\.10\.0, 1\.9\.0; or HEAD, a branch, a tag or a commit"):
+            make(work / "a", foreign, ref)
+    with pytest.raises(RefusedError, match=r"does not hold .*give its new place with --template"):
+        of(str(foreign)).recorded("v3.0.0")
+
+
+def test_plain_copier_understands_what_is_recorded(foreign: Path, work: Path) -> None:
+    """A service of a fork can be updated by plain Copier, too."""
+    service = make(work / "a", foreign, "1.9.0").path
+
+    copier.run_update(service, defaults=True, overwrite=True, quiet=True)
+
+    assert (service / "VERSION").read_text() == "v1.10.0"
+
+
+def test_command(foreign: Path, quickset: Run, work: Path) -> None:
+    """The command takes a folder and a ref, and `info` reads the service from where it came."""
+    done = quickset("new", "a", "--defaults", "--no-lock", "--template", str(foreign), "--ref", "1.9.0")
+
+    assert done.returncode == 0, done.stderr
+    assert (work / "a" / "VERSION").read_text() == "v1.9.0"
+    assert "v1.9.0" in git.run("log", "--format=%s", cwd=work / "a")
+    assert quickset("info", "a").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "recorded"),
+    [
+        ("https://github.com/team/template", "https://github.com/team/template.git"),
+        ("https://tok:x@github.com/team/template/", "https://github.com/team/template.git"),
+        ("https://tok@example.com:8443/team/template.git", "https://example.com:8443/team/template.git"),
+        ("https://tok:x@example.com/team/template", "git+https://example.com/team/template"),
+        ("git+https://example.com/team/template", "git+https://example.com/team/template"),
+        ("ssh://git:x@example.com:22/team/template", "git+ssh://git@example.com:22/team/template"),
+        ("git@example.com:team/template", "git@example.com:team/template"),
+        ("me@example.com:team/template", "git+me@example.com:team/template"),
+        ("example.com:team/template.git", "example.com:team/template.git"),
+        ("gh:team/template", "https://github.com/team/template.git"),
+        ("gl:team/template.git", "https://gitlab.com/team/template.git"),
+        ("file:///", "git+file:///"),
+    ],
+)
+def test_recorded_urls(given: str, recorded: str) -> None:
+    """What is recorded holds no credentials and is what Copier takes for git; given again, it is the same."""
+    from copier._vcs import get_repo
+
+    found = remote.parse(given)
+
+    assert found.url == recorded
+    assert get_repo(found.url) == found.address
+    assert remote.parse(found.url).url == recorded
+    assert "tok" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "ext::sh -c touch% pwned",
+        "https://example.com/x.git?private_token=tok",
+        "https://a%0ab:tok@example.com/x.git",
+        "https://",
+        "https://[tok",
+        "javascript://tok@example.com/x",
+        "user:tok@example.com:team/x.git",
+        "missing/tok@folder",
+        "-uevil",
+    ],
+)
+def test_what_is_no_url(given: str) -> None:
+    """Anything else is refused before git sees it, and the message repeats no secret."""
+    with pytest.raises(UsageError, match=r"^--template: ") as caught:
+        remote.parse(given)
+
+    assert "tok@" not in str(caught.value)
+    assert "=tok" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        CANONICAL_URL,
+        "https://github.com/quickset/quickset",
+        "https://tok:x@github.com/quickset/quickset/",
+        "git@github.com:quickset/quickset.git",
+        "ssh://git@github.com/quickset/quickset",
+        "git+https://github.com/quickset/quickset",
+        "gh:quickset/quickset",
+    ],
+)
+def test_own_template(url: str) -> None:
+    """Every form of quickset's own URL means what belongs to this quickset; `template` overrides it."""
+    assert of(url) == here()
+    assert of("https://example.com/x.git", template=url) == here()
+    assert isinstance(of(url, template="https://github.com/quickset/other"), Clone)
+    assert isinstance(of("https://github.com.example.com/quickset/quickset"), Clone)
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Serves a repository to who knows the password, and notes what every process shows of itself."""
+
+    shown: set[str]
+
+    def do_GET(self) -> None:
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if process.stat().st_uid == os.geteuid():
+                    self.shown.add((process / "cmdline").read_bytes().decode(errors="replace"))
+            except OSError:
+                continue
+        given = base64.b64decode((self.headers["Authorization"] or "").removeprefix("Basic ")).decode()
+        if given in (f"{USER}:{PASSWORD}", "token:"):
+            super().do_GET()
+        else:
+            self.send_response(401, f"no entry for {given}")
+            self.send_header("WWW-Authenticate", 'Basic realm="templates"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    def log_message(self, *args: object) -> None: ...
+
+
+@pytest.fixture
+def private(foreign: Path, tmp_path: Path) -> Iterator[tuple[str, set[str]]]:
+    """A server that wants a password: its host and port, and what it saw of the processes here."""
+    served = tmp_path / "served" / "template.git"
+    git.run("clone", "--quiet", "--bare", str(foreign), str(served))
+    git.run("update-server-info", cwd=served)
+    shown: set[str] = set()
+    handler = type("Noting", (Handler,), {"shown": shown})
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(served.parent))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_address[1]}", shown
+        server.shutdown()
+        thread.join()
+
+
+def test_credentials_stay_secret(private: tuple[str, set[str]], work: Path, tmp_path: Path, home: Path) -> None:
+    """A password opens a private template, and is in no file, no process's arguments, and nobody's key ring."""
+    place, shown = private
+    with (home / ".gitconfig").open("a") as settings:
+        settings.write("[credential]\nhelper = store\n")
+
+    created = make(work / "a", f"http://{USER}:{QUOTED}@{place}/template.git")
+
+    assert created.template == "v1.10.0"
+    assert f"_src_path: http://{place}/template.git\n" in answers_of(created.path)
+    assert shown
+    for text in (repr(created), *shown):
+        assert PASSWORD not in text
+        assert QUOTED not in text
+    for folder in (work, home, remote.scratch()):
+        for file in filter(Path.is_file, folder.rglob("*")):
+            assert PASSWORD.encode() not in file.read_bytes()
+            assert QUOTED.encode() not in file.read_bytes()
+
+
+def test_token_without_a_password(private: tuple[str, set[str]], work: Path) -> None:
+    """A token in the place of the user's name is enough, and as secret."""
+    place, _ = private
+
+    created = make(work / "a", f"http://token@{place}/template.git", "1.9.0")
+
+    assert "token" not in answers_of(created.path)
+
+
+@pytest.mark.parametrize("password", ["wr0ng", "wr%2F0ng"])
+def test_refused_credentials(private: tuple[str, set[str]], quickset: Run, work: Path, password: str) -> None:
+    """A wrong password is one line that holds neither it nor the name; nothing asks at the terminal."""
+    place, _ = private
+
+    done = quickset("new", "a", "--defaults", "--template", f"http://{USER}:{password}@{place}/template.git")
+
+    assert done.returncode == 5
+    assert f"quickset: the template at http://{place}/template.git cannot be fetched: " in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "0ng" not in done.stdout + done.stderr
+    assert f"{USER}:" not in done.stderr
+    assert not (work / "a").exists()
+
+
+def test_what_a_server_repeats() -> None:
+    """Whatever form of a secret a server sends back is taken out of the message."""
+    found = remote.Remote("https://example.com/x.git", user=USER, password=PASSWORD)
+
+    assert found._without_secrets(f"denied {USER} {PASSWORD} {QUOTED}") == "denied *** *** ***"
+
+
+def add(name: str, text: str = "x") -> Callable[[Path], None]:
+    """Put a file into a template; a name may be of the template's making."""
+
+    def change(folder: Path) -> None:
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    return change
+
+
+def link(name: str, target: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / name).symlink_to(target)
+
+    return change
+
+
+def setting(text: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        with (folder / "copier.yml").open("a") as config:
+            config.write(text + "\n")
+
+    return change
+
+
+def both(*changes: Callable[[Path], None]) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        for each in changes:
+            each(folder)
+
+    return change
+
+
+KEEP_LINKS = setting("_preserve_symlinks: true")
+UP = "{{ '..' }}"
+HOSTILE = {
+    "task": (setting("_tasks: ['touch ../../pwned']"), "quickset runs none"),
+    "extension": (setting("_jinja_extensions: [os.path]"), "quickset runs none"),
+    "parent": (add(f"template/{UP}/pwned"), "outside"),
+    "parent in a name": (add("template/{{ '..\\x2fpwned' }}"), "outside"),
+    "absolute": (add("template/{{ '\\x2ftmp\\x2fquickset-pwned' }}"), "outside"),
+    "link to read": (link("template/secret", "/etc/hostname"), "leads out of it"),
+    "link to include": (
+        both(link("secret", "/etc/hostname"), add("template/a.jinja", "{% include 'secret' %}")),
+        "leads out of it",
+    ),
+    "link by links": (both(link("template/a", "tests"), link("template/b", "a/../../..")), "leads out of it"),
+    "link of the template's making": (both(KEEP_LINKS, link("template/a.jinja", "{{ '/etc' }}")), "a link out of the"),
+    "link up of the template's making": (both(KEEP_LINKS, link("template/a.jinja", f"{UP}/x")), "a link out of the"),
+    "below a link": (
+        both(KEEP_LINKS, link("template/a.jinja", f"{UP}"), add("template/{{ 'a' }}/pwned")),
+        "outside|link out",
+    ),
+    "hook": (add("template/{{ '.git' }}/hooks/post-commit", "#!/bin/sh\ntouch ../pwned\n"), "only git may make"),
+    "settings": (add("template/{{ '.GIT' }}/config", "[core]\nfsmonitor=touch ../pwned\n"), "only git may make"),
+    "file of git": (add("template/{{ '.git' }}", "gitdir: /tmp\n"), "only git may make"),
+    "nested": (add("template/sub/{{ '.git' }}/config"), "only git may make"),
+    "external data": (setting("_external_data: {x: ../../secret.yml}\ny: '{{ _external_data.x }}'"), "outside|render"),
+    "subdirectory": (lambda folder: _replace(folder, "_subdirectory: template", "_subdirectory: ../.."), "outside"),
+}
+
+
+def _replace(folder: Path, old: str, new_text: str) -> None:
+    config = folder / "copier.yml"
+    config.write_text(config.read_text().replace(old, new_text))
+
+
+@pytest.mark.parametrize("attack", HOSTILE)
+def test_hostile_templates(attack: str, foreign: Path, work: Path, tmp_path: Path) -> None:
+    """Nothing of a template runs, reads or writes outside the service; it is refused in one line, and nothing stays."""
+    change, reason = HOSTILE[attack]
+    change(foreign)
+    _replace(foreign, "_exclude: [.git, __pycache__]", "_exclude: []")
+    commit_all(foreign, "Hostile")
+    (work / "secret.yml").write_text("x: 1\n")
+
+    with pytest.raises(QuicksetError, match=reason) as caught:
+        make(work / "deep" / "a", foreign, "HEAD")
+
+    assert caught.value.exit_code in (4, 5)
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in work.rglob("*")] == ["secret.yml"]
+    assert not leftovers(tmp_path)
+    assert not Path("/tmp/quickset-pwned").exists()  # noqa: S108 -- the attack's target
+
+
+def test_submodules_are_not_fetched(foreign: Path, checkout: Path, work: Path) -> None:
+    """A submodule would bring in whatever its URL names."""
+    git.run("submodule", "add", "--quiet", str(checkout), "template/sub", cwd=foreign)
+    commit_all(foreign, "Submodule")
+
+    with pytest.raises(RefusedError, match="submodule"):
+        make(work / "a", foreign, "HEAD")
+
+
+def test_migrations_do_not_run(foreign: Path, work: Path) -> None:
+    """Migrations are for updates; a template that has some makes a service, and runs none."""
+    setting("_migrations: [{command: touch ../../pwned}]")(foreign)
+    commit_all(foreign, "Migration")
+
+    make(work / "a", foreign, "HEAD")
+
+    assert not list(work.rglob("pwned"))
+
+
+def test_links_inside_are_fine(foreign: Path, work: Path) -> None:
+    """A link that stays in the service is nobody's business."""
+    both(KEEP_LINKS, link("template/again", "run.sh"))(foreign)
+    commit_all(foreign, "Link")
+
+    assert "again" in make(work / "a", foreign, "HEAD").files
+
+
+@pytest.mark.parametrize(
+    ("project", "reason"),
+    [
+        ('name = "a"\ndynamic = ["version"]', "dynamic metadata"),
+        ('name = "a"', "dynamic metadata"),
+        ('name = "a"\nversion = "1"\ndependencies = ["b @ {place}"]', "disabled"),
+    ],
+)
+def test_locking_builds_nothing(foreign: Path, work: Path, tmp_path: Path, project: str, reason: str) -> None:
+    """To lock some projects uv runs code that they name; for a template of other people it does not."""
+    place = tmp_path / "b"
+    place.mkdir()
+    (place / "pyproject.toml").write_text(
+        '[project]\nname = "b"\ndynamic = ["version"]\n'
+        '[build-system]\nrequires = []\nbuild-backend = "evil"\nbackend-path = ["."]\n'
+    )
+    (place / "evil.py").write_text(f"open({str(work / 'pwned')!r}, 'w')\n")
+    (foreign / "template" / "pyproject.toml.jinja").write_text(
+        f'[project]\n{project.format(place=place.as_uri())}\nrequires-python = ">=3.11"\n'
+    )
+    commit_all(foreign, "Project")
+
+    created = new(Request(path=work / "a", template=str(foreign), ref="HEAD"))
+
+    assert not created.locked
+    assert any(reason in note for note in created.notes)
+    assert not (work / "pwned").exists()
+
+
+def test_no_template(foreign: Path, checkout: Path, work: Path, tmp_path: Path) -> None:
+    """A repository that is no template, or records no answers, is said to be."""
+    (foreign / "template" / "{{ _copier_conf.answers_file }}.jinja").unlink()
+    commit_all(foreign, "No answers")
+    with pytest.raises(QuicksetError, match="records no answers"):
+        make(work / "a", foreign, "HEAD")
+    (foreign / "copier.yml").write_text("[]")
+    commit_all(foreign, "No questions")
+    with pytest.raises(QuicksetError, match="no questions"):
+        make(work / "a", foreign, "HEAD")
+    (foreign / "copier.yml").unlink()
+    commit_all(foreign, "No template")
+    with pytest.raises(QuicksetError, match="no Copier template"):
+        make(work / "a", foreign, "HEAD")
+    (tmp_path / "plain").mkdir()
+    with pytest.raises(QuicksetError, match="cannot be fetched"):
+        make(work / "a", tmp_path / "plain")
+    git.run("init", "--quiet", str(tmp_path / "empty"))
+    with pytest.raises(QuicksetError, match="no commit yet"):
+        make(work / "a", tmp_path / "empty")
