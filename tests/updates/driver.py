@@ -53,14 +53,15 @@ def _die(number: int, frame: FrameType | None) -> None:
 def _run(order: dict[str, Any]) -> int:
     path = Path(order["path"])
     passed = Path(order["passed"])
-    boundary = journal.boundary
+    names = vars(journal)
+    boundary = names.get("boundary", int)
 
     def count() -> None:
         with passed.open("a") as file:
             file.write(".")
         boundary()
 
-    journal.boundary = count
+    names["boundary"] = count
     try:
         if order["action"] == "update":
             request = update.Request(path=path, lock=False)

@@ -162,6 +162,7 @@ def test_at_a_boundary(cases: Callable[[str], Case], driver: Driver, tmp_path: P
     """Killed at a boundary of its journal, a command is finished or undone by the next one."""
     case = cases(command)
     lab = case.lab(tmp_path / "lab")
+    assert case.boundaries > 1
     # The first, the last, and evenly between them; in turn when there are fewer than moments.
     at = 1 + (number * (case.boundaries - 1) // (BOUNDARIES - 1) if case.boundaries >= BOUNDARIES else number)
     at = (at - 1) % case.boundaries + 1
