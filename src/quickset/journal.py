@@ -153,8 +153,8 @@ def clean(state: Path) -> None:
     """
     for name in ("files", "back"):
         shutil.rmtree(state / name, ignore_errors=True)
-    for name in (_INDEX, f"{_INDEX}.lock", f"{_JOURNAL}.new"):
-        (state / name).unlink(missing_ok=True)
+    for name in (_INDEX, "files.index", "back.index", f"{_JOURNAL}.new"):
+        _unlink_index(state / name)
 
 
 def prepare(repository: Repository, state: Path, steps: Mapping[str, Step]) -> None:
@@ -203,7 +203,7 @@ def _write_aside(repository: Repository, folder: Path, entries: Mapping[str, Ent
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     index = folder.with_suffix(".index")
-    index.unlink(missing_ok=True)
+    _unlink_index(index)
     env = {"GIT_INDEX_FILE": str(index)}
     lines = "".join(
         f"{entry.mode} {entry.oid}\t{path}\0" for path, entry in entries.items() if entry and entry.mode != _GITLINK
@@ -236,9 +236,9 @@ def apply(repository: Repository, state: Path, journal: Journal) -> float:
     # First what goes, so that a file can take a folder's place and the other way round.
     for path, step in sorted(journal.steps.items(), key=lambda item: item[1].becomes is not None):
         target = repository.top / path
-        _temporary(target).unlink(missing_ok=True)
+        _forget_temporary(target)
         if step.becomes is None:
-            if step.was is not None:
+            if step.was is not None and digest(target) == step.was:
                 _delete(target, repository.top)
         elif digest(target) != step.becomes:
             _put(state / "files" / path, target)
@@ -269,9 +269,9 @@ def undo(repository: Repository, state: Path, journal: Journal) -> None:
     journal.save(state)
     for path, step in sorted(journal.steps.items(), key=lambda item: item[1].was is not None):
         target = repository.top / path
-        _temporary(target).unlink(missing_ok=True)
+        _forget_temporary(target)
         if step.was is None:
-            if step.becomes is not None:
+            if step.becomes is not None and digest(target) == step.becomes:
                 _delete(target, repository.top)
         elif digest(target) != step.was:
             _put(state / "back" / path, target)
@@ -319,6 +319,12 @@ def _temporary(target: Path) -> Path:
     return target.with_name(f".{target.name}.quickset")
 
 
+def _forget_temporary(target: Path) -> None:
+    # Left by a run that was killed; where a folder is a file by now, nothing can be.
+    with suppress(NotADirectoryError):
+        _temporary(target).unlink(missing_ok=True)
+
+
 def _put(source: Path, target: Path) -> None:
     """Move a prepared file into place by one rename."""
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -345,6 +351,12 @@ def _delete(target: Path, top: Path) -> None:
             break
 
 
+def _unlink_index(index: Path) -> None:
+    """Remove an index of ours, with the lock that a killed git left beside it."""
+    index.unlink(missing_ok=True)
+    index.with_name(f"{index.name}.lock").unlink(missing_ok=True)
+
+
 def _write_index(repository: Repository, state: Path, journal: Journal) -> None:
     """Put the new entries into the index: into a copy, which then takes the index's place by one rename."""
     index = repository.git_dir / _INDEX
@@ -352,7 +364,7 @@ def _write_index(repository: Repository, state: Path, journal: Journal) -> None:
     if lock.exists() and copy.exists() and lock.samefile(copy):
         # Ours, from a run that was killed between the two.
         lock.unlink()
-    copy.unlink(missing_ok=True)
+    _unlink_index(copy)
     shutil.copyfile(index, copy)
     env = {"GIT_INDEX_FILE": str(copy)}
     before = index.stat()

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -50,18 +51,40 @@ def _die(number: int, frame: FrameType | None) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _run(order: dict[str, Any]) -> int:
-    path = Path(order["path"])
-    passed = Path(order["passed"])
-    names = vars(journal)
-    boundary = names.get("boundary", int)
+def _count_changes(passed: Path) -> None:
+    """Count the calls that change a work tree or what the journal needs, and die at the one that is wanted.
 
-    def count() -> None:
+    Before and after each is a moment at which a kill leaves something else behind.
+    """
+    wanted = int(os.environ.get("QUICKSET_TEST_KILL_AT", "0"))
+    count = 0
+
+    def step() -> None:
+        nonlocal count
+        count += 1
         with passed.open("a") as file:
             file.write(".")
-        boundary()
+        if count == wanted:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-    names["boundary"] = count
+    def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def counting(*args: Any, **options: Any) -> Any:
+            step()
+            result = call(*args, **options)
+            step()
+            return result
+
+        return counting
+
+    for name in ("_put", "_delete", "_write_index", "prepare", "finish"):
+        setattr(journal, name, counted(getattr(journal, name)))
+    for owner, name in ((Path, "replace"), (os, "link")):
+        setattr(owner, name, counted(getattr(owner, name)))
+
+
+def _run(order: dict[str, Any]) -> int:
+    path = Path(order["path"])
+    _count_changes(Path(order["passed"]))
     try:
         if order["action"] == "update":
             request = update.Request(path=path, lock=False)

@@ -28,7 +28,7 @@ class Job:
 
     @property
     def boundaries(self) -> int:
-        """How many boundaries of the journal it came to."""
+        """How many moments between changes on disk it came to."""
         return len(self.passed.read_text()) if self.passed.exists() else 0
 
 
@@ -55,7 +55,7 @@ class Driver:
             path: The service.
             origin: Where its template is.
             seconds: After how many it is killed, with what it started; 0 for never.
-            kill_at: At which boundary of the journal it is killed; 0 for none.
+            kill_at: At which moment it is killed; 0 for none.
 
         Returns:
             The child.

@@ -35,7 +35,7 @@ class Case:
     seconds: float
     """How long the command takes."""
     boundaries: int
-    """How many boundaries of its journal it passes."""
+    """How many moments between changes on disk it passes."""
 
     def lab(self, folder: Path) -> Lab:
         """Copy it."""
@@ -159,7 +159,7 @@ def finish(lab: Lab, case: Case, following: str) -> None:
 @pytest.mark.parametrize("number", range(BOUNDARIES))
 @pytest.mark.parametrize("command", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in COMMANDS])
 def test_at_a_boundary(cases: Callable[[str], Case], driver: Driver, tmp_path: Path, command: str, number: int) -> None:
-    """Killed at a boundary of its journal, a command is finished or undone by the next one."""
+    """Killed between two changes on disk, a command is finished or undone by the next one."""
     case = cases(command)
     lab = case.lab(tmp_path / "lab")
     assert case.boundaries > 1
