@@ -85,6 +85,8 @@ def update(
         RefusedError: The repository or the recorded version forbids it; nothing was touched.
         QuicksetError: The recorded answers are damaged, or something failed.
     """
+    # First of all: whoever is in the wrong folder should hear that, and nothing of its repository.
+    answers.read(request.path)
     repository = Repository.around(request.path)
     with journal.locked(repository) as state:
         unfinished = Journal.load(state)

@@ -1,0 +1,272 @@
+"""What a user sees of `diff`, `update`, `add` and `remove`: texts, documents and exit codes."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from quickset import git
+from tests.cli.conftest import COPIER_YML, Run, commit_all, set_version
+
+NUMBERS = "".join(f"line {number:02}\n" for number in range(1, 31))
+QUESTION = "limit: {type: int, default: 100}\n"
+
+
+def release(checkout: Path, version: str, **files: str) -> None:
+    """Release a version with other contents; a double underscore stands for a slash."""
+    for name, text in files.items():
+        file = checkout / name.replace("__", "/").replace("_dot_", ".")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    set_version(checkout, version)
+    commit_all(checkout, f"Release {version}")
+
+
+@pytest.fixture
+def service(checkout: Path, quickset: Run, work: Path) -> Path:
+    """A service of release 0.1.0, where 0.2.0 changes a line."""
+    release(checkout, "0.1.0", template__numbers_dot_txt=NUMBERS)
+    made = quickset("new", "service", "--defaults", "--no-lock", "--quiet")
+    assert made.returncode == 0, made.stderr
+    release(checkout, "0.2.0", template__numbers_dot_txt=NUMBERS.replace("line 05", "theirs 5"))
+    return work / "service"
+
+
+def edit(service: Path, old: str, new: str) -> None:
+    """Change a line of the service and commit it."""
+    file = service / "numbers.txt"
+    file.write_text(file.read_text().replace(old, new))
+    commit_all(service, "Mine")
+
+
+def test_diff(service: Path, quickset: Run) -> None:
+    """`diff` shows the difference and each file, plain when piped, changes nothing, and ends with 1."""
+    shown = quickset("diff", cwd=service)
+
+    assert shown.returncode == 1
+    assert "-line 05\n+theirs 5\n" in shown.stdout
+    assert "  ~ numbers.txt  changed\n" in shown.stdout
+    assert "\x1b" not in shown.stdout
+    assert git.run("status", "--porcelain", cwd=service) == ""
+    assert quickset("update", "--dry-run", cwd=service).stdout == shown.stdout
+
+
+def test_update(service: Path, quickset: Run) -> None:
+    """`update` stages the result, says what it did to which file and what to do next; then there is nothing to do."""
+    edit(service, "line 20", "mine 20")
+
+    done = quickset("update", "--no-lock", cwd=service)
+
+    assert done.returncode == 0, done.stderr
+    assert "Update Service from template v0.1.0 to v0.2.0\n" in done.stdout
+    assert "  & numbers.txt  merged with your changes\n" in done.stdout
+    assert "git commit -m 'Update Service from template v0.1.0 to v0.2.0'" in done.stdout
+    text = (service / "numbers.txt").read_text()
+    assert text == NUMBERS.replace("line 05", "theirs 5").replace("line 20", "mine 20")
+    assert git.run("diff", "--cached", "--name-only", cwd=service).split() == [".copier-answers.yml", "numbers.txt"]
+    commit_all(service, "Update")
+    again = quickset("update", cwd=service)
+    assert (again.returncode, "Nothing to do: the service has v0.2.0" in again.stdout) == (0, True)
+    assert quickset("diff", cwd=service).returncode == 0
+
+
+def test_conflict(service: Path, quickset: Run) -> None:
+    """A conflict ends with 3 and says how to go on; so does all that comes before it is resolved."""
+    edit(service, "line 05", "mine 5")
+
+    done = quickset("update", "--no-lock", cwd=service)
+
+    assert done.returncode == 3
+    assert "  ! numbers.txt  conflict\n" in done.stdout
+    assert "  quickset update --continue\n" in done.stdout
+    text = (service / "numbers.txt").read_text()
+    assert "<<<<<<< yours\nmine 5\n=======\ntheirs 5\n>>>>>>> v0.2.0\n" in text
+    for command in (("update",), ("diff",), ("add", "extras=metrics"), ("update", "--continue")):
+        refused = quickset(*command, cwd=service)
+        assert refused.returncode == 3
+        assert "numbers.txt" in refused.stderr
+        assert refused.stderr.count("\n") == 1
+    git.run("add", "numbers.txt", cwd=service)
+    assert "conflict markers are left in numbers.txt" in quickset("update", "--continue", cwd=service).stderr
+    (service / "numbers.txt").write_text(NUMBERS.replace("line 05", "both 5"))
+    git.run("add", "numbers.txt", cwd=service)
+    assert quickset("update", "--continue", "--no-lock", cwd=service).returncode == 0
+    assert "_commit: v0.2.0" in (service / ".copier-answers.yml").read_text()
+
+
+def test_abort(service: Path, quickset: Run) -> None:
+    """`--abort` takes an update with conflicts back, and refuses where there is none."""
+    edit(service, "line 05", "mine 5")
+    assert quickset("update", "--no-lock", cwd=service).returncode == 3
+
+    done = quickset("update", "--abort", cwd=service)
+
+    assert (done.returncode, "Taken back" in done.stdout) == (0, True)
+    assert git.run("status", "--porcelain", cwd=service) == ""
+    for option in ("--abort", "--continue"):
+        refused = quickset("update", option, cwd=service)
+        assert refused.returncode == 4
+        assert "there is no update" in refused.stderr
+
+
+def test_json(service: Path, quickset: Run) -> None:
+    """A script reads one document: what happened to which file, and the text of a pull request."""
+    document = json.loads(quickset("update", "--branch", "quickset/update", "--json", cwd=service).stdout)
+
+    assert (document["before"], document["after"], document["branch"]) == ("v0.1.0", "v0.2.0", "quickset/update")
+    assert document["commit"] == git.run("rev-parse", "quickset/update", cwd=service)
+    assert {change["path"]: change["kind"] for change in document["changes"]}["numbers.txt"] == "changed"
+    assert "- `numbers.txt`: changed" in document["summary_markdown"]
+    assert git.run("status", "--porcelain", cwd=service) == ""
+    preview = json.loads(quickset("diff", "--json", cwd=service).stdout)
+    assert preview["changes"] == document["changes"]
+
+
+def test_branch_with_conflicts(service: Path, quickset: Run) -> None:
+    """With conflicts no branch is made, and that is said."""
+    edit(service, "line 05", "mine 5")
+
+    done = quickset("update", "--branch", "quickset/update", cwd=service)
+
+    assert done.returncode == 3
+    assert "No branch was made" in done.stdout
+    assert git.run("branch", "--list", "quickset/update", cwd=service) == ""
+
+
+def test_refusal_of_uncommitted(service: Path, quickset: Run) -> None:
+    """What is not committed is in the way: refused with 4, by name, untouched."""
+    (service / "numbers.txt").write_text("mine\n")
+
+    refused = quickset("update", cwd=service)
+
+    assert refused.returncode == 4
+    assert "not committed: numbers.txt" in refused.stderr
+    assert (service / "numbers.txt").read_text() == "mine\n"
+
+
+def test_new_question(service: Path, checkout: Path, quickset: Run, command: list[str]) -> None:
+    """A new question is put at a terminal; without one it takes its absent value, which is said."""
+    release(
+        checkout,
+        "0.3.0",
+        copier_dot_yml=COPIER_YML + QUESTION,
+        upgrades_dot_yml="absent: {limit: 0}\n",
+        template__limit_dot_txt_dot_jinja="{{ limit }}\n",
+    )
+
+    told = quickset("update", "--no-lock", cwd=service)
+
+    assert "New question limit: taken as 0" in told.stdout
+    assert (service / "limit.txt").read_text() == "0\n"
+    git.run("reset", "--quiet", "--hard", cwd=service)
+    terminal = pexpect.spawn(
+        command[0], [*command[1:], "update", "--no-lock"], cwd=service, encoding="utf-8", timeout=30
+    )
+    terminal.expect("limit")
+    terminal.send("\x1b[D\x1b[3~7\r")
+    terminal.expect(pexpect.EOF)
+    assert (service / "limit.txt").read_text().strip() == "7"
+
+
+def test_add_and_remove(service: Path, quickset: Run) -> None:
+    """A component goes and comes back; what is so already is said."""
+    gone = quickset("remove", "docker", "--no-lock", cwd=service)
+    assert gone.returncode == 0, gone.stderr
+    assert "  - Dockerfile  removed\n" in gone.stdout
+    commit_all(service, "Without")
+    back = quickset("add", "docker", "--no-lock", cwd=service)
+    assert "  + Dockerfile  added\n" in back.stdout
+    git.run("commit", "--quiet", "--message", "With", cwd=service)
+    assert git.run("diff", "HEAD", "HEAD~2", cwd=service) == ""
+    again = quickset("add", "docker", cwd=service)
+    assert (again.returncode, "it is so already" in again.stdout) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("add", "package_name=shop"), 4, "package_name is fixed once a service exists"),
+        (("remove", "package_name"), 4, "package_name is fixed once a service exists"),
+        (("add", "nothing"), 2, "there is no component 'nothing'; there are"),
+        (("add", "project_name=Other"), 2, "there is no component 'project_name'"),
+        (("add", "database"), 2, "database: say which, as in database=sqlite (or postgresql)"),
+        (("add", "database=oracle"), 2, "'oracle' is none of"),
+        (("add", "extras"), 2, "extras: say which"),
+        (("remove", "python_version"), 2, "cannot be turned off"),
+        (("add",), 2, "NAME"),
+        (("update", "--to", "9.9.9"), 2, "9.9.9"),
+        (("update", "--continue", "--abort"), 2, "exclude each other"),
+        (("update", "--continue", "--to", "0.2.0"), 2, "exclude each other"),
+        (("update", "--data", "database=none"), 2, "is answered already"),
+        (("update", "--data", "databse=none"), 2, "no question 'databse'"),
+        (("update", "--branch", "a..b"), 2, "no name for a branch"),
+        (("update", ".."), 2, "is no service"),
+        (("diff", "nowhere"), 2, "nowhere"),
+    ],
+)
+def test_wrong_usage(service: Path, quickset: Run, arguments: tuple[str, ...], code: int, words: str) -> None:
+    """A mistake gets one clear line, its exit code, and nothing is touched."""
+    refused = quickset(*arguments, cwd=service)
+
+    assert refused.returncode == code, refused.stderr
+    assert words in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert git.run("status", "--porcelain", cwd=service) == ""
+
+
+def locked(service: Path) -> None:
+    (service / "uv.lock").write_text("locked = 1\n")
+    commit_all(service, "Lock")
+
+
+def test_lock_follows(service: Path, checkout: Path, quickset: Run, fake_uv: Callable[[str], None]) -> None:
+    """Where the dependencies change, the lock file is brought along and staged; else uv is not even called."""
+    locked(service)
+    fake_uv("echo locked = 2 > uv.lock; echo called >> ../called")
+    assert "uv.lock" not in quickset("update", cwd=service).stdout
+    commit_all(service, "Update")
+    project = (checkout / "template" / "pyproject.toml.jinja").read_text()
+    release(checkout, "0.3.0", template__pyproject_dot_toml_dot_jinja=project + 'dependencies = [\n    "anyio",\n]\n')
+
+    done = quickset("update", cwd=service)
+
+    assert "  ~ uv.lock  changed\n" in done.stdout
+    assert (service / "uv.lock").read_text() == "locked = 2\n"
+    assert git.run("status", "--porcelain", "uv.lock", cwd=service) == "M  uv.lock"
+
+
+def test_lock_that_fails(service: Path, checkout: Path, quickset: Run, fake_uv: Callable[[str], None]) -> None:
+    """Where uv cannot lock, the update is done all the same and says what is left to do."""
+    locked(service)
+    fake_uv("echo 'error: no network' >&2; exit 2")
+    project = (checkout / "template" / "pyproject.toml.jinja").read_text()
+    release(checkout, "0.3.0", template__pyproject_dot_toml_dot_jinja=project + 'dependencies = [\n    "anyio",\n]\n')
+
+    done = quickset("update", cwd=service)
+
+    assert done.returncode == 0
+    assert "The dependencies were not locked anew (no network); run `uv lock`." in done.stdout
+    assert (service / "uv.lock").read_text() == "locked = 1\n"
+
+
+def test_examples_stand_in_lines(quickset: Run) -> None:
+    """Each example of a help text has a line of its own, and no mark shows."""
+    for name in ("new", "info", "check", "diff", "update", "add", "remove"):
+        shown = quickset(name, "--help").stdout
+        examples = [line for line in shown.splitlines() if line.startswith(f"    quickset {name}")]
+        assert len(examples) > 1, shown
+        assert "\\b" not in shown
+
+
+def test_output_that_cannot_be_written(service: Path, quickset: Run, command: list[str]) -> None:
+    """A full disk behind the output is one line and 5; a closed pipe is 5 and no word."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*command, "check"], cwd=service, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 5
+    assert done.stderr.removeprefix("ready\n").startswith("quickset: the output could not be written")
+    assert done.stderr.removeprefix("ready\n").count("\n") == 1
