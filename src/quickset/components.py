@@ -127,13 +127,21 @@ def _parse(questions: Mapping[str, Question], given: str) -> tuple[Question, str
         raise RefusedError(f"{name} is fixed once a service exists: {reason}. Nothing was touched.")
     answers.check(questions, {name: value} if sign else {})
     question = questions.get(name)
-    if question is None or not _is_component(question):
-        known = ", ".join(each.name for each in questions.values() if _is_component(each))
+    if question is None or not is_component(question):
+        known = ", ".join(each.name for each in questions.values() if is_component(each))
         raise UsageError(f"there is no component '{name}'; there are {known}.")
     return question, value if sign else None
 
 
-def _is_component(question: Question) -> bool:
+def is_component(question: Question) -> bool:
+    """Tell whether a question can be answered anew in a service that exists.
+
+    Args:
+        question: The question.
+
+    Returns:
+        Whether it can.
+    """
     if question.hidden or question.name in _FIXED:
         return False
     return question.several or question.type == "bool" or _OFF in question.choices or len(question.choices) > 1
