@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.cli.conftest import DRIVER
 from tests.questions import REPOSITORY, Answer
 from tests.rendering import read_tree, render
 
@@ -262,6 +265,39 @@ def test_same_update_again(forge: str, made: Forge) -> None:
     assert done.returncode == 0, done.stderr
     assert "is up to date" in done.stdout
     assert made.pushed() == before
+
+
+@EACH
+def test_with_quickset_itself(forge: str, made: Forge, template: Path, tmp_path: Path) -> None:
+    """The real command does what its stand-in does: an update of the service, committed, pushed and opened; then none."""
+    origin = shutil.copytree(template, tmp_path / "origin")
+    made.git("init", "--quiet", "--initial-branch=main", cwd=origin)
+    readme = origin / "template" / "README.md.jinja"
+    for version in ("1000.0.0", "1000.0.1"):
+        (origin / "pyproject.toml").write_text(f'[project]\nname = "quickset"\nversion = "{version}"\n')
+        readme.write_text(f"{readme.read_text()}\nOf {version}.\n")
+        made.git("add", "--all", cwd=origin)
+        made.git("commit", "--quiet", "--message", f"Release {version}", cwd=origin)
+    quickset = [sys.executable, "-c", DRIVER, str(origin)]
+    uvx = made.calls.parent / "bin" / "uvx"
+    uvx.write_text(
+        f'#!/bin/sh\nif [ "$2" = --version ]; then echo "quickset 1000.0.1"; exit; fi\nshift\n'
+        f'exec {shlex.join(quickset)} "$@"\n'
+    )
+    shutil.rmtree(made.clone)
+    make = ["new", str(made.clone), "--ref", "1000.0.0", "--no-lock", "--data", f"template_updates={forge}"]
+    subprocess.run([*quickset, *make], env=made.env, capture_output=True, check=True)
+    made.git("remote", "add", "origin", made.remote.as_uri())
+    made.git("push", "--quiet", "--force", "origin", "HEAD:main")
+
+    first, second = made.run(""), made.run("")
+
+    assert (first.returncode, second.returncode) == (0, 0), first.stdout + first.stderr + second.stderr
+    assert "Of 1000.0.1." in made.git("show", f"{made.pushed()}:README.md")
+    assert made.git("rev-parse", f"{made.pushed()}^") == made.git("rev-parse", "HEAD")
+    assert made.git("status", "--porcelain") == ""
+    if forge == "github":
+        assert "README.md" in (made.calls / "body").read_text()
 
 
 @EACH
