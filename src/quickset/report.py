@@ -185,12 +185,8 @@ def next_commands(created: "Created") -> list[str]:
         start.insert(0, f"uv run python -m {package}.migrate")
     if database in _SERVERS and created.answers.get("docker"):
         start.insert(0, "docker compose up --detach --wait database")
-    here = Path.cwd()
-    if created.path == here:
-        return [" && ".join(test), *start]
-    path = created.path.relative_to(here) if created.path.is_relative_to(here) else created.path
-    folder = f"./{path}" if str(path).startswith("-") else str(path)
-    return [f"cd {shlex.quote(folder)}", " && ".join(test), " && ".join(start)]
+    there = _change_folder(created.path)
+    return [*there, " && ".join(test), " && ".join(start)] if there else [" && ".join(test), *start]
 
 
 def _need(answers: Mapping[str, Any]) -> str | None:
@@ -278,13 +274,24 @@ def show_result(result: "Result", *, would: bool, out: Console) -> None:
 def _after_update(result: "Result", *, would: bool) -> list[str]:
     if would or not (result.changes or result.conflicts):
         return []
-    if result.conflicts and result.branch is None and result.applied_ms:
-        return [f"resolve {', '.join(result.conflicts)}", "git add …", "quickset update --continue"]
+    there = _change_folder(result.path)
     if result.conflicts:
-        return []
+        if result.branch is None and not result.applied_ms:
+            return []
+        paths = " ".join(shlex.quote(path) for path in result.conflicts)
+        return [*there, f"git add {paths}   # once they are resolved", "quickset update --continue"]
     if result.branch:
-        return [f"git push origin {result.branch}"]
-    return [*result.next_steps, "uv run just check", f"git commit -m {shlex.quote(result.title)}"]
+        return [*there, f"git push origin {shlex.quote(result.branch)}"]
+    return [*there, *result.next_steps, "uv run just check", f"git commit -m {shlex.quote(result.title)}"]
+
+
+def _change_folder(path: Path) -> list[str]:
+    """Say how to get to a service; nothing where one is there already."""
+    here = Path.cwd()
+    if path == here:
+        return []
+    shown = path.relative_to(here) if path.is_relative_to(here) else path
+    return [f"cd {shlex.quote(f'./{shown}' if str(shown).startswith('-') else str(shown))}"]
 
 
 def as_markdown(result: "Result") -> str:

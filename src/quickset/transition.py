@@ -380,7 +380,7 @@ def finish_interrupted(repository: Repository, state: Path, record: Journal) -> 
         )
     journal.apply(repository, state, record)
     settle(state, record)
-    conflicts = tuple(sorted(path for path, step in record.steps.items() if step.stages))
+    conflicts = tuple(sorted(path.removeprefix(record.service) for path, step in record.steps.items() if step.stages))
     note = "It was interrupted, and is finished now."
     return Result(
         path=repository.top / record.service,
