@@ -20,7 +20,7 @@ PROJECT = "pyproject.toml"
 _FORMATTED = (".py", ".pyi")
 _NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 _LOWER = re.compile(r"(?:>=|==|~=|>)\s*([0-9][0-9.]*)")
-_ITEM = re.compile(r"""^\s*(["'])(?P<text>.*?)\1\s*,?\s*(?:#.*)?$""")
+_ITEM = re.compile(r"""^\s*(["'])(?P<text>(?:(?!\1).)*)\1(?P<comma>\s*,)?\s*(?:#.*)?$""")
 _ARRAY = re.compile(r"^(?P<key>[A-Za-z0-9_.\"-]+)\s*=\s*\[\s*$")
 _TABLE = re.compile(r"^\[(?P<name>[^\[\]]+)\]\s*(?:#.*)?$")
 _DEPENDENCIES = re.compile(r"project\.(?:dependencies|optional-dependencies\..+)|dependency-groups\..+")
@@ -96,8 +96,9 @@ def _ruff_settings(side: Mapping[str, bytes]) -> dict[str, Any]:
                 loaded = tomllib.loads(side[name].decode())
             except (tomllib.TOMLDecodeError, UnicodeDecodeError):
                 continue
-            found = loaded if name != PROJECT else loaded.get("tool", {}).get("ruff")
-            if found is not None:
+            tools = loaded.get("tool")
+            found = loaded if name != PROJECT else tools.get("ruff") if isinstance(tools, dict) else None
+            if isinstance(found, dict):
                 names = ("line-length", "indent-width", "target-version", "preview", "format")
                 return {key: found[key] for key in names if key in found}
     return {}
@@ -114,8 +115,10 @@ def _format(files: Mapping[str, bytes], settings: Mapping[str, Any]) -> dict[str
             target = Path(folder, path)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
-        options = [f"{key}={_toml(value)}" for key, value in settings.items() if not isinstance(value, dict)]
-        options += [f"format.{key}={_toml(value)}" for key, value in settings.get("format", {}).items()]
+        formats = settings.get("format")
+        formats = formats if isinstance(formats, dict) else {}
+        options = [f"{key}={_toml(value)}" for key, value in settings.items() if key != "format"]
+        options += [f"format.{key}={_toml(value)}" for key, value in formats.items() if not isinstance(value, dict)]
         configured = [item for option in options for item in ("--config", option)]
         subprocess.run(
             [find_ruff_bin(), "format", "--isolated", "--no-cache", "--quiet", *configured, folder],
@@ -149,33 +152,58 @@ def dependencies(sides: Sides) -> None:
         old, new, user = (side[PROJECT].decode() for side in (sides.old, sides.new, sides.user))
     except UnicodeDecodeError:
         return
+    if not all(_is_toml(text) for text in (old, new, user)):
+        return
     arrays = [_arrays(text) for text in (old, new, user)]
     texts = [old.splitlines(keepends=True), new.splitlines(keepends=True), user.splitlines(keepends=True)]
-    # From the end, so that earlier positions stay right.
+    notes: list[str] = []
     shared = [key for key in arrays[2] if key in arrays[0] and key in arrays[1] and _DEPENDENCIES.fullmatch(key)]
     for key in shared:
         was, will, own = (lines[slice(*found[key])] for lines, found in zip(texts, arrays, strict=True))
-        settled = _settle(was, will, own, sides.notes)
+        settled = _settle(was, will, own, notes)
         if settled is None:
             continue
         for number, found in enumerate(arrays):
             start, end = found[key]
             texts[number][start:end] = settled
             arrays[number] = _arrays("".join(texts[number]))
-    for side, lines in zip((sides.old, sides.new, sides.user), texts, strict=True):
-        side[PROJECT] = "".join(lines).encode()
+    results = ["".join(lines) for lines in texts]
+    if all(_is_toml(text) for text in results):
+        for side, text in zip((sides.old, sides.new, sides.user), results, strict=True):
+            side[PROJECT] = text.encode()
+        sides.notes += notes
+
+
+def _is_toml(text: str) -> bool:
+    try:
+        tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return False
+    return True
+
+
+def _items(text: str, key: str) -> Any:
+    """Look a dotted key up as TOML has it, so that what only looks like a table is not taken for one."""
+    found: Any = tomllib.loads(text)
+    for part in key.split("."):
+        found = found.get(part.strip(' "')) if isinstance(found, dict) else None
+    return found
 
 
 def _arrays(text: str) -> dict[str, tuple[int, int]]:
     """Find the arrays that have one item a line: the lines between their brackets, by dotted key."""
     found, table, lines = {}, "", text.splitlines()
     for number, line in enumerate(lines):
-        if match := _TABLE.match(line):
+        if line.startswith("[["):
+            table = "[[]]"
+        elif match := _TABLE.match(line):
             table = match["name"].strip()
         elif match := _ARRAY.match(line):
             end = next((at for at in range(number + 1, len(lines)) if lines[at].strip().startswith("]")), None)
-            if end is not None:
-                found[f"{table}.{match['key']}"] = (number + 1, end)
+            key = f"{table}.{match['key']}"
+            items = [item["text"] for line in lines[number + 1 : end] if (item := _ITEM.match(line))]
+            if end is not None and items == _items(text, key):
+                found[key] = (number + 1, end)
     return found
 
 
@@ -191,20 +219,53 @@ def _settle(old: list[str], new: list[str], user: list[str], notes: list[str]) -
         name = _requirement(line)
         if name is None or name not in was or own[name] != was[name]:
             result.append(line)
-            if name in will and will[name] not in (own[name], was.get(name)):
-                notes.append(f"{PROJECT}: kept your {own[name]}; the template has {will[name]}.")
+            if name in own:
+                notes += _kept(name, was, will, own)
         elif name in will and _lower(was[name], will[name]):
             result.append(line)
             notes.append(f"{PROJECT}: kept {own[name]}, which the template would lower to {will[name]}.")
         elif name in will:
-            result.append(line if was[name] == will[name] else _line(new, name))
+            mine = line != _line(old, name)
+            result.append(_replaced(line, will[name]) if mine or was[name] == will[name] else _line(new, name))
+        elif line != _line(old, name):
+            result.append(line)
+            notes.append(f"{PROJECT}: kept {own[name]}, which the template removed: the line is yours.")
     for name in sorted(will.keys() - was.keys() - own.keys()):
-        names = [_requirement(line) for line in result]
-        at = next((number for number, other in enumerate(names) if other and other > name), len(result))
-        result.insert(at, _line(new, name))
+        _insert(result, name, _line(new, name))
+    result = [_with_comma(line) for line in result]
     gone = sorted(name for name in (was.keys() & will.keys()) - own.keys() if will[name] != was[name])
     notes += [f"{PROJECT}: you removed {name}, so {will[name]} was left out." for name in gone]
     return result
+
+
+def _kept(name: str, was: Mapping[str, str], will: Mapping[str, str], own: Mapping[str, str]) -> list[str]:
+    if name in was and name not in will:
+        return [f"{PROJECT}: kept your {own[name]}; the template removed it."]
+    if name in will and will[name] not in (own[name], was.get(name)):
+        return [f"{PROJECT}: kept your {own[name]}; the template has {will[name]}."]
+    return []
+
+
+def _insert(lines: list[str], name: str, line: str) -> None:
+    """Put a requirement where it sorts; a comment stays with what follows it."""
+    names = [_requirement(other) for other in lines]
+    at = next((number for number, other in enumerate(names) if other and other > name), len(lines))
+    while at and at < len(lines) and lines[at - 1].lstrip().startswith("#"):
+        at -= 1
+    lines.insert(at, line)
+
+
+def _replaced(line: str, text: str) -> str:
+    item = _ITEM.match(line)
+    return line[: item.start("text")] + text + line[item.end("text") :] if item else line
+
+
+def _with_comma(line: str) -> str:
+    item = _ITEM.match(line)
+    if item is None or item["comma"]:
+        return line
+    at = item.end("text") + 1
+    return f"{line[:at]},{line[at:]}"
 
 
 def _requirements(lines: Iterable[str]) -> dict[str, str] | None:
@@ -245,17 +306,30 @@ def answers_file(sides: Sides, name: str) -> None:
     """
     if name not in sides.shared() or sides.old[name] == sides.user[name]:
         return
-    was, will = (yaml.safe_load(side[name]) or {} for side in (sides.old, sides.new))
+    try:
+        was, will, own = (yaml.safe_load(side[name]) or {} for side in (sides.old, sides.new, sides.user))
+    except yaml.YAMLError:
+        return
     text = sides.user[name].decode(errors="surrogateescape")
+    meant = dict(own)
     for key in was.keys() | will.keys():
         if key in was and key in will and was[key] == will[key]:
             continue
         fresh = yaml.safe_dump({key: will[key]}, allow_unicode=True) if key in will else ""
+        meant = {**meant, key: will[key]} if key in will else {other: meant[other] for other in meant if other != key}
         # A value may go on in lines that are indented or list items.
         pattern = re.compile(rf"^{re.escape(key)}:.*\n?(?:[ -].*\n?)*", re.MULTILINE)
         if found := pattern.search(text):
+            comment = re.search(r"[ \t]+#.*", found[0].split("\n")[0])
+            if comment and fresh:
+                fresh = f"{fresh.rstrip()}{comment[0]}\n"
             text = text[: found.start()] + fresh + text[found.end() :]
         elif fresh:
             text = text + "\n" * (not text.endswith("\n")) + fresh
-    sides.old[name] = sides.user[name]
-    sides.new[name] = text.encode(errors="surrogateescape")
+    try:
+        right = yaml.safe_load(text) == meant
+    except yaml.YAMLError:
+        right = False
+    if right:
+        sides.old[name] = sides.user[name]
+        sides.new[name] = text.encode(errors="surrogateescape")

@@ -358,6 +358,8 @@ def add(
         _tell(done, would=dry_run, quiet=quiet, as_json=as_json)
         if done.conflicts:
             raise typer.Exit(3)
+        if dry_run and done.changes:
+            raise typer.Exit(1)
 
 
 @app.command(epilog=_EPILOG)
@@ -387,6 +389,8 @@ def remove(
         _tell(done, would=dry_run, quiet=quiet, as_json=as_json)
         if done.conflicts:
             raise typer.Exit(3)
+        if dry_run and done.changes:
+            raise typer.Exit(1)
 
 
 def _progress(*, silent: bool) -> "Progress":

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +187,7 @@ def _goal(template: Any, questions: Mapping[str, Question], old: Mapping[str, An
         after=template,
         old=old,
         new=new,
-        next_steps=_next_steps,
+        next_steps=partial(_next_steps, changed),
     )
 
 
@@ -196,15 +197,17 @@ def _shown(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _next_steps(given: Mapping[str, Any], merged: Merged) -> tuple[str, ...]:
+def _next_steps(changed: Mapping[str, Any], given: Mapping[str, Any], merged: Merged) -> tuple[str, ...]:
     """Say what the user has to run: a change of the tables needs a migration when the service has some already."""
     if given.get("database", _OFF) == _OFF:
         return ()
     chain = {path: entry for path, entry in merged.after.items() if path.startswith(f"{MIGRATIONS}/")}
     migrate = f"uv run python -m {given.get('package_name', 'app')}.migrate"
     if any(path.endswith(".py") and entry is None for path, entry in chain.items()):
-        return ("uv run alembic downgrade base   # before you commit, and on every database that has the tables",)
-    if any(path.endswith(".py") for path in chain):
+        # The step down needs the file that goes.
+        down = "git stash && uv run alembic downgrade base; git stash pop --index"
+        return (f"{down}   # for every database that has the tables, before this is deployed",)
+    if "database" in changed or any(path.endswith(".py") for path in chain):
         return (migrate,)
     if any("models" in Path(path).with_suffix("").parts for path in merged.after):
         return ('uv run just migration "what changed"   # then read the new file in migrations/versions', migrate)

@@ -16,11 +16,16 @@ _LOCAL = (
     "GIT_COMMON_DIR",
     "GIT_CONFIG",
     "GIT_CONFIG_PARAMETERS",
+    "GIT_DEFAULT_HASH",
     "GIT_DIR",
+    "GIT_GLOB_PATHSPECS",
     "GIT_GRAFT_FILE",
+    "GIT_ICASE_PATHSPECS",
     "GIT_IMPLICIT_WORK_TREE",
     "GIT_INDEX_FILE",
+    "GIT_LITERAL_PATHSPECS",
     "GIT_NAMESPACE",
+    "GIT_NOGLOB_PATHSPECS",
     "GIT_NO_REPLACE_OBJECTS",
     "GIT_OBJECT_DIRECTORY",
     "GIT_PREFIX",
@@ -33,6 +38,8 @@ _LOCAL = (
 _SAFE = {
     "commit.gpgSign": "false",
     "core.fsmonitor": "false",
+    "diff.orderFile": os.devnull,
+    "log.showSignature": "false",
     "core.hooksPath": os.devnull,
     "gc.auto": "0",
     "maintenance.auto": "false",
@@ -241,14 +248,17 @@ def inside_work_tree(folder: Path) -> bool:
     return done.stdout.strip() == "true"
 
 
-def has_identity() -> bool:
+def has_identity(folder: Path | None = None) -> bool:
     """Tell whether the user set a name and an address for commits; git's guesses do not count.
+
+    Args:
+        folder: Where the commit is to be; a repository may have an identity of its own.
 
     Returns:
         Whether both are there, for author and committer.
     """
     idents = ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT")
-    return all(attempt("var", ident, config=NO_GUESS).returncode == 0 for ident in idents)
+    return all(attempt("var", ident, cwd=folder, config=NO_GUESS).returncode == 0 for ident in idents)
 
 
 def settings() -> dict[str, str]:

@@ -9,12 +9,13 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from time import perf_counter
 from typing import Any, Literal
 
@@ -50,6 +51,8 @@ class Journal:
     head: str
     steps: dict[str, Step]
     """By path relative to the work tree's top."""
+    temporary: str = field(default_factory=lambda: f".quickset-{secrets.token_hex(8)}")
+    """How a file is called for the moment before it is put in place."""
     facts: dict[str, Any] = field(default_factory=dict)
     """What the command needs to know to go on: versions, answers, what to tell."""
 
@@ -64,6 +67,7 @@ class Journal:
             "service": self.service,
             "head": self.head,
             "facts": self.facts,
+            "temporary": self.temporary,
             "steps": {
                 path: {
                     "before": step.before,
@@ -107,7 +111,7 @@ class Journal:
                 )
                 for path, step in raw["steps"].items()
             }
-            return cls(raw["phase"], raw["service"], raw["head"], steps, raw["facts"])
+            return cls(raw["phase"], raw["service"], raw["head"], steps, raw["temporary"], raw["facts"])
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError) as error:
@@ -190,6 +194,9 @@ def edited(repository: Repository, state: Path, steps: Mapping[str, Step]) -> li
     _write_aside(repository, folder, {path: step.before for path, step in steps.items() if step.was is not None})
     found = []
     for path, step in steps.items():
+        if step.was is not None and step.before is None:
+            # It was not there a moment ago.
+            found.append(path)
         differs = step.was is not None and step.before and step.was != digest(folder / path)
         # Another line ending, say, may be the same to git.
         if differs and step.before and repository.oid_of(path) != step.before.oid:
@@ -229,19 +236,25 @@ def apply(repository: Repository, state: Path, journal: Journal) -> float:
     Raises:
         RefusedError: A file is neither as it was nor as it is to be; nothing of it was touched.
     """
-    foreign = [path for path, step in journal.steps.items() if not _expected(repository.top / path, step)]
+    gone = {path for path, step in journal.steps.items() if step.becomes is None}
+    foreign = [
+        path
+        for path, step in journal.steps.items()
+        if not _expected(repository.top / path, step)
+        or (step.becomes is not None and _obstructed(repository.top, path, gone))
+    ]
     if foreign:
         raise RefusedError(f"changed meanwhile: {', '.join(foreign)}. Move your edits elsewhere and run this again.")
     started = perf_counter()
     # First what goes, so that a file can take a folder's place and the other way round.
     for path, step in sorted(journal.steps.items(), key=lambda item: item[1].becomes is not None):
         target = repository.top / path
-        _forget_temporary(target)
+        _forget_temporary(target, journal.temporary)
         if step.becomes is None:
             if step.was is not None and digest(target) == step.was:
                 _delete(target, repository.top)
         elif digest(target) != step.becomes:
-            _put(state / "files" / path, target)
+            _put(state / "files" / path, target, journal.temporary)
     _write_index(repository, state, journal)
     return (perf_counter() - started) * 1000
 
@@ -257,7 +270,15 @@ def undo(repository: Repository, state: Path, journal: Journal) -> None:
     Raises:
         RefusedError: A file was edited since; nothing was touched.
     """
-    edited = [path for path, step in journal.steps.items() if not _expected(repository.top / path, step, gone=True)]
+    gone = {path for path, step in journal.steps.items() if step.was is None}
+    staged = repository.staged(journal.steps)
+    edited = [
+        path
+        for path, step in journal.steps.items()
+        if not _expected(repository.top / path, step, gone=True)
+        or (step.was is not None and _obstructed(repository.top, path, gone))
+        or not _as_left(staged.get(path, {}), step, there=(repository.top / path).exists())
+    ]
     if edited:
         raise RefusedError(
             f"edited since the update: {', '.join(edited)}. Save your edits elsewhere, delete "
@@ -269,13 +290,37 @@ def undo(repository: Repository, state: Path, journal: Journal) -> None:
     journal.save(state)
     for path, step in sorted(journal.steps.items(), key=lambda item: item[1].was is not None):
         target = repository.top / path
-        _forget_temporary(target)
+        _forget_temporary(target, journal.temporary)
         if step.was is None:
             if step.becomes is not None and digest(target) == step.becomes:
                 _delete(target, repository.top)
         elif digest(target) != step.was:
-            _put(state / "back" / path, target)
+            _put(state / "back" / path, target, journal.temporary)
     _write_index(repository, state, Journal(journal.phase, journal.service, journal.head, back))
+
+
+def vanished(repository: Repository, journal: Journal) -> bool:
+    """Tell whether nothing of an unfinished update is left, as after `git reset --hard`.
+
+    Args:
+        repository: The repository.
+        journal: The journal.
+
+    Returns:
+        Whether files, index and HEAD hold nothing of it.
+    """
+    top = Repository(repository.top, repository.git_dir, "", repository.head)
+    if top.touched(journal.steps):
+        return False
+    staged = top.staged(journal.steps)
+    for path, step in journal.steps.items():
+        now = staged.get(path, {}).get(0)
+        if step.stages and now != step.before:
+            # Resolved and committed.
+            return False
+        if not step.stages and step.before != step.after and now == step.after:
+            return False
+    return True
 
 
 def finish(state: Path) -> None:
@@ -315,28 +360,44 @@ def _expected(path: Path, step: Step, *, gone: bool = False) -> bool:
     return found in (step.was, step.becomes) or (gone and found is None)
 
 
-def _temporary(target: Path) -> Path:
-    return target.with_name(f".{target.name}.quickset")
+def _as_left(found: Mapping[int, Entry], step: Step, *, there: bool) -> bool:
+    """Tell whether the index holds nothing of the user's for a path; a file that is gone was given up with it."""
+    expected = [{0: entry} if entry else {} for entry in (step.before, step.after)]
+    return found in (*expected, step.stages) or not there
 
 
-def _forget_temporary(target: Path) -> None:
+def _obstructed(top: Path, path: str, gone: set[str]) -> bool:
+    """Tell whether a file cannot be put in place, or only outside: for a folder with other files, a file or a link."""
+    target = top / path
+    if target.is_dir() and not target.is_symlink():
+        files = (file for file in target.rglob("*") if file.is_symlink() or not file.is_dir())
+        return any(file.relative_to(top).as_posix() not in gone for file in files)
+    ways = (parent for parent in PurePosixPath(path).parents if str(parent) != ".")
+    return any(
+        str(way) not in gone and ((top / way).is_symlink() or ((top / way).exists() and not (top / way).is_dir()))
+        for way in ways
+    )
+
+
+def _forget_temporary(target: Path, name: str) -> None:
     # Left by a run that was killed; where a folder is a file by now, nothing can be.
     with suppress(NotADirectoryError):
-        _temporary(target).unlink(missing_ok=True)
+        target.with_name(name).unlink(missing_ok=True)
 
 
-def _put(source: Path, target: Path) -> None:
+def _put(source: Path, target: Path, name: str) -> None:
     """Move a prepared file into place by one rename."""
+    temporary = target.with_name(name)
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.is_dir() and not target.is_symlink():
         # Its files are gone already; what is left is empty.
         target.rmdir()
     try:
-        os.link(source, _temporary(target), follow_symlinks=False)
+        os.link(source, temporary, follow_symlinks=False)
     except OSError:
         # Another disk, or one without hard links.
-        shutil.copy2(source, _temporary(target), follow_symlinks=False)
-    _temporary(target).replace(target)
+        shutil.copy2(source, temporary, follow_symlinks=False)
+    temporary.replace(target)
 
 
 def _delete(target: Path, top: Path) -> None:

@@ -43,7 +43,10 @@ def lock(folder: Path, *, trusted: bool = True) -> str | None:
         env["UV_NO_BUILD"] = "1"
     # Elsewhere, because uv would make the service a member of a workspace that happens to lie around it.
     with tempfile.TemporaryDirectory(prefix="quickset-lock-", ignore_cleanup_errors=True) as alone:
-        shutil.copy(folder / "pyproject.toml", alone)
+        for name in ("pyproject.toml", "uv.lock"):
+            if (folder / name).exists():
+                # With the lock there is, uv changes no version that need not change.
+                shutil.copy(folder / name, alone)
         try:
             done = subprocess.run(
                 [uv, "lock"],

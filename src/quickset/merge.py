@@ -27,11 +27,16 @@ MIGRATIONS = "migrations/versions"
 
 _OLD, _YOURS, _THEIRS = 1, 2, 3
 _MANY = 1000
+_SHA1 = 40  # hexadecimal digits
 _CONFIG = {
     "merge.renames": "true",
     "merge.directoryRenames": "true",
     "merge.renameLimit": "5000",
     "merge.conflictStyle": "merge",
+    # Not the user's driver: it is a program, or drops a conflict.
+    "merge.default": "text",
+    "merge.renormalize": "false",
+    "pack.packSizeLimit": "0",
     "diff.renames": "true",
     "core.quotePath": "false",
 }
@@ -76,12 +81,14 @@ class Workshop:
     Args:
         folder: Where it is made.
         objects: The user's objects, which it reads and never writes.
+        head: A commit among them.
     """
 
-    def __init__(self, folder: Path, objects: Path) -> None:
+    def __init__(self, folder: Path, objects: Path, head: str) -> None:
         self.folder = folder
         self._env = {"GIT_DIR": str(folder), "GIT_INDEX_FILE": str(folder / "index")}
-        git.run("init", "--quiet", "--bare", "--initial-branch=main", str(folder))
+        kind = "sha256" if len(head) > _SHA1 else "sha1"
+        git.run("init", "--quiet", "--bare", "--initial-branch=main", f"--object-format={kind}", str(folder))
         (folder / "objects" / "info" / "alternates").write_text(f"{objects}\n", encoding="utf-8")
         # Bytes are merged as they are: no filter, no conversion, whatever the renders' own attributes say.
         (folder / "info").mkdir(exist_ok=True)
@@ -253,7 +260,7 @@ def workshop(repository: Repository) -> Iterator[Workshop]:
         The workshop.
     """
     with tempfile.TemporaryDirectory(prefix="quickset-", ignore_cleanup_errors=True) as folder:
-        yield Workshop(Path(folder).resolve() / "merge.git", repository.objects())
+        yield Workshop(Path(folder).resolve() / "merge.git", repository.objects(), repository.head)
 
 
 def merge(
@@ -286,17 +293,18 @@ def merge(
         raise RefusedError(f"{repository.prefix}{ANSWERS_FILE} is not committed; commit it first. Nothing was touched.")
     was, will = work.add(old), work.add(new)
     result = Merged()
+    _leave_nested(was, will, head, result.notes)
     _seed_once(was, will, head, pathspec.GitIgnoreSpec.from_lines(once), result.notes)
-    base, template, user = _adapt(work, was, will, head, result.notes)
-    user = _relevant(repository, base, template, user)
+    base, template, everything = _adapt(work, was, will, head, result.notes)
+    user = _relevant(repository, base, template, everything)
     merged, stages = work.merge(base, template, user, label)
+    while met := _met(merged, everything, user):
+        user |= met
+        merged, stages = work.merge(base, template, user, label)
     moves = _Moves(work.renames(base, user), work.renames(base, template))
     away = base.keys() - user.keys() - set(moves.by_user.values())
     verdicts = _verdicts(merged, stages, away, moves)
-    ignored = repository.ignored(path for path in merged if path not in head)
-    for path in ignored:
-        merged.pop(path, None)
-        stages.pop(path, None)
+    _leave_ignored(repository, head, merged, stages, (moves, result.notes))
     _record(result, head, merged, stages, user)
     gone = {source for target, source in moves.by_template.items() if source in result.after and target in merged}
     for path in result.after:
@@ -306,6 +314,50 @@ def merge(
     result.changes += [Change(path, kind) for path, kind in sorted(verdicts.items()) if path not in result.after]
     result.changes.sort(key=lambda change: change.path)
     return result
+
+
+def _leave_nested(was: Tree, will: dict[str, Entry], head: dict[str, Entry], notes: list[str]) -> None:
+    """Leave services alone that lie in folders of this one: they have answers, and nothing of this one's render."""
+    folders = {
+        path.removesuffix(ANSWERS_FILE)
+        for path in head
+        if path.endswith(f"/{ANSWERS_FILE}") and not any(own.startswith(path.removesuffix(ANSWERS_FILE)) for own in was)
+    }
+    for folder in sorted(folders):
+        for path in [path for path in will if f"{path}/".startswith(folder) or folder.startswith(f"{path}/")]:
+            del will[path]
+            notes.append(f"{path} was left out: {folder} is another service.")
+        for path in [path for path in head if path.startswith(folder)]:
+            del head[path]
+
+
+def _met(merged: Tree, everything: Tree, user: Tree) -> dict[str, Entry]:
+    """Find files that were left out of a merge and yet lie where its result does."""
+    reached = merged.keys() | {str(up) for path in merged for up in PurePosixPath(path).parents}
+    return {
+        path: everything[path]
+        for path in everything.keys() - user.keys()
+        if path in reached or any(str(up) in merged for up in PurePosixPath(path).parents)
+    }
+
+
+def _leave_ignored(
+    repository: Repository,
+    head: Tree,
+    merged: dict[str, Entry],
+    stages: dict[str, dict[int, Entry]],
+    told: tuple[_Moves, list[str]],
+) -> None:
+    """Leave ignored paths alone; what the template would move to one stays where it is."""
+    moves, notes = told
+    for path in repository.ignored(path for path in merged.keys() | stages.keys() if path not in head):
+        merged.pop(path, None)
+        stages.pop(path, None)
+        source = moves.by_template.get(path)
+        if source is not None and source in head:
+            merged[source] = head[source]
+            stages.pop(source, None)
+            notes.append(f"{source} stays where it is: you ignore its new place, {path}.")
 
 
 def _record(result: Merged, head: Tree, merged: Tree, stages: Mapping[str, dict[int, Entry]], user: Tree) -> None:
@@ -350,7 +402,7 @@ def _adapt(
     sides = adapt.Sides(
         old=work.read(was, [path for path in renders if path in was]),
         new=work.read(will, [path for path in renders if path in will]),
-        user=work.read(head, [*reads, *(path for path in was if path in head and path.endswith(".py"))]),
+        user=work.read(head, [*reads, *(path for path in was if path in head and path.endswith((".py", ".pyi")))]),
     )
     before = (dict(sides.old), dict(sides.new), dict(sides.user))
     adapt.line_endings(sides)

@@ -256,7 +256,7 @@ def show_result(result: "Result", *, would: bool, out: Console) -> None:
         told = meaning + f" ({change.note})" * bool(change.note)
         out.print(Text.assemble((f"  {sign} {name}", style), (f"  {told}", "dim")), soft_wrap=True)
     for name, value in result.absent.items():
-        text = f"New question {name}: taken as {_shown(value)}; `quickset add {name}=…` changes it."
+        text = f"New question {name}: taken as {_shown(value)}; `quickset add` changes it."
         out.print(Text(f"? {text}", style="yellow"), soft_wrap=True)
     for note in result.notes:
         out.print(Text(f"! {note}", style="yellow"), soft_wrap=True)
@@ -281,8 +281,9 @@ def _after_update(result: "Result", *, would: bool) -> list[str]:
         paths = " ".join(shlex.quote(path) for path in result.conflicts)
         return [*there, f"git add {paths}   # once they are resolved", "quickset update --continue"]
     if result.branch:
-        return [*there, f"git push origin {shlex.quote(result.branch)}"]
-    return [*there, *result.next_steps, "uv run just check", f"git commit -m {shlex.quote(result.title)}"]
+        return [*there, *result.next_steps] if result.next_steps else []
+    check = ["uv run just check"] if (result.path / "justfile").exists() else []
+    return [*there, *result.next_steps, *check, f"git commit -m {shlex.quote(result.title)}"]
 
 
 def _change_folder(path: Path) -> list[str]:

@@ -6,7 +6,6 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from quickset import git
-from quickset.answers import ANSWERS_FILE
 from quickset.errors import ConflictError, RefusedError, UsageError
 
 _GIT_NEEDED = (2, 38)  # the first with `git merge-tree --write-tree`
@@ -151,19 +150,13 @@ class Repository:
         """Read the committed files of the service.
 
         Returns:
-            Entries by path below the service's folder; without those of services nested in it.
+            Entries by path below the service's folder.
         """
         name = f"{self.head}:{self.prefix.rstrip('/')}" if self.prefix else f"{self.head}^{{tree}}"
         done = git.attempt("ls-tree", "-r", "-z", "--full-tree", name, cwd=self.top)
         if done.returncode:
             raise RefusedError(f"{self.service} is not committed; commit the service first.")
-        found = parse_tree(done.stdout)
-        nested = tuple(
-            path.removesuffix(ANSWERS_FILE)
-            for path in found
-            if path.endswith(f"/{ANSWERS_FILE}") and "/.git/" not in path
-        )
-        return {path: entry for path, entry in found.items() if not (nested and path.startswith(nested))}
+        return parse_tree(done.stdout)
 
     def oid_of(self, path: str) -> str:
         """Name the blob that a file in the work tree would become.
@@ -189,9 +182,37 @@ class Repository:
         if not wanted:
             return set()
         listed = git.attempt(
-            *("check-ignore", "--no-index", "-z", "--stdin"), cwd=self.service, stdin="\0".join(wanted), theirs=True
+            *("check-ignore", "--no-index", "-z", "--stdin"),
+            cwd=self.service,
+            stdin="".join(f"./{path}\0" for path in wanted),
+            theirs=True,
         )
-        return {path for path in listed.stdout.split("\0") if path}
+        if listed.returncode not in (0, 1):
+            raise git.GitError(f"git check-ignore failed: {git.reason(listed.stderr)}")
+        return {path.removeprefix("./") for path in listed.stdout.split("\0") if path}
+
+    def staged(self, paths: Iterable[str]) -> dict[str, dict[int, Entry]]:
+        """Read the index.
+
+        Args:
+            paths: Which, relative to the top.
+
+        Returns:
+            Entries by stage by path.
+        """
+        wanted = sorted(paths)
+        if not wanted:
+            return {}
+        listed = self.git(
+            *("ls-files", "--stage", "-z", "--full-name", "--", *wanted), env={"GIT_LITERAL_PATHSPECS": "1"}
+        )
+        found: dict[str, dict[int, Entry]] = {}
+        for line in listed.split("\0"):
+            if line:
+                meta, path = line.split("\t", 1)
+                mode, oid, stage = meta.split(" ")
+                found.setdefault(path, {})[int(stage)] = Entry(mode, oid)
+        return found
 
     def sparse(self) -> set[str]:
         """Find the paths that a sparse checkout leaves out of the work tree.

@@ -161,7 +161,7 @@ class Source:
         found = self._release(wanted, releases) or self._state(wanted)
         if found is None:
             known = ", ".join(releases) or "none yet"
-            raise UsageError(f"--ref: there is no release '{wanted}' here (known: {known}; or {self._others()}).")
+            raise UsageError(f"there is no release '{wanted}' here (known: {known}; or {self._others()}).")
         return found
 
     def recorded(self, commit: str) -> Template:

@@ -2,31 +2,34 @@
 
 import os
 import re
+import secrets
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from quickset import answers, git, journal, locking, merge, remote
+from quickset import adapt, answers, git, journal, locking, merge, remote
 from quickset.adapt import PROJECT
 from quickset.answers import ANSWERS_FILE
-from quickset.errors import ConflictError, QuicksetError, RefusedError, UsageError
+from quickset.errors import ConflictError, QuicksetError, RefusedError, UsageError, os_reason
 from quickset.journal import Journal, Step
 from quickset.merge import Change, Merged, Workshop
 from quickset.render import renderer
 from quickset.repository import Entry, Repository
 from quickset.source import Template
+from quickset.target import uninterrupted
 from quickset.upgrades import Entry as Deploy
 
 Progress = Callable[[str], AbstractContextManager[object]]
 
 LOCK = "uv.lock"
-_TRAILER = "Quickset-Template"
+_EXAMPLE = ".env.example"
+_TRAILER = "Quickset"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +100,9 @@ def require_finished(repository: Repository, state: Path) -> None:
     Raises:
         ConflictError: There is one.
     """
-    if unfinished := Journal.load(state):
+    if (unfinished := Journal.load(state)) and not forget_vanished(repository, state, unfinished):
         left = [path for path, step in unfinished.steps.items() if step.stages]
-        title = unfinished.facts.get("title", "an update")
+        title = _told(repository, unfinished).title
         if unfinished.phase == "conflicts" and left:
             unmerged = repository.unmerged(left)
             what = f"conflicts in {', '.join(unmerged)}" if unmerged else "resolved conflicts"
@@ -107,6 +110,23 @@ def require_finished(repository: Repository, state: Path) -> None:
         raise ConflictError(
             f"{title}: interrupted; finish it with `quickset update --continue`, or undo it with `--abort`."
         )
+
+
+def forget_vanished(repository: Repository, state: Path, record: Journal) -> bool:
+    """Drop the journal of an update of which nothing is left, as after `git reset --hard`.
+
+    Args:
+        repository: The repository.
+        state: The folder of the journal.
+        record: The journal.
+
+    Returns:
+        Whether it was dropped.
+    """
+    if record.facts.get("continued") or not journal.vanished(repository, record):
+        return False
+    journal.finish(state)
+    return True
 
 
 @contextmanager
@@ -127,6 +147,8 @@ def planned(
     Raises:
         QuicksetError: It cannot be done; the message says why.
     """
+    # What it reads from the answers must be what it merges into.
+    _require_untouched(repository.touched([ANSWERS_FILE]))
     with tempfile.TemporaryDirectory(prefix="quickset-", ignore_cleanup_errors=True) as folder:
         old, new = Path(folder, "old"), Path(folder, "new")
         with progress("Rendering") if not goal.ask else nullcontext():
@@ -145,9 +167,9 @@ def planned(
                 after=goal.after.ref,
                 changes=tuple(merged.changes),
                 conflicts=conflicts,
-                absent={name: given[name] for name in goal.fresh if name in given},
+                absent={} if goal.ask else {name: given[name] for name in goal.fresh if name in given},
                 deploy=goal.deploy(given),
-                notes=(*goal.after.notes, *merged.notes, *_settings_note(repository, merged)),
+                notes=(*goal.after.notes, *merged.notes, *_settings_note(work, repository, merged)),
                 next_steps=goal.next_steps(given, merged),
             )
             yield Planned(repository, work, merged, result, given)
@@ -179,7 +201,7 @@ def _lock(work: Workshop, repository: Repository, merged: Merged, progress: Prog
     """Let uv bring the lock file up to date with the merged project; say why when it could not."""
     project = merged.after.get(PROJECT)
     head = repository.tree()
-    if project is None or PROJECT in merged.stages or LOCK not in head:
+    if project is None or PROJECT in merged.stages or LOCK not in head or PROJECT not in head:
         return None
     contents = work.read({PROJECT: project, LOCK: head[LOCK], "before": head[PROJECT]}, [PROJECT, LOCK, "before"])
     if _locked_part(contents["before"]) == _locked_part(contents[PROJECT]):
@@ -202,10 +224,25 @@ def _lock(work: Workshop, repository: Repository, merged: Merged, progress: Prog
     return None
 
 
-def _settings_note(repository: Repository, merged: Merged) -> tuple[str, ...]:
-    if ".env.example" in merged.after and (repository.service / ".env").exists():
-        return (".env is yours and was left alone: compare it with .env.example, which changes.",)
-    return ()
+def _settings_note(work: Workshop, repository: Repository, merged: Merged) -> tuple[str, ...]:
+    """Say what to change in `.env`, which is the user's alone."""
+    after, file = merged.after.get(_EXAMPLE), repository.service / ".env"
+    if after is None or _EXAMPLE in merged.stages or _EXAMPLE not in merged.before or not file.is_file():
+        return ()
+    texts = work.read({"before": merged.before[_EXAMPLE], "after": after}, ["before", "after"])
+    was, will = (_settings(texts[name].decode(errors="replace")) for name in ("before", "after"))
+    own = _settings(file.read_text(encoding="utf-8", errors="replace"))
+    parts = {
+        "delete": [name for name in own if name in was and name not in will],
+        "set anew": [name for name in own if name in was and name in will and was[name] != will[name]],
+        "new are": [name for name in will if name not in was and name not in own],
+    }
+    told = [f"{what} {', '.join(names)}" for what, names in parts.items() if names]
+    return (f".env is yours and was left alone; .env.example changes: {'; '.join(told)}.",) if told else ()
+
+
+def _settings(text: str) -> dict[str, str]:
+    return dict(re.findall(r"^([A-Z][A-Z0-9_]*)=(.*)$", text, re.MULTILINE))
 
 
 def _locked_part(content: bytes) -> Any:
@@ -214,9 +251,13 @@ def _locked_part(content: bytes) -> Any:
         loaded = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError):
         return content
-    project = loaded.get("project", {})
+    project = loaded.get("project")
+    if not isinstance(project, dict):
+        return content
     names = ("name", "version", "requires-python", "dependencies", "optional-dependencies")
-    return [project.get(name) for name in names], loaded.get("dependency-groups"), loaded.get("tool", {}).get("uv")
+    tools = loaded.get("tool")
+    uv = tools.get("uv") if isinstance(tools, dict) else None
+    return [project.get(name) for name in names], loaded.get("dependency-groups"), uv
 
 
 def with_patch(plan: Planned, *, colour: bool = False) -> Result:
@@ -260,7 +301,7 @@ def carry_out(plan: Planned, state: Path) -> Result:
         repository.prefix + path: Step(merged.before.get(path), after, merged.stages.get(path, {}))
         for path, after in merged.after.items()
     }
-    facts: dict[str, Any] = {"title": plan.result.title, "label": plan.result.after, "answers": None}
+    facts: dict[str, Any] = {"answers": None, "result": _kept(plan.result)}
     if merged.stages:
         # The service counts as updated when its conflicts are resolved, not before.
         step = steps.pop(repository.prefix + ANSWERS_FILE, None)
@@ -269,11 +310,42 @@ def carry_out(plan: Planned, state: Path) -> Result:
     plan.work.hand_over(merge.all_objects(merged), repository)
     journal.prepare(repository, state, steps)
     _require_untouched(journal.edited(repository, state, steps))
-    record = Journal("applying", repository.prefix, repository.head, steps, facts)
+    if repository.git("rev-parse", "HEAD") != repository.head:
+        raise RefusedError("HEAD has moved meanwhile; run the command again. Nothing was touched.")
+    record = Journal("applying", repository.prefix, repository.head, steps, facts=facts)
     record.save(state)
-    milliseconds = journal.apply(repository, state, record)
+    milliseconds = _put_in_place(repository, state, record)
     settle(state, record)
     return replace(plan.result, applied_ms=round(milliseconds, 1))
+
+
+def _put_in_place(repository: Repository, state: Path, record: Journal) -> float:
+    """Carry a journal out, held up by no signal; say how to go on when the system refuses half-way."""
+    try:
+        with uninterrupted():
+            return journal.apply(repository, state, record)
+    except OSError as error:
+        raise QuicksetError(
+            f"{os_reason(error)}. The update is half done: mend that, then `quickset update --continue` finishes it "
+            "and `--abort` undoes it."
+        ) from error
+
+
+def _kept(result: Result) -> dict[str, Any]:
+    """Bring what there is to tell into a form for the journal."""
+    kept = asdict(result)
+    return {name: kept[name] for name in ("title", "before", "after", "changes", "absent", "deploy", "next_steps")}
+
+
+def _told(repository: Repository, record: Journal) -> Result:
+    """Bring back what `_kept` kept."""
+    kept = dict(record.facts.get("result") or {"title": "An update"})
+    kept["changes"] = tuple(
+        Change(**{**each, "kind": "merged"} if each["kind"] == "conflict" else each) for each in kept.get("changes", ())
+    )
+    kept["deploy"] = tuple(Deploy(each["version"], each["text"], each["keep"]) for each in kept.get("deploy", ()))
+    kept["next_steps"] = tuple(kept.get("next_steps", ()))
+    return Result(path=repository.top / record.service, **kept)
 
 
 def _require_untouched(paths: list[str]) -> None:
@@ -319,7 +391,7 @@ def commit(plan: Planned, branch: str, message: str) -> Result:
     if plan.result.conflicts:
         note = "No branch was made: a commit cannot hold conflicts. Run `quickset update` here, without --branch."
         return replace(plan.result, notes=(*plan.result.notes, note))
-    _require_own(repository, branch)
+    before = _require_own(repository, branch)
     plan.work.hand_over(merge.all_objects(merged), repository)
     with tempfile.TemporaryDirectory(prefix="quickset-") as folder:
         env = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
@@ -333,29 +405,39 @@ def commit(plan: Planned, branch: str, message: str) -> Result:
         ]
         repository.git("update-index", "-z", "--index-info", stdin="".join(lines), env=env)
         tree = repository.git("write-tree", env=env)
-    if not git.has_identity():
+    if not git.has_identity(repository.top):
         raise QuicksetError("git knows no name and address of yours: set user.name and user.email with `git config`.")
-    text = f"{message.rstrip()}\n\n{_TRAILER}: {plan.result.after}\n"
-    made = repository.git("commit-tree", tree, "-p", repository.head, "-F", "-", stdin=text)
-    repository.git("update-ref", "-m", f"quickset: {plan.result.title}", f"refs/heads/{branch}", made)
-    return replace(plan.result, branch=branch, commit=made)
+    # By these the branch is known for one of this service, on which nobody has gone on.
+    trailers = {"Template": plan.result.after, "Service": repository.prefix or ".", "Tree": tree}
+    text = "".join(f"{_TRAILER}-{name}: {value}\n" for name, value in trailers.items())
+    made = repository.git("commit-tree", tree, "-p", repository.head, "-F", "-", stdin=f"{message.rstrip()}\n\n{text}")
+    name = f"refs/heads/{branch}"
+    repository.git("update-ref", "--no-deref", "-m", f"quickset: {plan.result.title}", name, made, before)
+    push = (f"git push origin {branch}",) if repository.git("remote") else ()
+    return replace(plan.result, branch=branch, commit=made, next_steps=push)
 
 
-def _require_own(repository: Repository, branch: str) -> None:
+def _require_own(repository: Repository, branch: str) -> str:
+    """Refuse a branch that is the user's; give its tip, or nothing where there is no such branch."""
     if git.attempt("check-ref-format", "--branch", branch).returncode:
         raise UsageError(f"--branch: '{branch}' is no name for a branch.")
     name = f"refs/heads/{branch}"
     tip = git.attempt("rev-parse", "--verify", "--quiet", name, cwd=repository.top).stdout.strip()
     if not tip:
-        return
+        return ""
     worktrees = repository.git("worktree", "list", "--porcelain").splitlines()
-    if f"branch {name}" in worktrees:
+    symbolic = git.attempt("symbolic-ref", "--quiet", name, cwd=repository.top).returncode == 0
+    if f"branch {name}" in worktrees or symbolic:
         raise RefusedError(f"--branch: '{branch}' is checked out; take another name. Nothing was touched.")
-    own = repository.git(
-        "log", "--format=%H%x00%(trailers:key=" + _TRAILER + ",valueonly)", f"{repository.head}..{tip}"
-    )
-    if any(not line.partition("\0")[2].strip() for line in own.split("\n") if re.match(r"[0-9a-f]{40,}\0", line)):
-        raise RefusedError(f"--branch: '{branch}' holds commits of yours; take another name. Nothing was touched.")
+    fields = ("%T", *(f"%(trailers:key={_TRAILER}-{key},valueonly,separator=)" for key in ("Tree", "Service")))
+    listed = repository.git("log", f"--format={'%x00'.join(fields)}", f"{repository.head}..{tip}")
+    for line in filter(None, listed.split("\n")):
+        tree, recorded, service = line.split("\0")
+        if tree != recorded or service != (repository.prefix or "."):
+            raise RefusedError(
+                f"--branch: '{branch}' holds commits of somebody's; take another name. Nothing was touched."
+            )
+    return tip
 
 
 def finish_interrupted(repository: Repository, state: Path, record: Journal) -> Result:
@@ -369,26 +451,21 @@ def finish_interrupted(repository: Repository, state: Path, record: Journal) -> 
     Returns:
         What is the case now.
     """
-    title = record.facts.get("title", "an update")
+    told = _told(repository, record)
     if record.phase == "aborting":
-        journal.undo(repository, state, record)
-        journal.finish(state)
+        with uninterrupted():
+            journal.undo(repository, state, record)
+            journal.finish(state)
         return Result(
-            path=repository.service,
-            title=title,
-            notes=("The interrupted --abort was finished; everything is as it was.",),
+            path=told.path, title=told.title, notes=("The interrupted --abort was finished; everything is as it was.",)
         )
-    journal.apply(repository, state, record)
+    if forget_vanished(repository, state, record):
+        return Result(path=told.path, title=told.title, notes=("It was interrupted, and nothing of it is left.",))
+    milliseconds = _put_in_place(repository, state, record)
     settle(state, record)
     conflicts = tuple(sorted(path.removeprefix(record.service) for path, step in record.steps.items() if step.stages))
-    note = "It was interrupted, and is finished now."
-    return Result(
-        path=repository.top / record.service,
-        title=title,
-        after=str(record.facts.get("label", "")),
-        conflicts=conflicts,
-        notes=(note,),
-    )
+    notes = ("It was interrupted, and is finished now.",)
+    return replace(told, conflicts=conflicts, notes=notes, applied_ms=round(milliseconds, 1))
 
 
 def resume(path: Path, *, lock: bool = True, progress: Progress = lambda _: nullcontext()) -> Result:
@@ -413,20 +490,21 @@ def resume(path: Path, *, lock: bool = True, progress: Progress = lambda _: null
             raise RefusedError("there is no update to continue here.")
         if record.phase != "conflicts":
             return finish_interrupted(repository, state, record)
+        if forget_vanished(repository, state, record):
+            raise RefusedError("nothing of the update is left here, so it was forgotten; run `quickset update` again.")
         paths = [path for path, step in record.steps.items() if step.stages]
         repository.require_merged(paths)
         _require_no_markers(repository, paths)
+        told = _told(repository, record)
         _advance(repository, state, record)
-        notes = []
         service = Repository(repository.top, repository.git_dir, record.service, repository.head)
-        if lock and (note := _lock_in_place(service, progress)):
-            notes.append(note)
-        title = str(record.facts.get("title", "an update"))
-        return Result(path=service.service, title=title, after=str(record.facts.get("label", "")), notes=(*notes,))
+        note = _lock_in_place(service, progress) if lock else None
+        return replace(told, notes=(note,) if note else ())
 
 
 def _require_no_markers(repository: Repository, paths: list[str]) -> None:
-    marker = re.compile(rf"^<{{7}} {merge.YOURS}\r?$", re.MULTILINE)
+    # Of a file that somebody moved, git says under which name, too.
+    marker = re.compile(rf"^<{{7,}} {merge.YOURS}(?::.*)?\r?$", re.MULTILINE)
     left = []
     for path in paths:
         staged = git.attempt("cat-file", "blob", f":0:{path}", cwd=repository.top)
@@ -443,19 +521,39 @@ def _advance(repository: Repository, state: Path, record: Journal) -> None:
         return
     before, after = (Entry(*raw) for raw in record.facts["answers"])
     path = record.service + ANSWERS_FILE
-    step = Step(before, after)
-    journal.prepare(repository, state, {path: step})
-    if step.becomes == step.was:
-        journal.finish(state)
-        return
     service = Repository(repository.top, repository.git_dir, record.service, repository.head)
     if service.touched([ANSWERS_FILE]):
-        journal.clean(state)
-        raise RefusedError(f"{path} was edited since the update; restore it (git checkout HEAD -- {path}) and go on.")
-    going = Journal("applying", record.service, repository.head, {path: step}, record.facts | {"continued": True})
+        raise RefusedError(f"{path} was edited since the update; commit that, or restore it, and go on.")
+    now = service.tree().get(ANSWERS_FILE)
+    if now is None:
+        raise RefusedError(
+            f"{path} was deleted since the update; restore it (git checkout HEAD~1 -- {path}) and go on."
+        )
+    if now != before:
+        after = _carried(repository, before, after, now)
+    step = Step(now, after)
+    if step.before == step.after:
+        journal.finish(state)
+        return
+    journal.prepare(repository, state, {path: step})
+    facts = record.facts | {"continued": True}
+    going = Journal("applying", record.service, repository.head, {path: step}, facts=facts)
     going.save(state)
-    journal.apply(repository, state, going)
+    _put_in_place(repository, state, going)
     journal.finish(state)
+
+
+def _carried(repository: Repository, before: Entry, after: Entry, now: Entry) -> Entry:
+    """Bring the new answers into a file that the user has changed and committed meanwhile."""
+    env = {"GIT_DIR": repository.git("rev-parse", "--absolute-git-dir")}
+    contents = git.read_blobs([before.oid, after.oid, now.oid], env=env)
+    old, new, user = ({ANSWERS_FILE: contents[entry.oid]} for entry in (before, after, now))
+    sides = adapt.Sides(old, new, user)
+    adapt.answers_file(sides, ANSWERS_FILE)
+    if sides.old[ANSWERS_FILE] != sides.user[ANSWERS_FILE]:
+        raise RefusedError(f"{ANSWERS_FILE} was changed since the update and cannot be merged; restore it and go on.")
+    text = sides.new[ANSWERS_FILE].decode(errors="surrogateescape")
+    return Entry(now.mode, repository.git("hash-object", "-w", "--stdin", stdin=text))
 
 
 def _lock_in_place(repository: Repository, progress: Progress) -> str | None:
@@ -476,7 +574,7 @@ def _lock_in_place(repository: Repository, progress: Progress) -> str | None:
             return f"The dependencies were not locked anew ({reason}); run `uv lock`."
         fresh = Path(folder, LOCK).read_bytes()
     if fresh != file.read_bytes():
-        aside = file.with_name(f".{LOCK}.quickset")
+        aside = file.with_name(f".quickset-{secrets.token_hex(8)}")
         aside.write_bytes(fresh)
         os.replace(aside, file)  # noqa: PTH105
         git.run("add", "--", LOCK, cwd=repository.service, theirs=True)
@@ -500,19 +598,22 @@ def abort(path: Path) -> Result:
         record = Journal.load(state)
         if record is None:
             raise RefusedError("there is no update to abort here.")
-        title = str(record.facts.get("title", "an update"))
-        service = repository.top / record.service
+        told = _told(repository, record)
+        done = Result(path=told.path, title=told.title)
         if record.facts.get("continued"):
             finish_interrupted(repository, state, record)
-            return Result(path=service, title=title, notes=("It had been continued already, and is finished now.",))
+            return replace(done, notes=("It had been continued already, and is finished now.",))
+        if forget_vanished(repository, state, record):
+            return replace(done, notes=("Nothing of it was left; it is forgotten.",))
         if record.head != repository.head:
             raise RefusedError(
-                f"HEAD has moved since {title}: it is {repository.head[:12]} and was {record.head[:12]}. "
+                f"HEAD has moved since '{told.title}': it is {repository.head[:12]} and was {record.head[:12]}. "
                 "Nothing was touched."
             )
-        journal.undo(repository, state, record)
-        journal.finish(state)
-        return Result(path=service, title=title, notes=("Taken back; everything is as it was.",))
+        with uninterrupted():
+            journal.undo(repository, state, record)
+            journal.finish(state)
+        return replace(done, notes=("Taken back; everything is as it was.",))
 
 
 def read_answers(path: Path, template: Template) -> tuple[dict[str, Any], dict[str, answers.Question]]:
