@@ -333,12 +333,20 @@ def _leave_nested(was: Tree, will: dict[str, Entry], head: dict[str, Entry], not
 
 def _met(merged: Tree, everything: Tree, user: Tree) -> dict[str, Entry]:
     """Find files that were left out of a merge and yet lie where its result does."""
-    reached = merged.keys() | {str(up) for path in merged for up in PurePosixPath(path).parents}
+    reached = merged.keys() | {up for path in merged for up in _folders(path)}
     return {
         path: everything[path]
         for path in everything.keys() - user.keys()
-        if path in reached or any(str(up) in merged for up in PurePosixPath(path).parents)
+        if path in reached or any(up in merged for up in _folders(path))
     }
+
+
+def _folders(path: str) -> Iterator[str]:
+    """Name the folders that a path lies in; plain text, because a repository may have many thousands of paths."""
+    at = path.rfind("/")
+    while at > 0:
+        yield path[:at]
+        at = path.rfind("/", 0, at)
 
 
 def _leave_ignored(
@@ -430,8 +438,8 @@ def _relevant(repository: Repository, base: Tree, template: Tree, user: Tree) ->
     own = user.keys() - base.keys() - template.keys()
     taken = {path for path in base.keys() | template.keys() if path in user}
     known = base.keys() | template.keys()
-    parents = {str(parent) for path in known for parent in PurePosixPath(path).parents}
-    in_way = {path for path in own if path in parents or any(str(up) in known for up in PurePosixPath(path).parents)}
+    parents = {up for path in known for up in _folders(path)}
+    in_way = {path for path in own if path in parents or any(up in known for up in _folders(path))}
     candidates: set[str] = set()
     if missing:
         blobs, names = {base[path].oid for path in missing}, {PurePosixPath(path).name for path in missing}

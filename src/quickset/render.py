@@ -54,7 +54,12 @@ class Renderer:
             RefusedError: The template wants to run code, or reaches outside the folder.
             QuicksetError: Anything else went wrong.
         """
-        with _environment(self._scratch, self.template.url), _plain_errors(), warnings.catch_warnings():
+        with (
+            _environment(self._scratch, self.template.url),
+            _without_index(),
+            _plain_errors(),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")
             copier.run_copy(
                 self.template.url,
@@ -90,6 +95,25 @@ def renderer(template: Template) -> Iterator[Renderer]:
         scratch = Path(folder).resolve()
         template.write_repository(scratch / "template.git")
         yield Renderer(template, scratch)
+
+
+@contextmanager
+def _without_index() -> Iterator[None]:
+    """Spare Copier a call of git for each file, by which it looks for an index that a fresh folder does not have.
+
+    A quarter of the time of a render. Where a later Copier does not have the method, it just takes that time.
+    """
+    name = "_sync_git_index_executable_bit"
+    worker = copier.run_copy.__globals__.get("Worker")
+    method = getattr(worker, name, None)
+    if method is None:
+        yield
+        return
+    setattr(worker, name, lambda *_: None)
+    try:
+        yield
+    finally:
+        setattr(worker, name, method)
 
 
 @contextmanager
