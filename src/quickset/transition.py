@@ -307,6 +307,9 @@ def carry_out(plan: Planned, state: Path) -> Result:
         step = steps.pop(repository.prefix + ANSWERS_FILE, None)
         if step and step.before and step.after:
             facts["answers"] = [step.before, step.after]
+            # Nothing refers to this object until then, so that git may tidy it away.
+            content = plan.work.read({ANSWERS_FILE: step.after}, [ANSWERS_FILE])[ANSWERS_FILE]
+            facts["answers_text"] = content.decode(errors="surrogateescape")
     plan.work.hand_over(merge.all_objects(merged), repository)
     journal.prepare(repository, state, steps)
     _require_untouched(journal.edited(repository, state, steps))
@@ -520,6 +523,7 @@ def _advance(repository: Repository, state: Path, record: Journal) -> None:
         journal.finish(state)
         return
     before, after = (Entry(*raw) for raw in record.facts["answers"])
+    repository.git("hash-object", "-w", "--stdin", stdin=record.facts["answers_text"])
     path = record.service + ANSWERS_FILE
     service = Repository(repository.top, repository.git_dir, record.service, repository.head)
     if service.touched([ANSWERS_FILE]):

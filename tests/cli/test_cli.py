@@ -127,7 +127,7 @@ def test_dry_run(quickset: Run, work: Path) -> None:
         (["a", "--data-file", "broken.yml"], "is neither YAML nor JSON"),
         (["a", "--data-file", "binary.yml"], "is not UTF-8 text"),
         (["a", "--data-file", "unknown.json"], "no question 'nope'"),
-        (["a", "--defaults", "--ref", "9.9.9"], "--ref: there is no release '9.9.9'"),
+        (["a", "--defaults", "--ref", "9.9.9"], "there is no release '9.9.9'"),
         (["a", "--bogus"], "No such option"),
         ([], "Missing argument 'PATH'"),
     ],

@@ -125,6 +125,17 @@ def test_answers_changed_before_going_on(lab: Lab) -> None:
     assert lab.at() == "0.2.0"
 
 
+def test_objects_tidied_away(lab: Lab) -> None:
+    """Git tidies up while conflicts are open: going on works all the same."""
+    conflict(lab)
+    lab.git("gc", "--quiet", "--prune=now")
+    lab.commit({"numbers.txt": "both\n"})
+
+    lab.resume()
+
+    assert lab.at() == "0.2.0"
+
+
 def test_nothing_left_to_go_on_with(lab: Lab) -> None:
     """After `git reset --hard` the version does not advance, and the next update starts anew."""
     conflict(lab)
