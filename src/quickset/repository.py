@@ -1,5 +1,6 @@
 """The user's repository: where a service is in it, what is committed, and what must not be touched."""
 
+import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -178,18 +179,18 @@ class Repository:
         Returns:
             Those that are ignored.
         """
-        wanted = list(paths)
+        wanted = [f"./{path}" for path in paths]
         if not wanted:
             return set()
-        listed = git.attempt(
-            *("check-ignore", "--no-index", "-z", "--stdin"),
-            cwd=self.service,
-            stdin="".join(f"./{path}\0" for path in wanted),
-            theirs=True,
-        )
+        listed = self._check_ignore(wanted)
         if listed.returncode not in (0, 1):
-            raise git.GitError(f"git check-ignore failed: {git.reason(listed.stderr)}")
+            # Git looks at no path of them when one is beyond a link: that one is in the way, and not ignored.
+            return {path.removeprefix("./") for path in wanted if self._check_ignore([path]).returncode == 0}
         return {path.removeprefix("./") for path in listed.stdout.split("\0") if path}
+
+    def _check_ignore(self, paths: list[str]) -> subprocess.CompletedProcess[str]:
+        stdin = "".join(f"{path}\0" for path in paths)
+        return git.attempt("check-ignore", "--no-index", "-z", "--stdin", cwd=self.service, stdin=stdin, theirs=True)
 
     def staged(self, paths: Iterable[str]) -> dict[str, dict[int, Entry]]:
         """Read the index.

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ BOUNDARIES = MOMENTS * 3 // 5
 
 COMMANDS = ("update", "conflicts", "resume", "abort")
 
-_LEFT_BESIDE = (".quickset",)
+_LEFT_BESIDE = re.compile(r"(.*/)?\.quickset-[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def accounted(lab: Lab, case: Case) -> None:
     now = lab.snapshot()
     assert now.head == case.before.head
     for name in now.files.keys() | case.before.files.keys() | case.after.files.keys():
-        if name.endswith(_LEFT_BESIDE):
+        if _LEFT_BESIDE.fullmatch(name):
             continue
         assert now.files.get(name) in (case.before.files.get(name), case.after.files.get(name)), name
     assert now.index in (case.before.index, case.after.index)
