@@ -89,6 +89,7 @@ def serve(
         while not _healthy(port):
             if process.poll() is not None or time.perf_counter() - started > START_SECONDS:
                 raise StartError(f"the server did not start:\n{log.read_text(errors='replace')[-2000:]}")
+            # The time until this answers is what gets measured: to the millisecond.
             time.sleep(0.001)
         yield Server(process, port, time.perf_counter() - started)
     finally:

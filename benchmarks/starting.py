@@ -20,6 +20,7 @@ def measure_starting(scratch: Path) -> list[Figure]:
     for number in range(ROUNDS + 1):
         for name, start in starts.items():
             with start() as server:
+                # Memory at rest: what runs once after the start is over by then.
                 time.sleep(IDLE_SECONDS)
                 # The first round warms the caches of the disk.
                 if number:

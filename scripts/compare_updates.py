@@ -1,27 +1,24 @@
 """Run the comparison of `quickset update` with `copier update`, and write docs/comparison.md.
 
-Usage: uv run python scripts/compare_updates.py
+Usage: uv run python -m scripts.compare_updates
 """
 
-import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY))
-
-from tests.updates.comparison import as_table, compare  # noqa: E402 -- it is no package
-from tests.updates.conftest import isolate  # noqa: E402
-from tests.updates.harness import Lab, copy, make_origin, make_service  # noqa: E402
+from tests.questions import REPOSITORY
+from tests.updates.comparison import as_table, compare
+from tests.updates.conftest import isolate
+from tests.updates.harness import Lab, copy, make_origin, make_service
 
 TEXT = """\
 # `quickset update` beside `copier update`
 
 The same service, the same edits, the same next release; what is there afterwards. Copier is {copier}, called as
-`copier update --defaults`, with its default way to show conflicts (inline). `uv run python scripts/compare_updates.py`
+`copier update --defaults`, with its default way to show conflicts (inline). `uv run python -m scripts.compare_updates`
 runs it all and writes this table; a test runs quickset's half on every change.
 
 {table}
@@ -45,7 +42,7 @@ def main() -> None:
         table = as_table(compare(fresh, root / "scenarios"))
     text = TEXT.format(copier=version("copier"), table=table)
     (REPOSITORY / "docs" / "comparison.md").write_text(text, encoding="utf-8")
-    sys.stdout.write(table)
+    print(table, end="")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
-from quickset.errors import QuicksetError, UsageError
+from quickset.errors import ConflictError, QuicksetError, UsageError
 
 if TYPE_CHECKING:
     from quickset.transition import Progress, Result
@@ -86,7 +86,7 @@ def main(
       quickset new orders-api --defaults      asks nothing
       quickset info orders-api                what it was made of
       quickset check orders-api               whether its template has moved on
-    """  # noqa: D301 -- a raw one would show its marks
+    """
 
 
 @app.command(epilog=_EPILOG)
@@ -135,7 +135,7 @@ def new(
       quickset new orders-api --data database=postgresql --no-lock
       quickset new orders-api --data-file answers.yml --dry-run
       quickset new orders-api --template git@example.com:team/template.git --ref v2.1.0
-    """  # noqa: D301 -- a raw one would show its marks
+    """
     with _failing():
         if not path:
             raise UsageError("PATH is empty.")
@@ -191,7 +191,7 @@ def info(
     Examples:
       quickset info
       quickset info orders-api --json
-    """  # noqa: D301 -- a raw one would show its marks
+    """
     with _failing():
         from contextlib import nullcontext
 
@@ -239,7 +239,7 @@ def diff(
       quickset diff
       quickset diff orders-api --to 0.2.0
       quickset diff --json
-    """  # noqa: D301 -- a raw one would show its marks
+    """
     with _failing():
         from quickset import report
         from quickset import update as command
@@ -248,13 +248,7 @@ def diff(
         request = command.Request(path=path, to=to, template=template)
         silent = quiet or as_json
         found = command.preview(request, progress=_progress(silent=silent), colour=out.is_terminal and not silent)
-        if not silent and found.patch:
-            typer.echo(found.patch)
-        _tell(found, would=True, quiet=quiet, as_json=as_json)
-        if found.conflicts:
-            raise typer.Exit(3)
-        if found.changes:
-            raise typer.Exit(1)
+        _end(found, would=True, quiet=quiet, as_json=as_json)
 
 
 @app.command(epilog=_EPILOG)
@@ -292,7 +286,7 @@ def update(
       quickset update --branch quickset/update
       quickset update --continue
       quickset update --abort
-    """  # noqa: D301 -- a raw one would show its marks
+    """
     with _failing():
         from quickset import update as command
 
@@ -320,9 +314,7 @@ def update(
                 branch=branch,
             )
             done = command.update(request, progress=show)
-        _tell(done, would=False, quiet=quiet, as_json=as_json)
-        if done.conflicts:
-            raise typer.Exit(3)
+        _end(done, would=False, quiet=quiet, as_json=as_json)
 
 
 Names = Annotated[list[str], typer.Argument(metavar="NAME[=VALUE]…", help="What; `quickset info` lists components.")]
@@ -349,17 +341,13 @@ def add(
       quickset add docker
       quickset add database=postgresql
       quickset add docker --path orders-api --dry-run
-    """  # noqa: D301 -- a raw one would show its marks
+    """
     with _failing():
         from quickset import components
 
         show = _progress(silent=quiet or as_json)
         done = components.add(path, names, lock=not no_lock, dry_run=dry_run, progress=show)
-        _tell(done, would=dry_run, quiet=quiet, as_json=as_json)
-        if done.conflicts:
-            raise typer.Exit(3)
-        if dry_run and done.changes:
-            raise typer.Exit(1)
+        _end(done, would=dry_run, quiet=quiet, as_json=as_json)
 
 
 @app.command(epilog=_EPILOG)
@@ -380,17 +368,13 @@ def remove(
     Examples:
       quickset remove example
       quickset remove docker --dry-run
-    """  # noqa: D301 -- a raw one would show its marks
+    """
     with _failing():
         from quickset import components
 
         show = _progress(silent=quiet or as_json)
         done = components.remove(path, names, lock=not no_lock, dry_run=dry_run, progress=show)
-        _tell(done, would=dry_run, quiet=quiet, as_json=as_json)
-        if done.conflicts:
-            raise typer.Exit(3)
-        if dry_run and done.changes:
-            raise typer.Exit(1)
+        _end(done, would=dry_run, quiet=quiet, as_json=as_json)
 
 
 def _progress(*, silent: bool) -> "Progress":
@@ -401,15 +385,20 @@ def _progress(*, silent: bool) -> "Progress":
     return (lambda _: nullcontext()) if silent else report.progress
 
 
-def _tell(result: "Result", *, would: bool, quiet: bool, as_json: bool) -> None:
+def _end(result: "Result", *, would: bool, quiet: bool, as_json: bool) -> None:
+    """Tell what was done, or would be, and end with the exit code for it."""
     from quickset import report
 
     if as_json:
         typer.echo(report.as_json(result, summary_markdown=report.as_markdown(result)))
     elif not quiet:
-        if would and result.patch and not result.title:
+        if result.patch:
             typer.echo(result.patch)
         report.show_result(result, would=would, out=report.console())
+    if result.conflicts:
+        raise typer.Exit(ConflictError.exit_code)
+    if would and result.changes:
+        raise typer.Exit(1)
 
 
 @app.command(
@@ -449,7 +438,7 @@ def check(
       quickset check
       quickset check services/* --json
       quickset check orders-api --drift --strict
-    """  # noqa: D301 -- a raw one would show its marks
+    """
     with _failing():
         if "" in context.args:
             raise UsageError("PATH is empty.")

@@ -17,6 +17,7 @@ import pathspec
 from quickset import adapt, git
 from quickset.answers import ANSWERS_FILE
 from quickset.errors import RefusedError
+from quickset.history import IDENTITY
 from quickset.repository import Entry, Repository, Tree, parse_tree
 
 Kind = Literal["added", "changed", "merged", "conflict", "removed", "kept", "deleted", "moved"]
@@ -189,10 +190,10 @@ class Workshop:
         Returns:
             The files that result, and the sides of each conflict.
         """
-        base = self.git("commit-tree", self.tree(old), "-m", "old", env=_IDENTITY)
+        base = self.git("commit-tree", self.tree(old), "-m", "old", env=IDENTITY)
         for name, side in ((YOURS, user), (label, new)):
             # The common parent makes the old render the merge base, on any git.
-            commit = self.git("commit-tree", self.tree(side), "-p", base, "-m", name, env=_IDENTITY)
+            commit = self.git("commit-tree", self.tree(side), "-p", base, "-m", name, env=IDENTITY)
             self.git("update-ref", f"refs/heads/{name}", commit)
         options = ("--write-tree", "-z", "--no-messages", "--allow-unrelated-histories")
         done = git.attempt("merge-tree", *options, YOURS, label, cwd=self.folder, env=self._env, config=_CONFIG)
@@ -240,13 +241,6 @@ class Workshop:
         name = self.git("pack-objects", "--quiet", "--local", "--revs", str(pack), stdin=wanted)
         with Path(f"{pack}-{name}.pack").open("rb") as file:
             git.feed("unpack-objects", "-q", cwd=repository.top, file=file)
-
-
-_IDENTITY = {
-    f"GIT_{role}_{field}": value
-    for role in ("AUTHOR", "COMMITTER")
-    for field, value in (("NAME", "quickset"), ("EMAIL", "quickset@localhost"), ("DATE", "2000-01-01T00:00:00Z"))
-}
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from quickset import git
 from quickset.errors import ConflictError, RefusedError, UsageError
 
 _GIT_NEEDED = (2, 38)  # the first with `git merge-tree --write-tree`
-_GITLINK = "160000"
+_SHOWN = 5  # paths in a message
 _UNDER_WAY = {
     "MERGE_HEAD": "a merge",
     "rebase-merge": "a rebase",
@@ -299,5 +299,5 @@ def _require_version() -> None:
 
 
 def _some(paths: list[str]) -> str:
-    shown = ", ".join(paths[:5])
-    return f"{shown} and {len(paths) - 5} more" if len(paths) > 5 else shown  # noqa: PLR2004
+    shown, more = ", ".join(paths[:_SHOWN]), len(paths) - _SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown

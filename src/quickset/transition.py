@@ -1,6 +1,5 @@
 """From one render of a service to another: what `diff` shows, and `update`, `add` and `remove` do."""
 
-import os
 import re
 import secrets
 import tempfile
@@ -580,7 +579,7 @@ def _lock_in_place(repository: Repository, progress: Progress) -> str | None:
     if fresh != file.read_bytes():
         aside = file.with_name(f".quickset-{secrets.token_hex(8)}")
         aside.write_bytes(fresh)
-        os.replace(aside, file)  # noqa: PTH105
+        aside.replace(file)
         git.run("add", "--", LOCK, cwd=repository.service, theirs=True)
     return None
 
