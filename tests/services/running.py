@@ -25,6 +25,7 @@ from typing import Any, Literal, LiteralString, Self, TypeVar
 
 import httpx2
 
+from tests.questions import Answer
 from tests.rendering import render
 from tests.services.environments import environment_of, newest_python, python_for
 from tests.services.servers import Server, free_port
@@ -105,15 +106,25 @@ def wait_until(condition: Callable[[], T], what: str, seconds: float = PATIENCE_
 
 @dataclass(frozen=True)
 class Variant:
-    """The answers that matter to how a service behaves."""
+    """The answers that matter to how a service behaves.
+
+    Attributes:
+        parts: What it has beside: names and values of answers, such as `("auth", "jwt")`. All else is off.
+    """
 
     layout: Literal["feature", "layered"]
     database: Database
     error_format: Literal["envelope", "problem"]
+    parts: tuple[tuple[str, Answer], ...] = ()
 
     def __str__(self) -> str:
         """Name the variant, for the id of a test."""
-        return f"{self.layout}-{self.database}-{self.error_format}"
+        return "-".join([self.layout, self.database, self.error_format, *(name for name, _ in self.parts)])
+
+    @property
+    def has_auth(self) -> bool:
+        """Whether its users sign in."""
+        return ("auth", "jwt") in self.parts
 
 
 @dataclass(frozen=True)
@@ -316,13 +327,17 @@ class Project:
     @classmethod
     def render(cls, template: Path, folder: Path, variant: Variant) -> Self:
         """Render a service from a copy of the template, and put the probe beside it."""
-        answers = {
+        answers: dict[str, Answer] = {
             "project_name": "Shop",
             "package_name": PACKAGE,
             "layout": variant.layout,
             "database": variant.database,
             "error_format": variant.error_format,
+            "rate_limit": "none",
         }
+        if variant.database != "none":
+            answers["auth"] = "none"
+        answers |= dict(variant.parts)
         render(template, folder, answers)
         stored = variant.database != "none"
         imports = f"from sqlalchemy import text\nfrom {PACKAGE}.core.dependencies import SessionDep" if stored else ""
