@@ -63,6 +63,21 @@ COMPONENTS: Mapping[str, Component] = {
             }
         ),
     ),
+    "rate_limit": Component(
+        {"rate_limit": "none"},
+        re.compile(r"rate.?limit(?!ed)|TOO_MANY_REQUESTS,|\b429\b(?!, \"rate_limited\")", re.IGNORECASE),
+        frozenset(
+            {
+                ".env.example",
+                "README.md",
+                "app/core/error_handlers.py",
+                "app/core/lifespan.py",
+                "app/core/settings.py",
+                "app/middleware/__init__.py",
+                "tests/conftest.py",
+            }
+        ),
+    ),
     "template_updates": Component(
         {"template_updates": "none"},
         re.compile(r"template.updates?\.(yml|sh)|TEMPLATE_UPDATES|quickset/update\b|^scripts|`scripts`"),
@@ -112,7 +127,7 @@ def test_component_plugs_in_at_its_seams(component: Component, layout: str, rend
     assert touched - {ANSWERS_FILE} <= component.seams
 
 
-@pytest.mark.parametrize("name", ["docker", "example", "template_updates"])
+@pytest.mark.parametrize("name", ["docker", "example", "rate_limit", "template_updates"])
 @IN_BOTH_LAYOUTS
 @pytest.mark.parametrize("database", DATABASES)
 def test_component_is_removed_by_deleting(name: str, layout: str, database: str, rendered: Rendered) -> None:
