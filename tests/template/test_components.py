@@ -88,6 +88,21 @@ COMPONENTS: Mapping[str, Component] = {
             }
         ),
     ),
+    "rate_limit": Component(
+        {"rate_limit": "none"},
+        re.compile(r"rate.?limit(?!ed)|TOO_MANY_REQUESTS,|\b429\b(?!, \"rate_limited\")", re.IGNORECASE),
+        frozenset(
+            {
+                ".env.example",
+                "README.md",
+                "app/core/error_handlers.py",
+                "app/core/lifespan.py",
+                "app/core/settings.py",
+                "app/middleware/__init__.py",
+                "tests/conftest.py",
+            }
+        ),
+    ),
     "template_updates": Component(
         {"template_updates": "none"},
         re.compile(r"template.updates?\.(yml|sh)|TEMPLATE_UPDATES|quickset/update\b|^scripts|`scripts`"),
@@ -130,19 +145,23 @@ def test_component_can_be_recognised(component: Component, rendered: Rendered) -
 @IN_BOTH_LAYOUTS
 def test_component_plugs_in_at_its_seams(component: Component, layout: str, rendered: Rendered) -> None:
     """Beside files of its own, a part has lines in those shared files alone that are known for it."""
-    # The example is written for the database it uses, so it is not there to differ.
+    # The example is written for the database it uses, and limits for who signs in, so they are not there to differ.
     base: dict[str, Answer] = {"layout": layout, "example": component is COMPONENTS["example"]}
+    base |= {} if component is COMPONENTS["rate_limit"] else COMPONENTS["rate_limit"].off
     with_it, without = rendered(base), rendered({**base, **component.off})
     touched = {path for path in with_it.keys() & without.keys() if with_it[path] != without[path]}
     assert touched - {ANSWERS_FILE} <= component.seams
 
 
 @pytest.mark.parametrize("name", ["auth", "docker", "example", "template_updates"])
+@pytest.mark.parametrize("name", ["docker", "example", "rate_limit", "template_updates"])
 @IN_BOTH_LAYOUTS
 @pytest.mark.parametrize("database", DATABASES)
 def test_component_is_removed_by_deleting(name: str, layout: str, database: str, rendered: Rendered) -> None:
     """Its files and its lines at the seams deleted, a service is what it had been without the part."""
-    base: dict[str, Answer] = {"layout": layout, "database": database}
+    # Which routes are limited depends on which there are.
+    limits = {} if name == "rate_limit" else COMPONENTS["rate_limit"].off
+    base: dict[str, Answer] = {"layout": layout, "database": database, **limits}
     with_it, without = rendered(base), rendered({**base, **COMPONENTS[name].off})
     # What keeps an empty folder in git.
     assert {path for path in without.keys() - with_it.keys() if not path.endswith(".gitkeep")} == set()

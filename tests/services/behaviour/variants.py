@@ -25,9 +25,9 @@ def _parametrize(variants: Iterable[Variant]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("variant", params, indirect=True, scope="session")
 
 
-def where(condition: Callable[[Variant], bool]) -> pytest.MarkDecorator:
+def where(condition: Callable[[Variant], bool], variants: Iterable[Variant] = VARIANTS) -> pytest.MarkDecorator:
     """Run a test on the variants that meet a condition."""
-    return _parametrize(variant for variant in VARIANTS if condition(variant))
+    return _parametrize(variant for variant in variants if condition(variant))
 
 
 everywhere = _parametrize(VARIANTS)

@@ -1,0 +1,264 @@
+"""How often clients may ask: never more than the limit, whoever they say they are."""
+
+import http.client
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import datetime
+
+import pytest
+
+from tests.services.behaviour.conftest import ORIGIN
+from tests.services.behaviour.variants import where
+from tests.services.running import PACKAGE, Project, Service, Variant, new_reference
+
+LIMITS = (("rate_limit", "memory"),)
+SIGNED_IN = (("auth", "jwt"), *LIMITS)
+CLIENTS = 64
+HEADERS = ("ratelimit-limit", "ratelimit-remaining", "ratelimit-reset")
+
+VARIANTS = (
+    Variant("feature", "none", "envelope", LIMITS),
+    Variant("layered", "sqlite", "problem", LIMITS),
+    Variant("feature", "sqlite", "envelope", SIGNED_IN),
+)
+in_both_formats = where(lambda variant: not variant.has_auth, VARIANTS)
+once = where(lambda variant: variant.database == "none", VARIANTS)
+signed_in = where(lambda variant: variant.has_auth, VARIANTS)
+
+
+def statuses(service: Service, times: int, *forwarded_for: str, path: str = "/docs") -> list[int]:
+    """Ask a number of times, with lines of X-Forwarded-For in which `{}` is another number each time."""
+    return [
+        service.request(
+            "GET", path, headers=[("X-Forwarded-For", line.replace("{}", str(number))) for line in forwarded_for]
+        ).status_code
+        for number in range(times)
+    ]
+
+
+@once
+def test_no_window_holds_more_than_the_limit(project: Project, settings: dict[str, str]) -> None:
+    """Of 64 clients at one address that ask as fast as they can, no second lets more than the limit through."""
+    limit, seconds = 50, 4.0
+
+    def ask(service: Service) -> None:
+        with closing(http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)) as connection:
+            while time.monotonic() < end:
+                connection.request("GET", "/probe/client")
+                connection.getresponse().read()
+
+    with project.start(settings | {"RATE_LIMIT": f"{limit}/second"}) as service, ThreadPoolExecutor(CLIENTS) as threads:
+        end = time.monotonic() + seconds
+        for asked in [threads.submit(ask, service) for _ in range(CLIENTS)]:
+            asked.result()
+        service.terminate()
+        service.wait()
+        events = service.events(event="request")
+    # Each was let through at some time between these two.
+    admitted = sorted(
+        (ended - event["duration_ms"] / 1000 - 0.0001, ended)
+        for event in events
+        if event["route"] == "/probe/client"
+        for ended in [datetime.fromisoformat(event["timestamp"]).timestamp()]
+    )
+    assert sum(event["status"] == 429 for event in events) > limit * seconds
+    assert len(admitted) >= limit * (seconds - 1)
+    for (first, _), (_, last) in zip(admitted, admitted[limit:], strict=False):
+        assert last - first >= 1
+
+
+@once
+@pytest.mark.parametrize("trusted", ["", "10.0.0.1", "203.0.113.0/24"])
+def test_forged_address_changes_nothing(project: Project, settings: dict[str, str], trusted: str) -> None:
+    """Whatever a client writes into X-Forwarded-For, it is the one at the other end of the connection."""
+    with project.start(settings | {"RATE_LIMIT": "5/day", "TRUSTED_PROXIES": trusted}) as service:
+        forged = ["203.0.113.{}", "10.0.0.1, 10.0.0.{}"]
+        assert statuses(service, 10, *forged) == [200] * 5 + [429] * 5
+        for name in ("Forwarded", "X-Real-IP", "True-Client-IP", "X-Client-IP", "CF-Connecting-IP"):
+            assert service.request("GET", "/docs", headers={name: "for=203.0.113.99"}).status_code == 429
+
+
+@once
+@pytest.mark.parametrize(
+    ("trusted", "hops"),
+    [
+        ("127.0.0.1", ["203.0.113.7"]),
+        ("127.0.0.1", ["198.51.100.{}, 203.0.113.7"]),
+        ("127.0.0.1", ["198.51.100.{}", "203.0.113.7"]),
+        ("127.0.0.1,10.0.0.0/8", ["203.0.113.7, 10.1.2.{}"]),
+        ("127.0.0.1,10.1.2.3/8", ["198.51.100.{}, 127.0.0.1, 203.0.113.7, 10.1.2.{}, 10.1.2.3"]),
+        ("127.0.0.1", ["[2001:db8::1:{}]:80{}, 203.0.113.7:80{}"]),
+        ("127.0.0.1", ["2001:db8::1:{}"]),
+        ("127.0.0.1", ["unknown{}"]),
+    ],
+)
+def test_trusted_proxy_tells_the_client(
+    project: Project, settings: dict[str, str], trusted: str, hops: list[str]
+) -> None:
+    """Behind proxies that are trusted, the client is who the last of them saw, whatever stands before."""
+    with project.start(settings | {"RATE_LIMIT": "5/day", "TRUSTED_PROXIES": trusted}) as service:
+        assert statuses(service, 7, *hops) == [200] * 5 + [429] * 2
+        assert statuses(service, 6, "203.0.113.8") == [200] * 5 + [429]
+        # Proxies that ask for themselves have limits of their own, too.
+        assert statuses(service, 6) == [200] * 5 + [429]
+
+
+@in_both_formats
+def test_refusal_is_uniform(project: Project, settings: dict[str, str]) -> None:
+    """A refusal is the uniform error with all that a client, and a page in a browser, needs to do better."""
+    with project.start(settings | {"RATE_LIMIT": "1/hour"}) as service:
+        first = service.client.get("/api/v1/orders", headers={"Origin": ORIGIN})
+        assert first.status_code == 200
+        assert [first.headers[name] for name in HEADERS] == ["1", "0", "3600"]
+        for method, path in (("GET", "/api/v1/orders"), ("POST", "/api/v1/orders"), ("GET", "/nowhere")):
+            refusal = service.client.request(method, path, headers={"Origin": ORIGIN})
+            assert service.failure(refusal, 429).code == "rate_limited"
+            assert [refusal.headers[name] for name in HEADERS[:2]] == ["1", "0"]
+            assert 3590 <= int(refusal.headers["retry-after"]) <= 3600
+            assert refusal.headers["ratelimit-reset"] == refusal.headers["retry-after"]
+            assert refusal.headers["access-control-allow-origin"] == ORIGIN
+            exposed = refusal.headers["access-control-expose-headers"].lower().split(", ")
+            assert {*HEADERS, "retry-after", "x-request-id"} <= {*exposed}
+            assert refusal.headers["x-content-type-options"] == "nosniff"
+            assert "x-process-time-ms" in refusal.headers
+        preflight = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
+        assert service.client.options("/api/v1/orders", headers=preflight).status_code == 200
+        assert service.wait_for_event(event="request", status=429)["client"] == "127.0.0.1"
+
+
+@in_both_formats
+def test_every_answer_tells_the_limit(project: Project, settings: dict[str, str]) -> None:
+    """Errors of all kinds tell what is left, too."""
+    with project.start(settings | {"RATE_LIMIT": "100/hour"}) as service:
+        answers = [
+            service.create_order(new_reference()),
+            service.client.post("/api/v1/orders", json={}),
+            service.client.get("/nowhere"),
+            service.client.delete("/api/v1/orders"),
+            service.client.post("/api/v1/orders", json={"note": "x" * 1_100_000}),
+            service.client.get("/probe/fail"),
+        ]
+        assert [answer.status_code for answer in answers] == [201, 422, 404, 405, 413, 500]
+        left = [int(answer.headers["ratelimit-remaining"]) for answer in answers]
+        assert left == [99, 98, 97, 96, 95, 94]
+
+
+@in_both_formats
+def test_limits_of_routes(project: Project, settings: dict[str, str]) -> None:
+    """A route with a limit of its own has it for all its paths, beside the one for everything."""
+    routes = "POST /api/v1/orders=2/day, GET /api/v1/orders/{order_id}=3/hour"
+    with project.start(settings | {"RATE_LIMIT": "20/day", "RATE_LIMIT_ROUTES": routes}) as service:
+        created = [service.create_order(new_reference()) for _ in range(4)]
+        assert [answer.status_code for answer in created] == [201, 201, 429, 429]
+        assert created[-1].headers["ratelimit-limit"] == "2"
+        known = created[0].json()["id"]
+        read = [service.client.get(f"/api/v1/orders/{each}") for each in (known, known, uuid.UUID(int=1), known)]
+        assert [answer.status_code for answer in read] == [200, 200, 404, 429]
+        assert [answer.headers["ratelimit-limit"] for answer in read] == ["3"] * 4
+        listed = [service.client.get("/api/v1/orders") for _ in range(16)]
+        assert [answer.status_code for answer in listed] == [200] * 15 + [429]
+        assert listed[0].headers["ratelimit-remaining"] == "14"
+
+
+@once
+def test_client_that_waits_is_served(project: Project, settings: dict[str, str]) -> None:
+    """Who waits as long as told gets through, even when others keep asking meanwhile."""
+    with project.start(settings | {"RATE_LIMIT": "2/second"}) as service:
+        for _ in range(3):
+            assert statuses(service, 3)[0] == 200
+            refusal = service.client.get("/docs")
+            assert (refusal.status_code, refusal.headers["retry-after"]) == (429, "1")
+            time.sleep(1.02)
+
+
+@once
+def test_probes_are_exempt(project: Project, settings: dict[str, str]) -> None:
+    """Health routes answer whoever has used up the limit of their address, and count for nobody."""
+    with project.start(settings | {"RATE_LIMIT": "1/day"}) as service:
+        for _ in range(20):
+            for path in ("/health", "/health/ready"):
+                answer = service.client.get(path)
+                assert answer.status_code == 200
+                assert not any(name in answer.headers for name in HEADERS)
+        assert statuses(service, 2) == [200, 429]
+        assert statuses(service, 20, path="/health") == [200] * 20
+
+
+@once
+def test_handshakes_count(project: Project, settings: dict[str, str]) -> None:
+    """A WebSocket's handshake is a request like others: refused with 429 before it is accepted."""
+    handshake = (
+        b"GET /nowhere HTTP/1.1\r\nHost: shop\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    with project.start(settings | {"RATE_LIMIT": "2/day"}) as service:
+        answers = [service.raw(handshake) for _ in range(3)]
+        assert {answer.status_code for answer in answers[:2]} <= {403, 404}
+        assert answers[2].status_code == 429
+        assert answers[2].json()["error"]["code"] == "rate_limited"
+        assert int(answers[2].headers["retry-after"]) > 86_000
+        assert service.client.get("/docs").status_code == 429
+
+
+@once
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RATE_LIMIT", "often"),
+        ("RATE_LIMIT", "-1/minute"),
+        ("RATE_LIMIT_ROUTES", "POST /api/v1/orders"),
+        ("RATE_LIMIT_CLIENTS", "none"),
+    ],
+)
+def test_fault_in_the_settings(project: Project, name: str, value: str) -> None:
+    """A limit that says nothing is named before a deploy."""
+    finished = project.run("-m", f"{PACKAGE}.check", settings={name: value})
+    assert finished.returncode != 0
+    assert name in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+@once
+def test_limit_for_no_route(project: Project, settings: dict[str, str]) -> None:
+    """A limit for a route that does not exist fails the start: what it should protect would have none."""
+    finished = project.run("-m", PACKAGE, settings=settings | {"RATE_LIMIT_ROUTES": "POST /api/v1/order=1/day"})
+    assert finished.returncode == 3
+    assert "POST /api/v1/order" in finished.stdout
+
+
+MILLION = """
+import resource
+from time import thread_time
+from {package}.core.settings import Settings
+from {package}.middleware.rate_limit import RateLimitMiddleware
+
+settings = Settings(_env_file=None)
+serve = RateLimitMiddleware(
+    lambda *_: None, limit=settings.rate_limit, routes=[], max_clients=settings.rate_limit_clients
+)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+worst = 0.0
+scope = {{"type": "http", "method": "GET", "path": "/", "headers": []}}
+for number in range(500_000):
+    high, low = divmod(number, 1 << 16)
+    # One has an address of its own, the other a network.
+    for client in (f"10.{{high}}.{{low >> 8}}.{{low & 255}}", f"2001:db8:{{high}}:{{low:x}}::1"):
+        scope["client"] = client, 1
+        started = thread_time()
+        serve(scope, None, None)
+        worst = max(worst, thread_time() - started)
+print(len(serve.windows), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, worst)
+"""
+
+
+@once
+def test_a_million_clients(project: Project) -> None:
+    """A million clients, each at an address of its own, take bounded memory, and none waits for a sweep."""
+    finished = project.run("-c", MILLION.format(package=PACKAGE))
+    assert finished.returncode == 0, finished.stderr
+    remembered, kilobytes, worst_seconds = map(float, finished.stdout.split())
+    assert remembered == 100_000
+    assert kilobytes < 100_000
+    assert worst_seconds < 0.1
