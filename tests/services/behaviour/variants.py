@@ -16,6 +16,14 @@ VARIANTS = (
     Variant("feature", "none", "problem"),
     Variant("layered", "none", "envelope"),
 )
+# Where results are kept, and other services are called.
+CACHE_AND_CLIENT = (("cache", "memory"), ("http_client", True))
+CACHE_AND_CLIENT_VARIANTS = (
+    Variant("feature", "sqlite", "envelope", CACHE_AND_CLIENT),
+    Variant("layered", "postgresql", "problem", CACHE_AND_CLIENT),
+    Variant("feature", "mysql", "problem", CACHE_AND_CLIENT),
+    Variant("layered", "none", "envelope", CACHE_AND_CLIENT),
+)
 
 
 def _parametrize(variants: Iterable[Variant]) -> pytest.MarkDecorator:
@@ -36,3 +44,6 @@ with_server = where(lambda variant: variant.database in {"postgresql", "mysql"})
 with_file = where(lambda variant: variant.database == "sqlite")
 once_per_database = where(lambda variant: variant.layout == "feature" and variant.database != "none")
 once_per_format = where(lambda variant: variant.database == "sqlite")
+with_cache_and_client = _parametrize(CACHE_AND_CLIENT_VARIANTS)
+with_cache_and_database = _parametrize(variant for variant in CACHE_AND_CLIENT_VARIANTS if variant.database != "none")
+once_with_client = _parametrize(CACHE_AND_CLIENT_VARIANTS[:1])
