@@ -17,6 +17,14 @@ VARIANTS = (
     Variant("layered", "none", "envelope"),
 )
 
+STREAMING = (("streaming", True),)
+STREAMING_VARIANTS = (
+    Variant("feature", "sqlite", "envelope", STREAMING),
+    Variant("layered", "postgresql", "envelope", STREAMING),
+    Variant("feature", "mysql", "problem", STREAMING),
+    Variant("layered", "none", "problem", STREAMING),
+)
+
 
 def _parametrize(variants: Iterable[Variant]) -> pytest.MarkDecorator:
     params = [
@@ -25,9 +33,9 @@ def _parametrize(variants: Iterable[Variant]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("variant", params, indirect=True, scope="session")
 
 
-def where(condition: Callable[[Variant], bool]) -> pytest.MarkDecorator:
+def where(condition: Callable[[Variant], bool], variants: Iterable[Variant] = VARIANTS) -> pytest.MarkDecorator:
     """Run a test on the variants that meet a condition."""
-    return _parametrize(variant for variant in VARIANTS if condition(variant))
+    return _parametrize(variant for variant in variants if condition(variant))
 
 
 everywhere = _parametrize(VARIANTS)
@@ -36,3 +44,5 @@ with_server = where(lambda variant: variant.database in {"postgresql", "mysql"})
 with_file = where(lambda variant: variant.database == "sqlite")
 once_per_database = where(lambda variant: variant.layout == "feature" and variant.database != "none")
 once_per_format = where(lambda variant: variant.database == "sqlite")
+with_streams = _parametrize(STREAMING_VARIANTS)
+once_with_streams = _parametrize(STREAMING_VARIANTS[:1])
