@@ -25,6 +25,14 @@ CACHE_AND_CLIENT_VARIANTS = (
     Variant("layered", "none", "envelope", CACHE_AND_CLIENT),
 )
 
+STREAMING = (("streaming", True),)
+STREAMING_VARIANTS = (
+    Variant("feature", "sqlite", "envelope", STREAMING),
+    Variant("layered", "postgresql", "envelope", STREAMING),
+    Variant("feature", "mysql", "problem", STREAMING),
+    Variant("layered", "none", "problem", STREAMING),
+)
+
 
 def _parametrize(variants: Iterable[Variant]) -> pytest.MarkDecorator:
     params = [
@@ -47,3 +55,5 @@ once_per_format = where(lambda variant: variant.database == "sqlite")
 with_cache_and_client = _parametrize(CACHE_AND_CLIENT_VARIANTS)
 with_cache_and_database = _parametrize(variant for variant in CACHE_AND_CLIENT_VARIANTS if variant.database != "none")
 once_with_client = _parametrize(CACHE_AND_CLIENT_VARIANTS[:1])
+with_streams = _parametrize(STREAMING_VARIANTS)
+once_with_streams = _parametrize(STREAMING_VARIANTS[:1])
