@@ -42,6 +42,7 @@ PATIENCE_SECONDS = 30.0
 # Routes that provoke what no route of a good service does. They join the application the way its owner adds routes.
 PROBE = """
 import asyncio
+import gc
 from fastapi import Request
 from fastapi.responses import StreamingResponse
 import {package}.main
@@ -68,6 +69,12 @@ def create_app(*args):
     async def pause(seconds: float):
         await asyncio.sleep(seconds)
         return {{"paused": seconds}}
+
+    @app.get("/probe/alive", include_in_schema=False)
+    async def alive(kind: str):
+        gc.collect()
+        objects = sum(type(item).__name__ == kind for item in gc.get_objects())
+        return {{"tasks": len(asyncio.all_tasks()), "objects": objects}}
 
     @app.get("/probe/client", include_in_schema=False)
     async def client(request: Request):

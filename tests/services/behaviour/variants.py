@@ -30,9 +30,16 @@ def where(condition: Callable[[Variant], bool]) -> pytest.MarkDecorator:
     return _parametrize(variant for variant in VARIANTS if condition(variant))
 
 
+ROOMS = (
+    Variant("feature", "sqlite", "envelope", (("websockets", True),)),
+    Variant("layered", "none", "problem", (("websockets", True),)),
+)
+
 everywhere = _parametrize(VARIANTS)
 with_database = where(lambda variant: variant.database != "none")
 with_server = where(lambda variant: variant.database in {"postgresql", "mysql"})
 with_file = where(lambda variant: variant.database == "sqlite")
 once_per_database = where(lambda variant: variant.layout == "feature" and variant.database != "none")
+with_rooms = _parametrize(ROOMS)
+once_with_rooms = _parametrize(ROOMS[:1])
 once_per_format = where(lambda variant: variant.database == "sqlite")
