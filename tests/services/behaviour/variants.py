@@ -46,11 +46,18 @@ def where(condition: Callable[[Variant], bool], variants: Iterable[Variant] = VA
     return _parametrize(variant for variant in variants if condition(variant))
 
 
+ROOMS = (
+    Variant("feature", "sqlite", "envelope", (("websockets", True),)),
+    Variant("layered", "none", "problem", (("websockets", True),)),
+)
+
 everywhere = _parametrize(VARIANTS)
 with_database = where(lambda variant: variant.database != "none")
 with_server = where(lambda variant: variant.database in {"postgresql", "mysql"})
 with_file = where(lambda variant: variant.database == "sqlite")
 once_per_database = where(lambda variant: variant.layout == "feature" and variant.database != "none")
+with_rooms = _parametrize(ROOMS)
+once_with_rooms = _parametrize(ROOMS[:1])
 once_per_format = where(lambda variant: variant.database == "sqlite")
 with_cache_and_client = _parametrize(CACHE_AND_CLIENT_VARIANTS)
 with_cache_and_database = _parametrize(variant for variant in CACHE_AND_CLIENT_VARIANTS if variant.database != "none")
