@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import postgresql
-from figure import Figure, at_least, medians
+from figure import Figure, at_least, at_most, medians
 from load import Load
 from processes import Server
 from services import Service, make_service
@@ -18,6 +18,7 @@ from services import Service, make_service
 ROUNDS = 11
 HEALTH_REQUESTS = 20_000
 READ_REQUESTS = 2_000
+LIMIT_REQUESTS = 10_000
 # None above the default size: such a connection is made anew for every few requests, which would cost both applications
 # more than all else that is measured.
 POOL = {"DATABASE_POOL_SIZE": "10", "DATABASE_MAX_OVERFLOW": "0"}
@@ -48,6 +49,25 @@ def measure_read(scratch: Path) -> list[Figure]:
     ]
 
 
+def measure_limit(scratch: Path) -> list[Figure]:
+    """Measure what the rate limit costs a request, of a route that has a limit of its own, too."""
+    services = {
+        name: make_service(scratch / f"limit-{name}", auth="none", rate_limit=name) for name in ("memory", "none")
+    }
+    services["memory"] = replace(
+        services["memory"],
+        settings={"RATE_LIMIT": "999999999/minute", "RATE_LIMIT_ROUTES": "GET /docs=999999999/minute"},
+    )
+    with ExitStack() as stack:
+        servers = {name: stack.enter_context(service.start()) for name, service in services.items()}
+        costs = _costs(servers, "/docs", LIMIT_REQUESTS)
+        exempt = _costs(servers, "/health", LIMIT_REQUESTS)
+    return [
+        at_most("rate limit, of all requests and of a route", costs["memory"] - costs["none"], 15, _pair(costs), "µs"),
+        Figure("for scale: the same of the health route, which is exempt", _pair(exempt)),
+    ]
+
+
 def _costs(servers: Mapping[str, Server], path: str, requests: int) -> dict[str, float]:
     """Return the microseconds of processor time that a request takes of each server."""
 
@@ -61,6 +81,10 @@ def _costs(servers: Mapping[str, Server], path: str, requests: int) -> dict[str,
 
 def _details(costs: Mapping[str, float], bare: str) -> str:
     return f"CPU per request: {costs['service']:.0f} µs against {costs[bare]:.0f}"
+
+
+def _pair(costs: Mapping[str, float]) -> str:
+    return f"CPU per request: {costs['memory']:.1f} µs against {costs['none']:.1f}"
 
 
 @contextmanager
