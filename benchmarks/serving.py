@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import postgresql
-from figure import Figure, at_least, medians
+from figure import Figure, at_least, at_most, medians
 from load import Load
 from processes import Server
 from services import Service, make_service

@@ -82,24 +82,29 @@ def test_forged_address_changes_nothing(project: Project, settings: dict[str, st
 
 @once
 @pytest.mark.parametrize(
-    ("trusted", "hops"),
+    ("trusted", "hops", "client"),
     [
-        ("127.0.0.1", ["203.0.113.7"]),
-        ("127.0.0.1", ["198.51.100.{}, 203.0.113.7"]),
-        ("127.0.0.1", ["198.51.100.{}", "203.0.113.7"]),
-        ("127.0.0.1,10.0.0.0/8", ["203.0.113.7, 10.1.2.{}"]),
-        ("127.0.0.1,10.1.2.3/8", ["198.51.100.{}, 127.0.0.1, 203.0.113.7, 10.1.2.{}, 10.1.2.3"]),
-        ("127.0.0.1", ["[2001:db8::1:{}]:80{}, 203.0.113.7:80{}"]),
-        ("127.0.0.1", ["2001:db8::1:{}"]),
-        ("127.0.0.1", ["unknown{}"]),
+        ("127.0.0.1", ["203.0.113.7"], "203.0.113.7"),
+        ("127.0.0.1", ["198.51.100.{}, 203.0.113.7"], "203.0.113.7"),
+        ("127.0.0.1", ["198.51.100.{}", "203.0.113.7"], "203.0.113.7"),
+        ("127.0.0.1,10.0.0.0/8", ["203.0.113.7, 10.1.2.{}"], "203.0.113.7"),
+        (
+            "127.0.0.1,10.1.2.3/8",
+            ["198.51.100.{}, 127.0.0.1, 203.0.113.7, 10.1.2.{}, 10.1.2.3"],
+            "203.0.113.7",
+        ),
+        ("127.0.0.1", ["[2001:db8::1:{}]:80{}, 203.0.113.7:80{}"], "203.0.113.7"),
+        ("127.0.0.1", ["2001:db8::1:{}"], "2001:db8::9:9"),
+        ("127.0.0.1", ["unknown{}"], "hidden"),
     ],
 )
 def test_trusted_proxy_tells_the_client(
-    project: Project, settings: dict[str, str], trusted: str, hops: list[str]
+    project: Project, settings: dict[str, str], trusted: str, hops: list[str], client: str
 ) -> None:
     """Behind proxies that are trusted, the client is who the last of them saw, whatever stands before."""
     with project.start(settings | {"RATE_LIMIT": "5/day", "TRUSTED_PROXIES": trusted}) as service:
         assert statuses(service, 7, *hops) == [200] * 5 + [429] * 2
+        assert statuses(service, 1, client) == [429]
         assert statuses(service, 6, "203.0.113.8") == [200] * 5 + [429]
         # Proxies that ask for themselves have limits of their own, too.
         assert statuses(service, 6) == [200] * 5 + [429]
@@ -262,3 +267,62 @@ def test_a_million_clients(project: Project) -> None:
     assert remembered == 100_000
     assert kilobytes < 100_000
     assert worst_seconds < 0.1
+
+
+def token_of(service: Service, email: str) -> str:
+    """Return an access token of a user, who registers at the first time."""
+    account = {"email": email, "password": "a phrase that only the tests log in with"}
+    registered = service.request("POST", "/api/v1/auth/register", json=account)
+    assert registered.status_code in {201, 409}, registered.text
+    form = {"username": email, "password": account["password"]}
+    answer = service.request("POST", "/api/v1/auth/token", data=form)
+    assert answer.status_code == 200, answer.text
+    token: str = answer.json()["access_token"]
+    return token
+
+
+def statuses_with(service: Service, *tokens: str) -> list[int]:
+    """Read the list of orders with each of these tokens."""
+    return [
+        service.request("GET", "/api/v1/orders", headers={"Authorization": f"Bearer {token}"}).status_code
+        for token in tokens
+    ]
+
+
+@signed_in
+def test_users_count_apart(project: Project, settings: dict[str, str]) -> None:
+    """Users behind one address have a limit each; many tokens are no more, and made-up ones are the address's."""
+    limits = {"RATE_LIMIT": "6/day", "RATE_LIMIT_ROUTES": ""}
+    with project.start(settings | limits) as service:
+        # Six requests, which use up the address.
+        jane, other, joe = (
+            token_of(service, email) for email in ("jane@shop.example", "jane@shop.example", "joe@shop.example")
+        )
+        assert jane != other
+        head, body, signature = jane.split(".")
+        forged = [f"{head}.{body}.{signature[::-1]}", f"{head}.{body}.", "nonsense"]
+        assert statuses_with(service, *forged) == [429] * len(forged)
+        assert statuses_with(service, jane, other, jane, other, jane, other, jane, other) == [200] * 6 + [429] * 2
+        assert statuses_with(service, joe, joe) == [200, 200]
+
+
+@signed_in
+def test_guesses_are_limited(project: Project, settings: dict[str, str]) -> None:
+    """By default an address gets ten log-ins a minute, however many users it is signed in as."""
+    with project.start(settings) as service:
+        tokens = [token_of(service, f"user{number}@shop.example") for number in range(3)]
+        form = {"username": "user0@shop.example", "password": "a wrong phrase, by somebody who guesses"}
+        answers = [
+            service.request(
+                "POST",
+                "/api/v1/auth/token",
+                data=form,
+                headers={"Authorization": f"Bearer {tokens[number % 3]}", "X-Forwarded-For": f"203.0.113.{number}"},
+            )
+            for number in range(9)
+        ]
+        assert [answer.status_code for answer in answers] == [401] * 7 + [429] * 2
+        assert service.failure(answers[-1], 429).code == "rate_limited"
+        assert answers[-1].headers["ratelimit-limit"] == "10"
+        # What they may do otherwise is another matter.
+        assert statuses_with(service, *tokens) == [200] * 3
