@@ -40,7 +40,7 @@ class Component:
 COMPONENTS: Mapping[str, Component] = {
     "cache": Component(
         {"cache": "none"},
-        re.compile(r"\bCache(Store|Dep)?\b|cache_max|core.cache|@cached|[Ss]ummary|summari[sz]e|after_commit|\bchanges\b"),
+        re.compile(r"\bCache(Store|Dep)?\b|cache_max|core\.cache|@cached|[Oo]rder_?[Ss]ummary|[Ss]ummari[sz]e|OrderChanges|after_commit"),
         frozenset(
             {
                 ".env.example",
@@ -54,7 +54,24 @@ COMPONENTS: Mapping[str, Component] = {
             }
         ),
         {"cache": "memory"},
-        frozenset(),
+        frozenset(
+            {
+                "app/core/database.py",
+                "app/core/dependencies.py",
+                "app/dependencies/orders.py",
+                "app/orders/dependencies.py",
+                "app/orders/memory.py",
+                "app/orders/repository.py",
+                "app/orders/router.py",
+                "app/orders/service.py",
+                "app/repositories/memory.py",
+                "app/repositories/orders.py",
+                "app/routers/orders.py",
+                "app/services/orders.py",
+                "tests/memory.py",
+                "tests/test_order_service.py",
+            }
+        ),
     ),
     "docker": Component({"docker": False}, re.compile(r"docker|compose\b", re.IGNORECASE), frozenset({"README.md"})),
     "example": Component(
@@ -102,7 +119,17 @@ COMPONENTS: Mapping[str, Component] = {
             }
         ),
         {"http_client": True},
-        frozenset(),
+        frozenset(
+            {
+                "app/dependencies/orders.py",
+                "app/orders/dependencies.py",
+                "app/orders/router.py",
+                "app/orders/service.py",
+                "app/routers/orders.py",
+                "app/services/orders.py",
+                "pyproject.toml",
+            }
+        ),
     ),
     "template_updates": Component(
         {"template_updates": "none"},
