@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from caching import measure_cache
 from commands import measure_new, measure_start
 from figure import Figure, table
 from serving import measure_health, measure_limit, measure_read
@@ -21,6 +22,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Figure]]] = {
     "health": measure_health,
     "read": measure_read,
     "limit": measure_limit,
+    "cache": measure_cache,
     "starting": measure_starting,
     "suite": measure_suite,
 }

@@ -45,6 +45,9 @@ COMPONENTS: Mapping[str, Component] = {
             r"|refresh_token|\b(auth|user)_(router|service)|CurrentUser|\bsigned in\b",
             re.IGNORECASE,
         ),
+    "cache": Component(
+        {"cache": "none"},
+        re.compile(r"\bCache(Store|Dep)?\b|cache_max|core\.cache|@cached|[Oo]rder_?[Ss]ummary|[Ss]ummari[sz]e|OrderChanges|after_commit"),
         frozenset(
             {
                 ".env.example",
@@ -58,6 +61,33 @@ COMPONENTS: Mapping[str, Component] = {
                 "justfile",
                 "pyproject.toml",
                 "tests/conftest.py",
+            }
+        ),
+                "app/core/database.py",
+                "app/core/dependencies.py",
+                "app/core/lifespan.py",
+                "app/core/settings.py",
+                "app/core/state.py",
+                "tests/conftest.py",
+            }
+        ),
+        {"cache": "memory"},
+        frozenset(
+            {
+                "app/core/database.py",
+                "app/core/dependencies.py",
+                "app/dependencies/orders.py",
+                "app/orders/dependencies.py",
+                "app/orders/memory.py",
+                "app/orders/repository.py",
+                "app/orders/router.py",
+                "app/orders/service.py",
+                "app/repositories/memory.py",
+                "app/repositories/orders.py",
+                "app/routers/orders.py",
+                "app/services/orders.py",
+                "tests/memory.py",
+                "tests/test_order_service.py",
             }
         ),
     ),
@@ -104,6 +134,32 @@ COMPONENTS: Mapping[str, Component] = {
                 "app/core/settings.py",
                 "app/middleware/__init__.py",
                 "tests/conftest.py",
+    "http_client": Component(
+        {"http_client": False},
+        re.compile(r"http_client|HttpClient|stamina|\bHTTP_[A-Z]+_|exchange.?rates?|clients/|\.clients\b|[Uu]pstream", re.IGNORECASE),
+        frozenset(
+            {
+                ".env.example",
+                "Dockerfile",
+                "README.md",
+                "app/core/dependencies.py",
+                "app/core/lifespan.py",
+                "app/core/logging.py",
+                "app/core/settings.py",
+                "app/core/state.py",
+                "pyproject.toml",
+            }
+        ),
+        {"http_client": True},
+        frozenset(
+            {
+                "app/dependencies/orders.py",
+                "app/orders/dependencies.py",
+                "app/orders/router.py",
+                "app/orders/service.py",
+                "app/routers/orders.py",
+                "app/services/orders.py",
+                "pyproject.toml",
             }
         ),
     ),
@@ -211,6 +267,7 @@ def test_component_plugs_in_at_its_seams(component: Component, layout: str, rend
 @pytest.mark.parametrize("name", ["docker", "example", "rate_limit", "template_updates"])
 @pytest.mark.parametrize("name", ["docker", "example", "template_updates", "websockets"])
 @pytest.mark.parametrize("name", ["docker", "example", "template_updates"])
+@pytest.mark.parametrize("name", ["cache", "docker", "example", "http_client", "template_updates"])
 @IN_BOTH_LAYOUTS
 @pytest.mark.parametrize("database", DATABASES)
 def test_component_is_removed_by_deleting(name: str, layout: str, database: str, rendered: Rendered) -> None:
