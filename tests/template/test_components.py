@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -24,13 +24,17 @@ class Component:
 
     Attributes:
         off: The answer without it.
+        on: What a service has that is compared to the one without it, beside the defaults.
         traces: What tells that it is there.
         seams: The shared files in which it has lines.
+        rewritten: Those of them in which a line reads otherwise without it, and so is not just deleted.
     """
 
     off: Mapping[str, Answer]
     traces: re.Pattern[str]
     seams: frozenset[str]
+    on: Mapping[str, Answer] = field(default_factory=dict)
+    rewritten: frozenset[str] = frozenset()
 
 
 COMPONENTS: Mapping[str, Component] = {
@@ -68,6 +72,25 @@ COMPONENTS: Mapping[str, Component] = {
         re.compile(r"template.updates?\.(yml|sh)|TEMPLATE_UPDATES|quickset/update\b|^scripts|`scripts`"),
         frozenset({"README.md"}),
     ),
+    "streaming": Component(
+        {"streaming": False},
+        re.compile(r"\bcsv\b|export_|EventStream|events_|[Ss]erver-sent|[Ss]tream(s|ed|ing)?\b|StreamedR|limited"),
+        frozenset(
+            {
+                ".env.example",
+                "README.md",
+                "app/core/database.py",
+                "app/core/dependencies.py",
+                "app/core/drain.py",
+                "app/core/lifespan.py",
+                "app/core/settings.py",
+                "app/core/state.py",
+                "tests/test_health.py",
+            }
+        ),
+        {"streaming": True},
+        frozenset(),
+    ),
 }
 EACH = pytest.mark.parametrize("component", COMPONENTS.values(), ids=list(COMPONENTS))
 IN_BOTH_LAYOUTS = pytest.mark.parametrize("layout", LAYOUTS)
@@ -98,7 +121,7 @@ def test_component_leaves_no_trace(component: Component, layout: str, rendered: 
 @EACH
 def test_component_can_be_recognised(component: Component, rendered: Rendered) -> None:
     """The traces are such that a service with the part has them."""
-    assert component.traces.search("\n".join(rendered({}).values()))
+    assert component.traces.search("\n".join(rendered(component.on).values()))
 
 
 @EACH
@@ -106,22 +129,23 @@ def test_component_can_be_recognised(component: Component, rendered: Rendered) -
 def test_component_plugs_in_at_its_seams(component: Component, layout: str, rendered: Rendered) -> None:
     """Beside files of its own, a part has lines in those shared files alone that are known for it."""
     # The example is written for the database it uses, so it is not there to differ.
-    base: dict[str, Answer] = {"layout": layout, "example": component is COMPONENTS["example"]}
+    base: dict[str, Answer] = {"layout": layout, "example": component is COMPONENTS["example"], **component.on}
     with_it, without = rendered(base), rendered({**base, **component.off})
     touched = {path for path in with_it.keys() & without.keys() if with_it[path] != without[path]}
     assert touched - {ANSWERS_FILE} <= component.seams
 
 
-@pytest.mark.parametrize("name", ["docker", "example", "template_updates"])
+@pytest.mark.parametrize("name", ["docker", "example", "streaming", "template_updates"])
 @IN_BOTH_LAYOUTS
 @pytest.mark.parametrize("database", DATABASES)
 def test_component_is_removed_by_deleting(name: str, layout: str, database: str, rendered: Rendered) -> None:
     """Its files and its lines at the seams deleted, a service is what it had been without the part."""
-    base: dict[str, Answer] = {"layout": layout, "database": database}
-    with_it, without = rendered(base), rendered({**base, **COMPONENTS[name].off})
+    component = COMPONENTS[name]
+    base: dict[str, Answer] = {"layout": layout, "database": database, **component.on}
+    with_it, without = rendered(base), rendered({**base, **component.off})
     # What keeps an empty folder in git.
     assert {path for path in without.keys() - with_it.keys() if not path.endswith(".gitkeep")} == set()
-    for path in with_it.keys() & without.keys() - {ANSWERS_FILE, "README.md"}:
+    for path in with_it.keys() & without.keys() - {ANSWERS_FILE, "README.md"} - component.rewritten:
         before, after = with_it[path].splitlines(), without[path].splitlines()
         steps = difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
         added = [line for step, _, _, start, end in steps if step in {"insert", "replace"} for line in after[start:end]]
