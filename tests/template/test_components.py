@@ -74,7 +74,10 @@ COMPONENTS: Mapping[str, Component] = {
     ),
     "streaming": Component(
         {"streaming": False},
-        re.compile(r"\bcsv\b|export_|EventStream|events_|[Ss]erver-sent|[Ss]tream(s|ed|ing)?\b|StreamedR|limited"),
+        re.compile(
+            r"\bcsv\b|EXPORT_TIMEOUT|export_timeout|EventStream|EventsDep|EVENTS_|events_|STREAM_STALL|stream_stall"
+            r"|order_streams|StreamedResponse|[Ss]erver-sent|\blimited:"
+        ),
         frozenset(
             {
                 ".env.example",
@@ -85,11 +88,32 @@ COMPONENTS: Mapping[str, Component] = {
                 "app/core/lifespan.py",
                 "app/core/settings.py",
                 "app/core/state.py",
+                "pyproject.toml",
                 "tests/test_health.py",
             }
         ),
         {"streaming": True},
-        frozenset(),
+        frozenset(
+            {
+                "app/core/database.py",
+                "app/core/drain.py",
+                "app/core/lifespan.py",
+                "app/dependencies/orders.py",
+                "app/orders/dependencies.py",
+                "app/orders/memory.py",
+                "app/orders/repository.py",
+                "app/orders/schemas.py",
+                "app/orders/service.py",
+                "app/repositories/memory.py",
+                "app/repositories/orders.py",
+                "app/schemas/orders.py",
+                "app/services/orders.py",
+                "pyproject.toml",
+                "tests/memory.py",
+                "tests/test_health.py",
+                "tests/test_order_service.py",
+            }
+        ),
     ),
 }
 EACH = pytest.mark.parametrize("component", COMPONENTS.values(), ids=list(COMPONENTS))
