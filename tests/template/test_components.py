@@ -171,6 +171,12 @@ COMPONENTS: Mapping[str, Component] = {
     "websockets": Component(
         {"websockets": False},
         re.compile(r"\b[Rr]ooms\b|websocket_|WEBSOCKET_|ServiceWebSocket"),
+    "streaming": Component(
+        {"streaming": False},
+        re.compile(
+            r"\bcsv\b|EXPORT_TIMEOUT|export_timeout|EventStream|EventsDep|EVENTS_|events_|STREAM_STALL|stream_stall"
+            r"|order_streams|StreamedResponse|[Ss]erver-sent|\blimited:"
+        ),
         frozenset(
             {
                 ".env.example",
@@ -213,6 +219,36 @@ COMPONENTS: Mapping[str, Component] = {
                 "tests/test_app.py",
                 "tests/test_health.py",
                 "tests/test_middleware.py",
+                "app/core/database.py",
+                "app/core/dependencies.py",
+                "app/core/drain.py",
+                "app/core/lifespan.py",
+                "app/core/settings.py",
+                "app/core/state.py",
+                "pyproject.toml",
+                "tests/test_health.py",
+            }
+        ),
+        {"streaming": True},
+        frozenset(
+            {
+                "app/core/database.py",
+                "app/core/drain.py",
+                "app/core/lifespan.py",
+                "app/dependencies/orders.py",
+                "app/orders/dependencies.py",
+                "app/orders/memory.py",
+                "app/orders/repository.py",
+                "app/orders/schemas.py",
+                "app/orders/service.py",
+                "app/repositories/memory.py",
+                "app/repositories/orders.py",
+                "app/schemas/orders.py",
+                "app/services/orders.py",
+                "pyproject.toml",
+                "tests/memory.py",
+                "tests/test_health.py",
+                "tests/test_order_service.py",
             }
         ),
     ),
@@ -268,6 +304,7 @@ def test_component_plugs_in_at_its_seams(component: Component, layout: str, rend
 @pytest.mark.parametrize("name", ["docker", "example", "template_updates", "websockets"])
 @pytest.mark.parametrize("name", ["docker", "example", "template_updates"])
 @pytest.mark.parametrize("name", ["cache", "docker", "example", "http_client", "template_updates"])
+@pytest.mark.parametrize("name", ["docker", "example", "streaming", "template_updates"])
 @IN_BOTH_LAYOUTS
 @pytest.mark.parametrize("database", DATABASES)
 def test_component_is_removed_by_deleting(name: str, layout: str, database: str, rendered: Rendered) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -87,8 +88,8 @@ def exporting(service: Service) -> Iterator[httpx2.Response]:
 
 def megabytes(service: Service, what: str) -> float:
     """Return how much memory the process has now (`VmRSS`), or had at most (`VmHWM`)."""
-    with open(f"/proc/{service.process.pid}/status", encoding="ascii") as status:
-        [line] = [line for line in status if line.startswith(f"{what}:")]
+    status = Path(f"/proc/{service.process.pid}/status").read_text(encoding="ascii")
+    [line] = [line for line in status.splitlines() if line.startswith(f"{what}:")]
     return int(line.split()[1]) / 1024
 
 
@@ -124,11 +125,12 @@ def test_export_of_very_many_orders(project: Project, many: Store, variant: Vari
             lines = response.iter_lines()
             head = next(lines).split(",")
             numbers = [int(line.split(",")[1].removeprefix("R-")) for line in lines]
+        growth = megabytes(service, "VmHWM") - idle
         service.terminate()
         times = health.result()
         assert head == ["id", "reference", "customer", "note", "status", "total", "created_at"]
         assert numbers == list(range(count, 0, -1))
-        assert megabytes(service, "VmHWM") - idle < MEGABYTES
+        assert growth < MEGABYTES
         assert len(times) > 10
         assert statistics.quantiles(times, n=100)[94] < 0.25, max(times)
 
@@ -148,7 +150,7 @@ def watch_health(service: Service) -> list[float]:
 @with_streams
 def test_export_of_what_customers_write(service: Service) -> None:
     """Unicode comes through, and no text is a formula."""
-    texts = ['=HYPERLINK("https://a.example";"x")', "+1", "-1", "@A1", "\uff1d1", 'Jörg "李", 🧾; \'x\'', "1=1"]
+    texts = ['=HYPERLINK("https://a.example";"x")', "+1", "-1", "@A1", "\uff1d1", "Jörg \"李\", 🧾; 'x'", "1=1"]
     references = [new_reference() for _ in texts]
     for reference, text in zip(references, texts, strict=True):
         body = order(reference) | {"customer": text, "note": text}
@@ -210,15 +212,16 @@ def test_database_lost_meanwhile(project: Project, many: ServerStore, how: str) 
         Proxy(many.server.port) as proxy,
         project.start({"DATABASE_URL": many.through(proxy.port), "STREAM_STALL_SECONDS": "1"}) as service,
     ):
-        with pytest.raises(httpx2.RemoteProtocolError), exporting(service) as response:
+        with exporting(service) as response:
             chunks = response.iter_raw()
             next(chunks)
-            proxy.cut() if how == "cut" else proxy.hold()
-            for _ in chunks:
-                pass
+            if how == "cut":
+                proxy.cut()
+            else:
+                proxy.hold()
+            with pytest.raises(httpx2.RemoteProtocolError):
+                list(chunks)
         service.wait_for_event(event="stream_broken_off")
-        proxy.cut()
-        assert service.failure(service.request("GET", EXPORT), 503) if how == "silent" else True
         proxy.release()
         assert_idle(service, many)
         first_byte_after(service)
