@@ -8,6 +8,7 @@ from pathlib import Path
 
 from commands import measure_new, measure_start
 from figure import Figure, table
+from rooms import measure_rooms
 from serving import measure_health, measure_read
 from starting import measure_starting
 from suite import measure_suite
@@ -20,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Figure]]] = {
     "update": measure_update,
     "health": measure_health,
     "read": measure_read,
+    "rooms": measure_rooms,
     "starting": measure_starting,
     "suite": measure_suite,
 }
