@@ -20,6 +20,8 @@ BURST = 10
 BURSTS = 20
 DELIVERIES = ROOMS * PEERS * BURST * BURSTS
 MASK = b"\x00\x00\x00\x00"
+# The first bytes of frames.
+TEXT, PING, PONG = 0x81, 0x89, 0x8A
 
 
 class RefusedError(Exception):
@@ -40,7 +42,7 @@ class Peer:
     def say(self, text: str, times: int) -> None:
         """Send a message several times."""
         data = text.encode()
-        self._connection.sendall((bytes([0x81, 0x80 | len(data)]) + MASK + data) * times)
+        self._connection.sendall((bytes([TEXT, 0x80 | len(data)]) + MASK + data) * times)
 
     def hear(self, count: int) -> None:
         """Return when so many messages have come.
@@ -55,8 +57,12 @@ class Peer:
                 if not more:
                     raise RefusedError("the server closed a connection")
                 data, position = data[position:] + more, 0
-            position += 2 + data[position + 1]
-            count -= 1
+            end = position + 2 + data[position + 1]
+            if data[position] == PING:
+                self._connection.sendall(bytes([PONG, 0x80 | data[position + 1]]) + MASK + data[position + 2 : end])
+            else:
+                count -= 1
+            position = end
         self._unread = data[position:]
 
 
