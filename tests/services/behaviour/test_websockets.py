@@ -211,7 +211,7 @@ def test_refused_connections(service: Service) -> None:
 @with_rooms_and_auth
 def test_room_of_a_user(project: Project, settings: dict[str, str]) -> None:
     """It is for those who are signed in and may see the order, and for as long as their token is valid."""
-    with project.start(settings | {"ACCESS_TOKEN_SECONDS": "5"}) as service:
+    with project.start(settings | {"ACCESS_TOKEN_SECONDS": "10"}) as service:
         other = sign_in(service, "john@shop.example", PASSWORD)
         token = sign_in(service, "jane@shop.example", PASSWORD)
         room = new_room(service)
