@@ -10,6 +10,8 @@ from caching import measure_cache
 from commands import measure_new, measure_start
 from figure import Figure, table
 from serving import measure_health, measure_limit, measure_read
+from rooms import measure_rooms
+from serving import measure_health, measure_read
 from starting import measure_starting
 from suite import measure_suite
 from updating import measure_check, measure_update
@@ -23,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Figure]]] = {
     "read": measure_read,
     "limit": measure_limit,
     "cache": measure_cache,
+    "rooms": measure_rooms,
     "starting": measure_starting,
     "suite": measure_suite,
 }

@@ -86,7 +86,7 @@ class Service:
             yield server
 
 
-def make_service(folder: Path, **answers: str) -> Service:
+def make_service(folder: Path, **answers: str | bool) -> Service:
     """Render a service and install its dependencies; made once, and found again by whoever asks later.
 
     Args:

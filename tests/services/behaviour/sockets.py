@@ -29,6 +29,16 @@ def many_files() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+def sign_in(service: Service, email: str, password: str) -> str:
+    """Make a user, if there is none, and have the service's client be that user; return the access token."""
+    service.request("POST", "/api/v1/auth/register", json={"email": email, "password": password})
+    answer = service.request("POST", "/api/v1/auth/token", data={"username": email, "password": password})
+    assert answer.status_code == 200, answer.text
+    token: str = answer.json()["access_token"]
+    service.client.headers["Authorization"] = f"Bearer {token}"
+    return token
+
+
 def new_room(service: Service) -> str:
     """Create an order and return the path of its room."""
     response = service.create_order(new_reference())

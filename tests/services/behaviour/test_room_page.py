@@ -10,10 +10,11 @@ import pytest
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
 
-from tests.services.behaviour.sockets import new_room
-from tests.services.behaviour.variants import with_rooms
+from tests.services.behaviour.sockets import new_room, sign_in
+from tests.services.behaviour.variants import with_rooms, with_rooms_and_auth
 from tests.services.running import Service, wait_until
 
+PASSWORD = "a phrase that only the tests log in with"
 FLAGS = (
     "--headless",
     "--no-sandbox",  # who runs the tests may be root
@@ -51,13 +52,10 @@ def browser(tmp_path: Path) -> Iterator[Chrome]:
 def test_two_tabs_in_one_room(service: Service, browser: Chrome) -> None:
     """Each shows what is said in the other, as text; a third, in another room, does not; the policy blocks nothing."""
     room, other_room = new_room(service), new_room(service)
-    tabs = []
-    for path in (room, room, other_room):
-        browser.switch_to.new_window("tab")
-        browser.get(service.url + path)
+    first, second, stranger = (open_tab(browser, service.url + path) for path in (room, room, other_room))
+    for tab in (first, second, stranger):
+        browser.switch_to.window(tab)
         wait_until(lambda: state(browser) == "connected", "the page connects")
-        tabs.append(browser.current_window_handle)
-    first, second, stranger = tabs
 
     say(browser, first, "Is it packed?")
     say(browser, second, "<b>Yes</b>, since noon.")
@@ -73,6 +71,34 @@ def test_two_tabs_in_one_room(service: Service, browser: Chrome) -> None:
 
     service.terminate()
     wait_until(lambda: state(browser) == "closed with code 1001", "the page tells of the shutdown")
+
+
+@with_rooms_and_auth
+def test_page_signs_in(service: Service, browser: Chrome) -> None:
+    """A wrong password is told; the right one opens the room."""
+    sign_in(service, "jane@shop.example", PASSWORD)
+    tab = open_tab(browser, service.url + new_room(service))
+    for password in ("a password that is not the right one", PASSWORD):
+        for name, value in (("username", "jane@shop.example"), ("password", password)):
+            field = browser.find_element(By.NAME, name)
+            field.clear()
+            field.send_keys(value)
+        browser.find_element(By.CSS_SELECTOR, "#sign-in button").click()
+        wait_until(lambda: browser.find_elements(By.CLASS_NAME, "error"), "the page tells of the mistake")
+    wait_until(lambda: state(browser) == "connected", "the page connects")
+    say(browser, tab, "Is it packed?")
+    message = "#messages li:last-child"
+    wait_until(
+        lambda: browser.find_element(By.CSS_SELECTOR, message).text.endswith("jane@shop.example: Is it packed?"),
+        "the page shows who said what",
+    )
+
+
+def open_tab(browser: Chrome, url: str) -> str:
+    """Show a page in a tab of its own and return the tab."""
+    browser.switch_to.new_window("tab")
+    browser.get(url)
+    return browser.current_window_handle
 
 
 def state(browser: Chrome) -> str:

@@ -23,14 +23,16 @@ from tests.services.behaviour.sockets import (
     new_room,
     refusal,
     remark,
+    sign_in,
 )
-from tests.services.behaviour.variants import once_with_rooms, with_rooms
+from tests.services.behaviour.variants import once_with_rooms, with_rooms, with_rooms_and_auth
 from tests.services.running import PATIENCE_SECONDS, Project, Service, wait_until
 
 CONNECTIONS = 1000
 ROOMS = 50
 GROWTH_MEGABYTES = 8
 STUCK_SECONDS = 5
+PASSWORD = "a phrase that only the tests log in with"
 NOWHERE = "/api/v1/orders/01890000-0000-7000-8000-000000000000/room"
 
 
@@ -204,6 +206,37 @@ def test_refused_connections(service: Service) -> None:
 
     for origin in [ORIGIN, service.url]:
         asyncio.run(talk(origin))
+
+
+@with_rooms_and_auth
+def test_room_of_a_user(project: Project, settings: dict[str, str]) -> None:
+    """It is for those who are signed in and may see the order, and for as long as their token is valid."""
+    with project.start(settings | {"ACCESS_TOKEN_SECONDS": "10"}) as service:
+        other = sign_in(service, "john@shop.example", PASSWORD)
+        token = sign_in(service, "jane@shop.example", PASSWORD)
+        room = new_room(service)
+        for credentials, status, code in [
+            ([], 401, "not_authenticated"),
+            (["bearer", "wrong"], 401, "not_authenticated"),
+            (["bearer", other], 404, "not_found"),
+        ]:
+            response = asyncio.run(refusal(service, room, subprotocols=credentials or None))
+            assert service.failure(response, status).code == code
+
+        async def talk() -> int | None:
+            headers = {"Authorization": f"Bearer {token}"}
+            async with (
+                enter(service, room, subprotocols=["bearer", token]) as page,
+                enter(service, room, additional_headers=headers) as program,
+            ):
+                assert (page.subprotocol, program.subprotocol) == ("bearer", None)
+                await program.send(remark("Is it packed?"))
+                assert await hear(page) == "Is it packed?"
+                return await close_code(page)
+
+        assert asyncio.run(talk()) == 3000
+        assert not any(token in line for line in service.lines)
+        assert not service.events(level="error")
 
 
 @once_with_rooms
