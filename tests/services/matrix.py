@@ -70,9 +70,7 @@ def build_rows(questions: Sequence[Question]) -> list[Row]:
 
 def _pairs(questions: Sequence[Question]) -> Iterator[dict[str, Answer]]:
     """Cover every pair of answers that can meet; that a question is not asked counts as an answer."""
-    tried = {
-        question.name: [*values(question), *([UNASKED] if question.depends_on else [])] for question in questions
-    }
+    tried = {question.name: [*values(question), *([UNASKED] if question.depends_on else [])] for question in questions}
 
     def fits(question: Question, answers: Mapping[str, Answer]) -> bool:
         return question.is_asked(answers) == (answers[question.name] != UNASKED)
