@@ -378,22 +378,24 @@ def _seed_once(
     was: dict[str, Entry], will: dict[str, Entry], head: Tree, once: pathspec.GitIgnoreSpec, notes: list[str]
 ) -> None:
     """Take files that belong to the service out of the merge, by making both renders agree on them."""
-    seeds = sorted(path for path in was.keys() | will.keys() if once.match_file(path))
-    # One chain has one beginning: a first migration of another name never takes the place of the one that ran.
-    another = {path for path in seeds if path in will and path not in was}
+    seeds = [path for path in was.keys() | will.keys() if once.match_file(path)]
+    # One chain has one beginning: a first migration of another name does not take the place of the one that ran.
+    replaced = any(str(PurePosixPath(path).parent) == MIGRATIONS and path not in was for path in seeds)
     for path in seeds:
         folder = str(PurePosixPath(path).parent)
         siblings = [name for name in head if name.startswith(f"{folder}/") and name.endswith(".py") and name != path]
-        in_chain = folder == MIGRATIONS and (
-            siblings or any(str(PurePosixPath(each).parent) == folder for each in another)
-        )
+        in_chain = folder == MIGRATIONS and siblings
         if path in was and path in will:
             will[path] = was[path]
         elif path in will and (path in head or in_chain):
             del will[path]
             if path not in head:
                 notes.append(f"{path} was left out: the service has migrations of its own.")
-        elif path in was and path in head and (head[path] != was[path] or in_chain):
+        elif (
+            path in was
+            and path in head
+            and (head[path] != was[path] or in_chain or (folder == MIGRATIONS and replaced))
+        ):
             will[path] = was[path]
             notes.append(f"{path} stays: it is the service's own.")
 
