@@ -105,7 +105,9 @@ def test_answers_that_cannot_meet_are_refused_by_new(answers: Mapping[str, str],
 
 
 @PAIRS
-def test_answers_that_cannot_meet_are_refused_by_add(answers: Mapping[str, str], words: str, tmp_path: Path) -> None:
+def test_answers_that_cannot_meet_are_refused_by_add(
+    answers: Mapping[str, str], words: str, tmp_path: Path, author: None
+) -> None:
     """In a service that exists each of the two is refused beside the other, and nothing is touched."""
     source = Source(REPOSITORY)
     for name, value in answers.items():
