@@ -8,7 +8,7 @@ from pathlib import Path
 
 from commands import measure_new, measure_start
 from figure import Figure, table
-from serving import measure_health, measure_read
+from serving import measure_auth_read, measure_health, measure_read
 from starting import measure_starting
 from suite import measure_suite
 from updating import measure_check, measure_update
@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Figure]]] = {
     "update": measure_update,
     "health": measure_health,
     "read": measure_read,
+    "auth_read": measure_auth_read,
     "starting": measure_starting,
     "suite": measure_suite,
 }
