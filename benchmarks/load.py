@@ -1,6 +1,7 @@
 """A load generator that needs nothing installed and costs little: blocking sockets, asked in turn."""
 
 import socket
+from collections.abc import Mapping
 from contextlib import ExitStack
 
 CONNECTIONS = 32
@@ -19,11 +20,13 @@ class Load:
     Args:
         port: Where the server listens.
         path: What to get.
+        headers: What each request has beside its host.
     """
 
-    def __init__(self, port: int, path: str) -> None:
+    def __init__(self, port: int, path: str, headers: Mapping[str, str]) -> None:
         self._address = ("127.0.0.1", port)
-        self._request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
+        lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        self._request = "\r\n".join([*lines, f"Host: 127.0.0.1:{port}", "", ""]).encode()
 
     def run(self, count: int) -> None:
         """Send requests and wait for every answer.

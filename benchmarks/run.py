@@ -12,6 +12,7 @@ from figure import Figure, table
 from serving import measure_health, measure_limit, measure_read
 from rooms import measure_rooms
 from serving import measure_health, measure_read
+from serving import measure_auth_read, measure_health, measure_read
 from starting import measure_starting
 from suite import measure_suite
 from updating import measure_check, measure_update
@@ -26,6 +27,7 @@ BENCHMARKS: dict[str, Callable[[Path], list[Figure]]] = {
     "limit": measure_limit,
     "cache": measure_cache,
     "rooms": measure_rooms,
+    "auth_read": measure_auth_read,
     "starting": measure_starting,
     "suite": measure_suite,
 }

@@ -5,11 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jinja2
+import jinja2.meta
 import yaml
+from jinja2.sandbox import SandboxedEnvironment
 
 REPOSITORY = Path(__file__).parents[1]
 
 Answer = str | bool
+
+_JINJA = SandboxedEnvironment(undefined=jinja2.StrictUndefined)
 
 
 @dataclass(frozen=True)
@@ -18,11 +23,22 @@ class Question:
 
     Attributes:
         choices: Every answer that may be given; empty when the answer is free text.
+        when: The condition under which it is asked, in Jinja.
     """
 
     name: str
     default: Answer
     choices: tuple[Answer, ...]
+    when: str
+
+    @property
+    def depends_on(self) -> frozenset[str]:
+        """The questions whose answers decide whether it is asked."""
+        return frozenset(jinja2.meta.find_undeclared_variables(_JINJA.parse(self.when)))
+
+    def is_asked(self, answers: Mapping[str, Answer]) -> bool:
+        """Tell whether it is asked of a service with these answers."""
+        return _JINJA.from_string(self.when).render(answers) == "True"
 
 
 def read_copier_yml(folder: Path = REPOSITORY) -> dict[str, Any]:
@@ -34,10 +50,15 @@ def read_copier_yml(folder: Path = REPOSITORY) -> dict[str, Any]:
 def read_questions(folder: Path = REPOSITORY) -> list[Question]:
     """Return the questions that are asked, in their order; derived answers are none."""
     return [
-        Question(name, entry["default"], _choices(entry))
+        Question(name, entry["default"], _choices(entry), str(entry.get("when", True)))
         for name, entry in read_copier_yml(folder).items()
         if not name.startswith("_") and entry.get("when") is not False
     ]
+
+
+def only_asked(questions: Sequence[Question], answers: Mapping[str, Answer]) -> dict[str, Answer]:
+    """Leave out the answers to questions that the others rule out."""
+    return {question.name: answers[question.name] for question in questions if question.is_asked(answers)}
 
 
 def _choices(entry: Mapping[str, Any]) -> tuple[Answer, ...]:

@@ -278,8 +278,8 @@ def ask_preset() -> str:
     import questionary
 
     described = {
-        "standard": "standard  - the defaults: everything on, nothing else to install",
-        "minimal": "minimal   - no database and no example",
+        "standard": "standard  - the defaults: a database, users who sign in, limits; nothing else to install",
+        "minimal": "minimal   - no database, no users and no example",
         CUSTOM: "custom    - answer every question",
     }
     choices = [questionary.Choice(text, name) for name, text in described.items()]

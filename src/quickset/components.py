@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from quickset import answers, journal, source, transition
+from quickset import answers, journal, source, transition, upgrades
 from quickset.answers import Question
 from quickset.errors import RefusedError, UsageError
 from quickset.journal import Journal
@@ -108,6 +108,8 @@ def _change(
         )
     repository = Repository.around(path)
     goal = _goal(template, questions, old, new)
+    # Turned off together with what rules it out, it is not asked any more.
+    on = [question.name for question, _ in wanted if not upgrades.is_off(new[question.name])]
     with journal.locked(repository) as state:
         unfinished = Journal.load(state)
         if unfinished and unfinished.phase != "conflicts":
@@ -115,7 +117,7 @@ def _change(
         transition.require_finished(repository, state)
         repository.require_quiet()
         with transition.planned(repository, goal, lock=lock and not dry_run, progress=progress) as plan:
-            answers.check_asked(questions, [question.name for question, _ in wanted], plan.answers)
+            answers.check_asked(questions, on, plan.answers)
             if dry_run:
                 return transition.with_patch(plan)
             return transition.carry_out(plan, state)
@@ -180,6 +182,10 @@ def _off(question: Question, value: str | None, now: Any) -> Any:
 def _goal(template: Any, questions: Mapping[str, Question], old: Mapping[str, Any], new: Mapping[str, Any]) -> Goal:
     changed = {name: value for name, value in new.items() if old.get(name) != value and name in questions}
     shown = ", ".join(f"{name}={_shown(value)}" for name, value in changed.items())
+    known = upgrades.load(template.read(upgrades.FILE))
+    # What a change has asked for the first time stays off, as in an update.
+    fresh = [name for name, question in questions.items() if not question.hidden and name not in new]
+    absent = {name: known.absent(name) for name in fresh}
     return Goal(
         title=f"Change {shown} (template {template.ref})",
         label="+".join([template.ref, *(f"{name}-{_shown(value)}" for name, value in changed.items())]),
@@ -187,6 +193,9 @@ def _goal(template: Any, questions: Mapping[str, Question], old: Mapping[str, An
         after=template,
         old=old,
         new=new,
+        fresh=tuple(fresh),
+        proposals={name: value for name, value in absent.items() if value is not None},
+        deploy=lambda final: known.on_adding(old, final),
         next_steps=partial(_next_steps, changed),
     )
 
@@ -210,5 +219,10 @@ def _next_steps(changed: Mapping[str, Any], given: Mapping[str, Any], merged: Me
     if "database" in changed or any(path.endswith(".py") for path in chain):
         return (migrate,)
     if any("models" in Path(path).with_suffix("").parts for path in merged.after):
-        return ('uv run just migration "what changed"   # then read the new file in migrations/versions', migrate)
+        title = " and ".join(
+            f"{'remove' if upgrades.is_off(value) else 'add'} {name}" for name, value in changed.items()
+        )
+        # A migration is written from what the database lacks, so that it has to be up to date.
+        write = f'{migrate} && uv run alembic revision --autogenerate -m "{title}"'
+        return (f"{write}   # then read the new file in {MIGRATIONS}", migrate)
     return ()

@@ -82,7 +82,9 @@ def info(path: Path, *, template_source: source.Source | None = None) -> Info:
                 off.append(question.name)
                 continue
             rest = Path(scratch, str(number))
-            work.render(rest, given | {question.name: without})
+            # What is asked because of it goes with it.
+            kept = {name: each for name, each in given.items() if question.name not in questions[name].depends_on()}
+            work.render(rest, kept | {question.name: without})
             files, shared = _difference(whole, rest)
             components.append(
                 Component(
@@ -110,14 +112,17 @@ def _switches(
 ) -> Iterator[tuple[Question, str | None, Any]]:
     """Find the answers that turn something on: their question, their value (None when off), and what turns it off."""
     for name, question in questions.items():
-        value = given.get(name)
+        if name not in given:
+            # It was not asked: the service could not have it.
+            continue
+        value = given[name]
         if question.several:
             for one in value or ():
                 yield question, str(one), [other for other in value or () if other != one]
         elif question.type == "bool" and not question.hidden:
             yield question, "true" if value else None, False
         elif _OFF in question.choices:
-            yield question, None if value in (_OFF, None) else str(value), _OFF
+            yield question, None if value == _OFF else str(value), _OFF
 
 
 def _difference(whole: Path, rest: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -378,7 +378,10 @@ def _seed_once(
     was: dict[str, Entry], will: dict[str, Entry], head: Tree, once: pathspec.GitIgnoreSpec, notes: list[str]
 ) -> None:
     """Take files that belong to the service out of the merge, by making both renders agree on them."""
-    for path in [path for path in was.keys() | will.keys() if once.match_file(path)]:
+    seeds = [path for path in was.keys() | will.keys() if once.match_file(path)]
+    # One chain has one beginning: a first migration of another name does not take the place of the one that ran.
+    replaced = any(str(PurePosixPath(path).parent) == MIGRATIONS and path not in was for path in seeds)
+    for path in seeds:
         folder = str(PurePosixPath(path).parent)
         siblings = [name for name in head if name.startswith(f"{folder}/") and name.endswith(".py") and name != path]
         in_chain = folder == MIGRATIONS and siblings
@@ -388,7 +391,11 @@ def _seed_once(
             del will[path]
             if path not in head:
                 notes.append(f"{path} was left out: the service has migrations of its own.")
-        elif path in was and path in head and (head[path] != was[path] or in_chain):
+        elif (
+            path in was
+            and path in head
+            and (head[path] != was[path] or in_chain or (folder == MIGRATIONS and replaced))
+        ):
             will[path] = was[path]
             notes.append(f"{path} stays: it is the service's own.")
 

@@ -153,7 +153,10 @@ def goal_of(request: Request, template_source: Source | None) -> Goal | None:
         fresh=tuple(fresh),
         ask=request.ask,
         proposals={name: value for name, value in absent.items() if value is not None},
-        deploy=lambda final: known.before_deploy(before.version, after.version, final),
+        deploy=lambda final: (
+            *known.before_deploy(before.version, after.version, final),
+            *known.on_adding(carried, final),
+        ),
     )
 
 

@@ -4,7 +4,7 @@ Templates of others are read, too; so conditions run in Jinja's sandbox, and tex
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,9 +21,10 @@ _RELEASE = re.compile(r"\d+\.\d+\.\d+")
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(\S*)")
 _TRUTH = {"true": True, "false": False}
 
-_TOP = frozenset({"absent", "releases"})
+_TOP = frozenset({"absent", "adding", "releases"})
 _SECTIONS = frozenset({"before_deploy", "choices", "files", "questions"})
 _DETAILS = frozenset({"defaults", "keep", "settings", "text", "when"})
+_ADDING_DETAILS = frozenset({"keep", "text", "when"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class Entry:
     """One thing that changes in a running service."""
 
     version: str
-    """The release that changes it."""
+    """The release that changes it, or the question by whose answer it changes."""
     text: str
     keep: str = ""
     """How to keep the old behaviour; may be empty."""
@@ -57,6 +58,8 @@ class Upgrades:
     absents: Mapping[str, Any] = field(default_factory=dict)
     releases: Mapping[str, Release] = field(default_factory=dict)
     """By version, the newest first."""
+    adding: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
+    """By question: what changes in a running service when its answer turns something on."""
 
     def absent(self, question: str) -> Any:
         """Say how a service behaves that was made before a question was asked.
@@ -106,6 +109,23 @@ class Upgrades:
         """
         entries = (entry for release in self.between(old, new).values() for entry in release.before_deploy)
         return tuple(entry for entry in entries if self._concerns(entry, answers))
+
+    def on_adding(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Entry, ...]:
+        """Say what changes in a running service with what its answers turn on.
+
+        Args:
+            old: The answers that it has.
+            new: The answers that it is to have.
+
+        Returns:
+            What concerns it, in the order of the file.
+
+        Raises:
+            QuicksetError: A condition cannot be evaluated.
+        """
+        turned_on = {name for name, value in new.items() if is_off(old.get(name)) and not is_off(value)}
+        entries = (entry for name, entries in self.adding.items() if name in turned_on for entry in entries)
+        return tuple(entry for entry in entries if self._concerns(entry, new))
 
     def carry(self, answers: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:
         """Bring recorded answers to the names of a newer version.
@@ -167,49 +187,47 @@ def load(text: str | None) -> Upgrades:
         if not isinstance(version, str) or not _RELEASE.fullmatch(version):
             raise _fault(f"'{_line(version)}' is no release; one looks like \"0.2.0\", in quotes")
     newest_first = sorted(found.items(), key=lambda item: _version(item[0]), reverse=True)
-    return Upgrades(absents, {version: _release(version, details) for version, details in newest_first})
+    adding = _mapping(top.get("adding"), "adding")
+    return Upgrades(
+        absents,
+        {version: _release(version, details) for version, details in newest_first},
+        {name: _entries(name, details, f"adding: {name}", _ADDING_DETAILS) for name, details in adding.items()},
+    )
 
 
-def as_markdown(entries: Iterable[Entry]) -> str:
-    """Write what changes in a running service for the text of a pull request.
+def is_off(value: Any) -> bool:
+    """Tell whether an answer turns nothing on.
 
     Args:
-        entries: What concerns the service.
+        value: The answer; None where there is none.
 
     Returns:
-        A section of Markdown that ends in a line break; empty when nothing changes.
+        Whether it leaves something out.
     """
-    lines: list[str] = []
-    version = ""
-    for entry in entries:
-        if entry.version != version:
-            version = entry.version
-            lines += ["", f"### {version}", ""]
-        lines.append(f"- {entry.text}")
-        if entry.keep:
-            lines.append(f"  *The old behaviour:* {entry.keep}")
-    return "\n".join(["## Before you deploy", *lines, ""]) if lines else ""
+    return value in (None, False, "none", [])
 
 
 def _release(version: str, details: Any) -> Release:
     sections = _mapping(details, version, _SECTIONS)
-    entries = sections.get("before_deploy") or []
-    if not isinstance(entries, list):
-        raise _fault(f"{version}: before_deploy needs a list")
     choices = _mapping(sections.get("choices"), f"{version}: choices")
     return Release(
-        before_deploy=tuple(_entry(version, entry) for entry in entries),
+        before_deploy=_entries(version, sections.get("before_deploy"), f"{version}: before_deploy", _DETAILS),
         questions=_names(sections.get("questions"), f"{version}: questions"),
         choices={name: _renames(renames, f"{version}: choices of {name}") for name, renames in choices.items()},
         files=_names(sections.get("files"), f"{version}: files"),
     )
 
 
-def _entry(version: str, details: Any) -> Entry:
-    where = f"{version}: before_deploy"
-    found = _mapping(details, where, _DETAILS)
+def _entries(label: str, details: Any, where: str, known: frozenset[str]) -> tuple[Entry, ...]:
+    if not isinstance(details or [], list):
+        raise _fault(f"{where} needs a list")
+    return tuple(_entry(label, entry, where, known) for entry in details or ())
+
+
+def _entry(label: str, details: Any, where: str, known: frozenset[str]) -> Entry:
+    found = _mapping(details, where, known)
     return Entry(
-        version=version,
+        version=label,
         text=_text(found.get("text"), f"{where}: text"),
         keep=_text(found["keep"], f"{where}: keep") if "keep" in found else "",
         when=_condition(found.get("when", True), where),

@@ -8,6 +8,7 @@ from quickset.info import info
 from quickset.new import Request, new
 from quickset.source import Source
 from tests.cli.conftest import Run, commit_all
+from tests.questions import REPOSITORY
 
 
 def test_info(origin: Source, work: Path) -> None:
@@ -62,6 +63,24 @@ def test_info_without_answers(work: Path) -> None:
         (work / ".copier-answers.yml").write_text(text)
         with pytest.raises(QuicksetError, match="is damaged"):
             info(work)
+
+
+def test_info_of_what_was_not_asked(work: Path) -> None:
+    """What a service could not have is no component that is off; what needs another one goes with it."""
+    source = Source(REPOSITORY)
+    data = {"project_name": "Shop", "example": False}
+    for database in ("sqlite", "none"):
+        request = Request(path=work / database, ref="HEAD", data=data | {"database": database}, lock=False)
+        new(request, template_source=source)
+
+    whole, without = (info(work / database, template_source=source) for database in ("sqlite", "none"))
+
+    components = {component.name: component for component in whole.components}
+    assert components["auth"].value == "jwt"
+    assert "app/core/tokens.py" in components["auth"].files
+    assert {"migrations/env.py", "app/core/tokens.py"} <= set(components["database"].files)
+    assert "auth" not in {*without.off, *(component.name for component in without.components)}
+    assert "database" in without.off
 
 
 def test_info_shown(quickset: Run, work: Path) -> None:

@@ -15,6 +15,7 @@ from quickset.new import Created, Request, new
 from quickset.source import CANONICAL_URL, Source
 from quickset.target import Target
 from tests.cli.conftest import leftovers
+from tests.questions import REPOSITORY
 
 Uv = Callable[[str], None]
 
@@ -275,6 +276,16 @@ def test_presets(origin: Source, work: Path) -> None:
     assert (minimal.answers["database"], minimal.answers["example"]) == ("none", False)
     assert (mixed.answers["database"], mixed.answers["example"]) == ("none", True)
     assert make(origin, work / "c", preset="standard").answers["database"] == "sqlite"
+
+
+def test_minimal_of_this_template(work: Path) -> None:
+    """The minimal service of this project has no users, and none when it is given a database after all."""
+    source = Source(REPOSITORY)
+    bare = make(source, work / "a", preset="minimal", ref="HEAD", dry_run=True)
+    stored = make(source, work / "b", preset="minimal", ref="HEAD", dry_run=True, data={"database": "sqlite"})
+
+    assert "auth" not in bare.answers
+    assert stored.answers["auth"] == "none"
 
 
 @pytest.mark.parametrize(

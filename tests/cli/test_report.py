@@ -14,6 +14,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"layout": "layered", "package_name": "orders_api"},
     {"database": "postgresql", "template_updates": "gitlab"},
     {"database": "none", "example": False, "docker": False},
+    {"cache": "memory", "http_client": True, "streaming": True, "websockets": True},
 ]
 
 

@@ -83,16 +83,27 @@ def test_carry() -> None:
     assert recorded["db"] == "pg"
 
 
-def test_markdown() -> None:
-    """A pull request's text has a heading for each release, and how to keep the old behaviour."""
-    entries = upgrades.load(TEXT).before_deploy("0.1.0", "0.10.0", {"auth": "jwt"})
-
-    assert upgrades.as_markdown(entries) == (
-        "## Before you deploy\n"
-        "\n### 0.10.0\n\n- Log-ins are concerned.\n"
-        "\n### 0.2.0\n\n- Everyone is concerned.\n  *The old behaviour:* Set OLD=true.\n- Databases are concerned.\n"
+def test_adding() -> None:
+    """What an answer turns on is told of with its own words; what was on, stays off or is turned off is not."""
+    found = upgrades.load(
+        """
+        adding:
+          auth:
+          - {text: Log-ins are needed.}
+          - {text: Orders have owners., keep: Make an admin., when: "{{ example }}"}
+          extras: [{text: Extras cost.}]
+        """
     )
-    assert upgrades.as_markdown([]) == ""
+
+    def told(old: dict[str, object], new: dict[str, object]) -> list[str]:
+        return [entry.text for entry in found.on_adding(old, new)]
+
+    assert told({}, {"auth": "jwt", "example": False}) == ["Log-ins are needed."]
+    assert told({"auth": "none"}, {"auth": "jwt", "example": True}) == ["Log-ins are needed.", "Orders have owners."]
+    assert told({"extras": []}, {"extras": ["a"], "auth": "none"}) == ["Extras cost."]
+    assert told({"auth": "jwt", "extras": ["a"]}, {"auth": "oidc", "extras": ["a", "b"]}) == []
+    assert told({"auth": "jwt"}, {"auth": "none"}) == []
+    assert found.on_adding({}, {"extras": ["a"]})[0].version == "extras"
 
 
 @pytest.mark.parametrize("text", [None, "", "absent:\nreleases:\n", 'releases: {"0.1.0": }'])
@@ -106,7 +117,7 @@ def test_nothing_to_say(text: str | None) -> None:
     [
         ("a: [", "not valid YAML"),
         ("- a", "the file needs names with values"),
-        ("relases: {}", r"the file: there is no 'relases' \(known: absent, releases\)"),
+        ("relases: {}", r"the file: there is no 'relases' \(known: absent, adding, releases\)"),
         ("releases: {0.1: {}}", "'0.1' is no release"),
         ('releases: {"0.2.0": {depoy: []}}', "0.2.0: there is no 'depoy'"),
         ('releases: {"0.2.0": {before_deploy: {}}}', None),
@@ -119,6 +130,9 @@ def test_nothing_to_say(text: str | None) -> None:
         ('releases: {"0.2.0": {before_deploy: [{text: a, when: "{{ a == }}"}]}}', "is no Jinja"),
         ('releases: {"0.2.0": {before_deploy: [{text: a, when: "{{ a | nonsense }}"}]}}', "is no Jinja"),
         ('releases: {"0.2.0": {before_deploy: [{text: a, settings: A}]}}', "settings needs a list"),
+        ("adding: [auth]", "adding needs names with values"),
+        ("adding: {auth: {text: a}}", "adding: auth needs a list"),
+        ("adding: {auth: [{text: a, settings: [A]}]}", "adding: auth: there is no 'settings'"),
         ('releases: {"0.2.0": {questions: {a: 1}}}', "questions needs old names with new ones"),
         ('releases: {"0.2.0": {questions: {a: b, b: c}}}', "'b' is both an old name and a new one"),
         ('releases: {"0.2.0": {choices: {database: [a]}}}', "choices of database needs names with values"),

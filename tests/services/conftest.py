@@ -41,6 +41,14 @@ def missing_server() -> Callable[[str], None]:
 
 
 @pytest.fixture
+def author(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody whom git knows."""
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "Jane Doe")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "jane@example.com")
+
+
+@pytest.fixture
 def trial(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Trial]:
     """Return a trial of a service that is not rendered yet; the summary at the end shows what became of it."""
     trial = Trial(tmp_path / "service")

@@ -1,13 +1,17 @@
-"""Which services are tried: presets, every single flip from the defaults, and every pair of answers somewhere."""
+"""Which services are tried: presets, every choice alone beside the defaults, all that is optional at once, every pair.
 
-from collections.abc import Iterable, Mapping, Sequence
+Texts have no rows of their own: each is in some pair with every other answer.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 from covertable import make
 
 from quickset.answers import PRESETS, load_questions, preset
-from tests.questions import REPOSITORY, Answer, Question
+from tests.questions import REPOSITORY, Answer, Question, only_asked
 
 # Beside the default, what is tried for questions that have no choices.
 TEXTS: Mapping[str, Sequence[str]] = {
@@ -18,6 +22,10 @@ TEXTS: Mapping[str, Sequence[str]] = {
     "package_name": ("a", "warehouse_operations"),
 }
 
+# What stands in a pair for the answer to a question that is not asked there.
+UNASKED = "(not asked)"
+OFF = "none"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -25,7 +33,7 @@ class Row:
 
     Attributes:
         name: The id of its test.
-        answers: An answer to every question.
+        answers: An answer to every question that is asked of it.
     """
 
     name: str
@@ -45,17 +53,40 @@ def values(question: Question) -> list[Answer]:
 def build_rows(questions: Sequence[Question]) -> list[Row]:
     """Return the rows of the matrix, without doubles, in an order that depends on the questions alone."""
     defaults = {question.name: question.default for question in questions}
-    rows = [Row("defaults", defaults)]
     known = load_questions((REPOSITORY / "copier.yml").read_text(encoding="utf-8"))
-    rows += [Row(f"preset-{name}", defaults | preset(known, name)) for name in PRESETS]
-    rows += [
-        Row(f"flip-{question.name}-{_label(question, value)}", defaults | {question.name: value})
+    found = [("defaults", defaults)]
+    found += [(f"preset-{name}", defaults | preset(known, name)) for name in PRESETS]
+    found += [
+        (f"flip-{question.name}-{str(value).lower()}", defaults | {question.name: value})
         for question in questions
+        if question.choices
         for value in values(question)[1:]
     ]
-    pairs = make({question.name: values(question) for question in questions})
-    rows += [Row(f"pair-{number:02}-{_summary(questions, row)}", row) for number, row in enumerate(pairs)]
-    return list(_distinct(rows))
+    found += [("everything", {question.name: _most(question) for question in questions})]
+    pairs = enumerate(_pairs(questions))
+    found += [(f"pair-{number:02}-{_summary(questions, answers)}", answers) for number, answers in pairs]
+    return list(_distinct(Row(name, only_asked(questions, answers)) for name, answers in found))
+
+
+def _pairs(questions: Sequence[Question]) -> Iterator[dict[str, Answer]]:
+    """Cover every pair of answers that can meet; that a question is not asked counts as an answer."""
+    tried = {question.name: [*values(question), *([UNASKED] if question.depends_on else [])] for question in questions}
+
+    def fits(question: Question, answers: Mapping[str, Answer]) -> bool:
+        return question.is_asked(answers) == (answers[question.name] != UNASKED)
+
+    constraints = [
+        {
+            "operator": "fn",
+            "requires": [question.name, *sorted(question.depends_on)],
+            "evaluate": lambda answers, question=question: fits(question, answers),
+        }
+        for question in questions
+        if question.depends_on
+    ]
+    found: Iterable[Mapping[str, Any]] = make(tried, constraints=constraints)
+    for row in found:
+        yield {question.name: row[question.name] for question in questions}
 
 
 def _distinct(rows: Iterable[Row]) -> Iterable[Row]:
@@ -66,17 +97,23 @@ def _distinct(rows: Iterable[Row]) -> Iterable[Row]:
             yield row
 
 
-def _label(question: Question, value: Answer) -> str:
-    """Name an answer in ASCII."""
-    return str(value).lower() if question.choices else f"text{values(question).index(value)}"
+def _most(question: Question) -> Answer:
+    """Return the answer that brings the most: the default, unless that leaves something out."""
+    if question.default is False:
+        return True
+    return next(value for value in values(question) if value != OFF)
 
 
 def _summary(questions: Iterable[Question], answers: Mapping[str, Answer]) -> str:
     """Name the choices of a row that are not the defaults."""
     chosen = [
-        f"{'' if value else 'no-'}{question.name}" if isinstance(value, bool) else str(value)
+        f"{'' if value else 'no-'}{question.name}"
+        if isinstance(value, bool)
+        else f"no-{question.name}"
+        if value == OFF
+        else str(value)
         for question in questions
-        if question.choices and (value := answers[question.name]) != question.default
+        if question.choices and (value := answers[question.name]) not in (question.default, UNASKED)
     ]
     return "-".join(chosen) or "defaults"
 
@@ -87,16 +124,18 @@ def missing_answers(questions: Sequence[Question], rows: Sequence[Row]) -> list[
         f"{question.name}={choice}"
         for question in questions
         for choice in question.choices
-        if not any(row[question.name] == choice for row in rows)
+        if not any(row.answers.get(question.name) == choice for row in rows)
     ]
 
 
 def missing_pairs(questions: Sequence[Question], rows: Sequence[Row]) -> list[str]:
-    """Return the pairs of answers that no row has together."""
+    """Return the pairs of answers that no row has together, though they can meet."""
+    defaults = {question.name: question.default for question in questions}
     return [
         f"{one.name}={first!r} with {other.name}={second!r}"
         for one, other in combinations(questions, 2)
         for first in values(one)
         for second in values(other)
-        if not any(row[one.name] == first and row[other.name] == second for row in rows)
+        if all(each.is_asked(defaults | {one.name: first, other.name: second}) for each in (one, other))
+        and not any({one.name: first, other.name: second}.items() <= row.answers.items() for row in rows)
     ]

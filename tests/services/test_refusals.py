@@ -1,11 +1,18 @@
 """What is refused, and what the refusal says: the rows that the matrix must not have."""
 
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from quickset import components
 from quickset.errors import UsageError
-from tests.questions import Answer, read_questions
+from quickset.new import Request, new
+from quickset.source import Source
+from tests.questions import REPOSITORY, Answer, read_questions
 from tests.rendering import render
 
 SHADOWS = "would shadow"
@@ -59,6 +66,15 @@ REFUSED: tuple[tuple[str, str, Answer, str], ...] = (
     ("copiers-own-setting", "_tasks", "[]", "no question '_tasks'"),
 )
 
+# Answers that cannot meet, and what is said: both of them and a way out.
+EXCLUDED: Mapping[str, tuple[Mapping[str, str], str]] = {
+    "auth-without-database": (
+        {"auth": "jwt", "database": "none"},
+        "auth=jwt needs a database, and this is database=none: choose one, such as database=sqlite, or auth=none.",
+    ),
+}
+PAIRS = pytest.mark.parametrize(("answers", "words"), EXCLUDED.values(), ids=list(EXCLUDED))
+
 
 @pytest.mark.parametrize(("question", "answer", "words"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
 def test_bad_answer_is_refused(question: str, answer: Answer, words: str, template: Path, tmp_path: Path) -> None:
@@ -74,4 +90,51 @@ def test_unknown_choice_is_refused(question: str, template: Path, tmp_path: Path
     """Whoever answers what is not offered is told which question it was."""
     with pytest.raises(UsageError, match=f"{question}: 'nonsense' is n"):
         render(template, tmp_path / "service", {question: "nonsense"})
+    assert not (tmp_path / "service").exists()
+
+
+@PAIRS
+def test_answers_that_cannot_meet_are_refused_by_new(answers: Mapping[str, str], words: str, tmp_path: Path) -> None:
+    """Whoever gives both is told which two they are and what to do; nothing is made."""
+    with pytest.raises(UsageError) as refusal:
+        new(
+            Request(path=tmp_path / "service", ref="HEAD", data=answers, lock=False), template_source=Source(REPOSITORY)
+        )
+    assert words in str(refusal.value)
+    assert not (tmp_path / "service").exists()
+
+
+@PAIRS
+def test_answers_that_cannot_meet_are_refused_by_add(
+    answers: Mapping[str, str], words: str, tmp_path: Path, author: None
+) -> None:
+    """In a service that exists each of the two is refused beside the other, and nothing is touched."""
+    source = Source(REPOSITORY)
+    for name, value in answers.items():
+        service = tmp_path / name
+        data = {other: given for other, given in answers.items() if other != name}
+        new(Request(path=service, ref="HEAD", data=data, lock=False), template_source=source)
+        before = {path: path.read_bytes() for path in service.rglob("*") if path.is_file()}
+        with pytest.raises(UsageError) as refusal:
+            components.add(service, [f"{name}={value}"], lock=False, template_source=source)
+        assert words in str(refusal.value)
+        unchanged = {path: path.read_bytes() for path in service.rglob("*") if path.is_file()}
+        assert {path: body for path, body in unchanged.items() if "quickset" not in path.parts} == before
+
+
+@PAIRS
+def test_answers_that_cannot_meet_are_refused_by_copier(
+    answers: Mapping[str, str], words: str, template: Path, tmp_path: Path
+) -> None:
+    """Plain Copier refuses them, too: it would drop the one that its condition rules out."""
+    data = [option for name, value in answers.items() for option in ("--data", f"{name}={value}")]
+    done = subprocess.run(
+        [Path(sys.executable).with_name("copier"), "copy", "--defaults", *data, template, tmp_path / "service"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"HOME": str(tmp_path)},
+    )
+    assert done.returncode != 0
+    assert words in " ".join(done.stderr.split())
     assert not (tmp_path / "service").exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 from subprocess import run
 
 from quickset.upgrades import Upgrades
-from tests.questions import REPOSITORY, Answer, Question, read_questions
+from tests.questions import REPOSITORY, Answer, Question, only_asked, read_questions
 from tests.rendering import read_tree, render
 
 PARTS = ("copier.yml", "template")
@@ -59,8 +59,9 @@ def unexplained(
     """
     faults = list(_question_faults(read_questions(old), read_questions(new), upgrades, versions))
     rows = variants(read_questions(old))
+    asked = [question for question in read_questions(old) if question.choices]
     for number, row in enumerate(rows if services is None else services):
-        answers = {**rows[0], **row}
+        answers = only_asked(asked, {**rows[0], **row})
         carried = upgrades.carry(answers, *versions)
         absent = {
             question.name: upgrades.absent(question.name)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.questions import REPOSITORY, Answer, read_copier_yml, read_questions
+from tests.questions import REPOSITORY, Answer, only_asked, read_copier_yml, read_questions
 from tests.rendering import read_tree, render
 from tests.services.environments import environment_of, newest_python
 from tests.services.inspection import name_faults
@@ -92,6 +92,17 @@ def test_answers_file_records_what_was_asked(template: Path, tmp_path: Path) -> 
     recorded = yaml.safe_load((service / ".copier-answers.yml").read_text(encoding="utf-8"))
     asked = {question.name: question.default for question in read_questions()}
     assert {name: answer for name, answer in recorded.items() if not name.startswith("_")} == asked | given
+
+
+def test_answers_file_leaves_out_what_was_not_asked(template: Path, tmp_path: Path) -> None:
+    """A question that another answer rules out is not on record, so that a later `add` meets it for the first time."""
+    service = render(template, tmp_path / "service", {"database": "none"})
+    recorded = yaml.safe_load((service / ".copier-answers.yml").read_text(encoding="utf-8"))
+    asked = {question.name: question.default for question in read_questions()} | {"database": "none"}
+    assert {name: answer for name, answer in recorded.items() if not name.startswith("_")} == only_asked(
+        read_questions(), asked
+    )
+    assert "auth" not in recorded
 
 
 def test_texts_arrive_as_they_were_given(template: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from quickset import upgrades
 from quickset.source import Source
-from quickset.upgrades import Upgrades, load
+from quickset.upgrades import Upgrades, is_off, load
 from tests.questions import REPOSITORY, Answer, read_questions
 from tests.template.releases import checkout, unexplained
 
@@ -56,14 +56,20 @@ def test_releases_are_known() -> None:
 def test_conditions_ask_questions() -> None:
     """A condition reads answers that exist, under the names they have now."""
     asked = {question.name for question in read_questions()}
-    conditions = [entry.when for release in OWN.releases.values() for entry in release.before_deploy]
-    for condition in conditions:
+    released = [entry for release in OWN.releases.values() for entry in release.before_deploy]
+    added = [entry for entries in OWN.adding.values() for entry in entries]
+    for condition in [entry.when for entry in (*released, *added)]:
         assert jinja2.meta.find_undeclared_variables(SandboxedEnvironment().parse(condition)) <= asked, condition
 
 
 def test_absent_values_belong_to_questions() -> None:
-    """There is an absent value for questions alone."""
-    assert OWN.absents.keys() <= {question.name for question in read_questions()}
+    """There are absent values, and words for what is added, for questions alone."""
+    assert OWN.absents.keys() | OWN.adding.keys() <= {question.name for question in read_questions()}
+
+
+def test_absent_values_leave_everything_off() -> None:
+    """An update alone adds nothing to a service."""
+    assert [name for name, value in OWN.absents.items() if not is_off(value)] == []
 
 
 Change = Callable[[Path], None]

@@ -1,17 +1,22 @@
 """Every choice of this project's own template, added to a service that exists and taken back."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from quickset import components, git
-from quickset.answers import load_questions
+from quickset.answers import load_questions, read
 from quickset.components import is_component
+from quickset.errors import UsageError
 from quickset.new import Request, new
 from quickset.source import Source
 from tests.questions import REPOSITORY
 from tests.updates.test_releases import files
+
+VERSIONS = "migrations/versions"
 
 
 def said(value: Any) -> str:
@@ -29,6 +34,55 @@ CHOICES = {
     if value != question.default
 }
 LAYOUTS = ("feature", "layered")
+# What is turned off in a service before a choice can be made in it, and not asked any more afterwards.
+WITHOUT: Mapping[str, Mapping[str, Any]] = {"database=none": {"auth": "none"}}
+
+# What owners do to the files that components have lines in: by file, a text and what takes its place.
+EDITS: Mapping[str, tuple[tuple[str, str], ...]] = {
+    ".env.example": (("# Where to listen.\n", "# Where payments go.\nPAYMENTS_URL=\n\n# Where to listen.\n"),),
+    "README.md": (
+        ("# Shop\n", "# Shop\n\nOurs; ask Jane.\n"),
+        ("## Test\n", "## On call\n\nRing twice.\n\n## Test\n"),
+    ),
+    "app/core/lifespan.py": (
+        ("from app.core.settings import", "from app.core.payments import connect\nfrom app.core.settings import"),
+        (
+            '            failure = "stop_failed"\n',
+            '            await connect(settings)\n            failure = "stop_failed"\n',
+        ),
+    ),
+    "app/core/settings.py": (
+        ("    log_level: Literal", '    payments_url: str = ""\n\n    log_level: Literal'),
+        (
+            "        faults = []\n        secret",
+            """        faults = []
+        if not self.payments_url:
+            faults.append("PAYMENTS_URL is missing")
+        secret""",
+        ),
+    ),
+    "app/main.py": (
+        ("from fastapi import FastAPI\n", "from fastapi import FastAPI\nfrom fastapi.staticfiles import StaticFiles\n"),
+        ("    return app\n", '    app.mount("/assets", StaticFiles(directory="assets"))\n    return app\n'),
+    ),
+    "pyproject.toml": (
+        ('description = "A FastAPI service."\n', 'description = "Our shop."\n'),
+        ('  "structlog>=', '  "stripe>=13,<14",\n  "structlog>='),
+        ('  "ruff>=', '  "rich>=15,<16",\n  "ruff>='),
+    ),
+    "tests/conftest.py": (
+        (
+            "@pytest.fixture(autouse=True)\ndef _watch_for_sleep",
+            """@pytest.fixture
+def payments() -> str:
+    return "paid"
+
+
+@pytest.fixture(autouse=True)
+def _watch_for_sleep""",
+        ),
+    ),
+}
 
 
 @pytest.fixture(scope="module")
@@ -43,27 +97,124 @@ def make(source: Source, folder: Path, **data: Any) -> Path:
     return folder
 
 
+def commit(service: Path) -> None:
+    """Commit everything."""
+    git.run("add", "--all", cwd=service)
+    git.run("commit", "--quiet", "--allow-empty", "--message", "Ours", cwd=service)
+
+
+def edit(service: Path) -> Path:
+    """Do to a service what its owners do."""
+    for name, pairs in EDITS.items():
+        text = (service / name).read_text()
+        for old, ours in pairs:
+            assert text.count(old) == 1, (name, old)
+            text = text.replace(old, ours)
+        (service / name).write_text(text)
+    commit(service)
+    return service
+
+
 @pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_there_and_back(source: Source, tmp_path: Path, layout: str, choice: str) -> None:
-    """A choice that is made later gives the service that it gives at once, edits kept; taken back, the tree is back."""
+    """A choice that is made later gives what it gives at once, with every edit; taken back, the tree is back."""
     name, value = CHOICES[choice]
-    service = make(source, tmp_path / "service", layout=layout)
-    default = QUESTIONS[name].default
-    edited = service / "app" / "main.py"
-    edited.write_text(edited.read_text() + "\n# ours\n")
-    git.run("commit", "--quiet", "--all", "--message", "Ours", cwd=service)
+    service = edit(make(source, tmp_path / "service", layout=layout, **WITHOUT.get(choice, {})))
     before = files(service)
 
-    there = components.add(service, [f"{name}={said(value)}"], lock=False, template_source=source)
+    there = components.add(service, [choice], lock=False, template_source=source)
 
     assert there.conflicts == ()
-    assert edited.read_text().endswith("\n# ours\n")
-    expected = files(make(source, tmp_path / "fresh", layout=layout, **{name: value}))
-    assert {file: body for file, body in files(service).items() if file != "app/main.py"} == {
-        file: body for file, body in expected.items() if file != "app/main.py"
-    }
-    git.run("commit", "--quiet", "--message", "There", cwd=service)
-    back = components.add(service, [f"{name}={said(default)}"], lock=False, template_source=source)
+    assert files(service) == files(edit(make(source, tmp_path / "fresh", layout=layout, **{name: value})))
+    commit(service)
+    back = components.add(service, [f"{name}={said(QUESTIONS[name].default)}"], lock=False, template_source=source)
     assert back.conflicts == ()
     assert files(service) == before
+
+
+def test_what_is_asked_for_the_first_time_stays_off(source: Source, tmp_path: Path) -> None:
+    """A service that gets a database gets no users with it, and is told that it could have them."""
+    service = make(source, tmp_path / "service", database="none")
+
+    result = components.add(service, ["database=postgresql"], lock=False, template_source=source)
+
+    assert result.absent == {"auth": "none"}
+    assert read(service)["auth"] == "none"
+    assert files(service) == files(make(source, tmp_path / "fresh", database="postgresql", auth="none"))
+
+
+def test_what_needs_another_goes_with_it(source: Source, tmp_path: Path) -> None:
+    """A database goes together with the users in it, and not alone."""
+    service = make(source, tmp_path / "service")
+
+    with pytest.raises(UsageError, match="auth=jwt needs a database, and this is database=none"):
+        components.remove(service, ["database"], lock=False, template_source=source)
+    result = components.remove(service, ["auth", "database"], lock=False, template_source=source)
+
+    assert result.conflicts == ()
+    assert "auth" not in read(service)
+    assert files(service) == files(make(source, tmp_path / "fresh", database="none"))
+
+
+def test_what_is_added_is_told_of(source: Source, tmp_path: Path) -> None:
+    """Whoever turns something on is told what that changes in a running service; to turn it off needs no word."""
+    service = make(source, tmp_path / "service", example=False, auth="none")
+
+    added = components.add(service, ["auth", "cache=memory"], lock=False, template_source=source)
+    commit(service)
+    removed = components.remove(service, ["auth", "cache"], lock=False, template_source=source)
+
+    assert [entry.version for entry in added.deploy] == ["auth", "cache"]
+    assert removed.deploy == ()
+
+
+OWN = """revision = "{revision}"\ndown_revision = {follows}\nbranch_labels = None\ndepends_on = None
+def upgrade() -> None: ...\ndef downgrade() -> None: ...\n"""
+MIGRATE = ["uv run python -m app.migrate"]
+DOWN = ["git stash && uv run alembic downgrade base; git stash pop --index"]
+
+
+def write(title: str) -> list[str]:
+    """Return the steps that make a migration and run it."""
+    return [f'{MIGRATE[0]} && uv run alembic revision --autogenerate -m "{title}"', *MIGRATE]
+
+
+@pytest.mark.parametrize(
+    ("data", "own", "change", "chain", "steps"),
+    [
+        ("", "", "+auth", "0001_users", MIGRATE),
+        ("", "0001", "+auth", "0001_ours", write("add auth")),
+        ("", "", "+auth +example", "0001_orders", MIGRATE),
+        ("auth", "", "+example", "0001_users", write("add example")),
+        ("auth", "", "-auth", "", DOWN),
+        ("auth", "0002", "-auth", "0001_users 0002_ours", write("remove auth")),
+        ("example", "", "+auth", "0001_orders", write("add auth")),
+        ("example", "0002", "+auth", "0001_orders 0002_ours", write("add auth")),
+        ("example", "", "-example", "", DOWN),
+        ("example auth", "", "-auth", "0001_orders", write("remove auth")),
+        ("example auth", "", "-example", "0001_orders", write("remove example")),
+        ("example auth", "0002", "-example", "0001_orders 0002_ours", write("remove example")),
+        ("example auth", "", "-auth -example", "", DOWN),
+    ],
+)
+def test_migrations_stay_one_chain(
+    source: Source, tmp_path: Path, data: str, own: str, change: str, chain: str, steps: list[str]
+) -> None:
+    """A chain that databases depend on stays, has one beginning, and what to do next is said."""
+    service = make(source, tmp_path / "service", example="example" in data, auth="jwt" if "auth" in data else "none")
+    if own:
+        follows = None if own == "0001" else '"0001"'
+        (service / VERSIONS / f"{own}_ours.py").write_text(OWN.format(revision=own, follows=follows))
+        commit(service)
+    before = {file.name: file.read_text() for file in (service / VERSIONS).glob("*.py")}
+
+    act = components.add if change.startswith("+") else components.remove
+    names = re.findall(r"\w+", change)
+    result = act(service, names, lock=False, template_source=source)
+
+    assert result.conflicts == ()
+    after = {file.name: file.read_text() for file in (service / VERSIONS).glob("*.py")}
+    assert sorted(after) == [f"{name}.py" for name in chain.split()]
+    assert after.items() >= {name: text for name, text in before.items() if name in after}.items()
+    assert [step.partition("   #")[0] for step in result.next_steps] == steps

@@ -12,6 +12,7 @@ from quickset import update as engine
 from quickset.answers import ANSWERS_FILE, load_questions
 from quickset.new import Request, new
 from quickset.source import Source
+from quickset.upgrades import is_off
 from tests.questions import REPOSITORY, read_questions
 from tests.services.matrix import build_rows
 from tests.updates.harness import (
@@ -31,7 +32,7 @@ from tests.updates.harness import (
 FIRST, LAST = "0.1.0", "HEAD"
 
 # Written once: the service keeps what it was born with.
-ONCE = {"CHANGELOG.md", "migrations/versions/0001_orders.py"}
+ONCE = {"CHANGELOG.md", "migrations/versions/0001_orders.py", "migrations/versions/0001_users.py"}
 
 _ROWS = {row.name: row.answers for row in build_rows(read_questions())}
 _PAIRS = [name for name in _ROWS if name.startswith("pair-")]
@@ -100,6 +101,22 @@ def test_every_release_on_the_way(tmp_path: Path) -> None:
 
     go(source, leap, LAST)
     assert files(service) == files(leap)
+
+
+@pytest.mark.parametrize("database", ["sqlite", "none"])
+def test_an_update_adds_nothing(tmp_path: Path, database: str) -> None:
+    """A service from before the questions is updated to one without what they offer, and is told so."""
+    source = Source(REPOSITORY)
+    service = start(source, tmp_path / "service", "0.2.0", {"database": database})
+    request = engine.Request(path=service, to=LAST, lock=False)
+
+    result = engine.update(request, template_source=source)
+
+    off = {"cache": "none", "http_client": False, "rate_limit": "none", "streaming": False, "websockets": False}
+    expected = off | ({} if database == "none" else {"auth": "none"})
+    assert result.absent.items() >= expected.items()
+    assert all(is_off(value) for value in result.absent.values())
+    assert {change.kind for change in result.changes} <= {"changed", "merged"}
 
 
 def test_diff_of_this_template_is_its_update(tmp_path: Path) -> None:
