@@ -17,6 +17,15 @@ VARIANTS = (
     Variant("layered", "none", "envelope"),
 )
 
+# Where users sign in: every database, each layout and each error format with two of them.
+AUTH = (("auth", "jwt"),)
+AUTH_VARIANTS = (
+    Variant("feature", "sqlite", "envelope", AUTH),
+    Variant("layered", "sqlite", "problem", AUTH),
+    Variant("layered", "postgresql", "envelope", AUTH),
+    Variant("feature", "mysql", "problem", AUTH),
+)
+
 
 def _parametrize(variants: Iterable[Variant]) -> pytest.MarkDecorator:
     params = [
@@ -36,3 +45,5 @@ with_server = where(lambda variant: variant.database in {"postgresql", "mysql"})
 with_file = where(lambda variant: variant.database == "sqlite")
 once_per_database = where(lambda variant: variant.layout == "feature" and variant.database != "none")
 once_per_format = where(lambda variant: variant.database == "sqlite")
+with_auth = _parametrize(AUTH_VARIANTS)
+with_auth_once = _parametrize(AUTH_VARIANTS[:1])
