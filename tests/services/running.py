@@ -369,7 +369,14 @@ class Project:
     def run(
         self, *arguments: str, settings: Settings | None = None, cwd: Path | None = None, typed: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run its Python to the end, from its own folder or, still importable, from another one; `typed` is its input."""
+        """Run its Python to the end, from its own folder or, still importable, from another one.
+
+        Args:
+            arguments: What Python gets.
+            settings: The service's settings, as environment variables.
+            cwd: Where it runs.
+            typed: What it reads; nothing if not given.
+        """
         return subprocess.run(
             [self.python, *arguments],
             cwd=cwd or self.folder,
