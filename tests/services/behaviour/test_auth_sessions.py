@@ -1,6 +1,6 @@
 """Refresh tokens, and how a session ends: by itself, by its owner, by a thief, by an admin."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -17,8 +17,9 @@ from tests.services.behaviour.accounts import (
     refused,
     sha256,
 )
-from tests.services.behaviour.variants import with_auth
-from tests.services.running import PASSWORD, Project, Service, Store
+from tests.services.behaviour.variants import AUTH_VARIANTS, where, with_auth
+from tests.services.running import PASSWORD, Project, ServerStore, Service, Store
+from tests.services.servers import Kind, PrivateServer
 
 OTHER_PASSWORD = "another phrase, after the first was heard"
 
@@ -256,3 +257,30 @@ def test_tokens_are_not_kept(service: Service, jane: Account) -> None:
     for answer in answers:
         assert answer.headers.get_list("cache-control") == ["no-store"]
         assert answer.json().keys() == {"access_token", "token_type", "expires_in", "refresh_token"}
+
+
+@where(lambda variant: variant.database == "mysql", AUTH_VARIANTS)
+def test_newer_mariadb(project: Project, private_server_of: Callable[[Kind], PrivateServer]) -> None:
+    """Nothing fails where the server refuses to change what others have changed since, as MariaDB does from 11.6 on."""
+    server = private_server_of("mysql")
+    server.execute("SET GLOBAL innodb_snapshot_isolation = ON")
+    with server.database() as name:
+        store = ServerStore(server, name)
+        project.migrate(store)
+        with project.start({"DATABASE_URL": store.url}) as service:
+            jane = Account.new(service)
+            admin = Account.new_admin(service, project, {"DATABASE_URL": store.url})
+            for _ in range(10):
+                with ThreadPoolExecutor(8) as threads:
+                    answers = list(threads.map(lambda _: refresh(service, jane.refresh_token), range(8)))
+                assert sorted(answer.status_code for answer in answers) == [200] + [401] * 7
+                jane.take(service.log_in(jane.email))
+                with ThreadPoolExecutor(4) as threads:
+                    changes = [threads.submit(jane.change_password, f"{OTHER_PASSWORD} {n}") for n in range(2)]
+                    pair = threads.submit(refresh, service, jane.refresh_token)
+                    end = threads.submit(admin.request, "PATCH", f"{API}/users/{jane.id}", json={"disabled": True})
+                assert end.result().status_code == 200
+                assert {change.result().status_code for change in changes} <= {200, 401, 403}
+                assert pair.result().status_code in {200, 401}
+                jane = Account.new(service)
+            assert not service.events(level="error")

@@ -8,7 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 import pexpect
 import pytest
 
-from tests.services.behaviour.accounts import API, ME, ORDERS, Account, comparable, create_admin, new_email
+from tests.services.behaviour.accounts import (
+    API,
+    ME,
+    ORDERS,
+    Account,
+    comparable,
+    create_admin,
+    new_email,
+    refresh,
+    refused,
+)
 from tests.services.behaviour.variants import with_auth
 from tests.services.running import PACKAGE, PASSWORD, Project, Service, Store, new_reference, order
 
@@ -251,13 +261,16 @@ def test_no_address(service: Service, email: object) -> None:
 
 @with_auth
 def test_first_admin(project: Project, own_service: Service, own_store: Store) -> None:
-    """The command makes an admin of a new address, and promotes an account that exists, whose password stays."""
+    """The command makes an admin of a new address; of one that somebody had taken it leaves that one nothing."""
     settings = {"DATABASE_URL": own_store.url}
-    jane = Account.new(own_service)
-    promoted = create_admin(project, settings, jane.email.upper(), "not the password that jane has")
+    squatter = Account.new(own_service)
+    promoted = create_admin(project, settings, squatter.email.upper(), "a phrase of the operator's own")
     assert promoted.returncode == 0, promoted.stdout + promoted.stderr
-    assert jane.request("GET", USERS).status_code == 200
-    assert own_service.log_in(jane.email).status_code == 200
+    refused(own_service, squatter.request("GET", USERS))
+    refused(own_service, refresh(own_service, squatter.refresh_token))
+    assert own_service.log_in(squatter.email).status_code == 401
+    admin = Account(own_service, squatter.email, "a phrase of the operator's own")
+    assert (admin.id, admin.request("GET", USERS).status_code) == (squatter.id, 200)
 
     email = new_email()
     made = create_admin(project, settings, email)

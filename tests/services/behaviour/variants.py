@@ -34,9 +34,9 @@ def _parametrize(variants: Iterable[Variant]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("variant", params, indirect=True, scope="session")
 
 
-def where(condition: Callable[[Variant], bool]) -> pytest.MarkDecorator:
+def where(condition: Callable[[Variant], bool], variants: Iterable[Variant] = VARIANTS) -> pytest.MarkDecorator:
     """Run a test on the variants that meet a condition."""
-    return _parametrize(variant for variant in VARIANTS if condition(variant))
+    return _parametrize(variant for variant in variants if condition(variant))
 
 
 everywhere = _parametrize(VARIANTS)
@@ -46,4 +46,3 @@ with_file = where(lambda variant: variant.database == "sqlite")
 once_per_database = where(lambda variant: variant.layout == "feature" and variant.database != "none")
 once_per_format = where(lambda variant: variant.database == "sqlite")
 with_auth = _parametrize(AUTH_VARIANTS)
-with_auth_once = _parametrize(AUTH_VARIANTS[:1])
