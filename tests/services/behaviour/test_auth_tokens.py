@@ -105,7 +105,7 @@ ATTACKS: dict[str, Attack] = {
     "two tokens": lambda token: f"{token} {token}",
     "a list of tokens": lambda token: f"{token}, {token}",
 }
-NO_TOKENS = ("", "hush", "..", "aHVzaA.aHVzaA.aHVzaA", f"{DEEP}.{DEEP}.{DEEP}", "x" * 30_000)
+NO_TOKENS = ("hush", "..", "aHVzaA.aHVzaA.aHVzaA", f"{DEEP}.{DEEP}.{DEEP}", "x" * 30_000)
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,6 @@ def test_lifetime_is_a_setting(service: Service, jane: Account) -> None:
         {},
         {"Authorization": ""},
         {"Authorization": "Bearer"},
-        {"Authorization": "Bearer "},
         {"Authorization": "Basic amFuZTpwYXNzd29yZA=="},
         {"Authorization": "Token {token}"},
         {"Authorization": "{token}"},
