@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.services.behaviour.accounts import Account
-from tests.services.behaviour.variants import everywhere, with_auth
+from tests.services.behaviour.variants import AUTH_VARIANTS, everywhere, where, with_auth
 from tests.services.running import Project, Service, Store
 
 EXAMPLES = 15
+GOOD = range(200, 300)
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 # Nobody makes up what these want: a password or a token that is somebody's.
 TOKENS = {("POST", f"/api/v1/auth/{name}") for name in ("token", "refresh", "password")}
@@ -65,7 +66,9 @@ def answered(service: Service, statuses: range) -> set[tuple[str, str]]:
     }
 
 
-GOOD = range(200, 300)
+def settings_of(store: Store) -> dict[str, str]:
+    """Return the settings of a service whose log tells of every request."""
+    return {"DATABASE_URL": store.url, "ACCESS_LOG_HEALTH": "true"}
 
 
 @everywhere
@@ -76,10 +79,10 @@ def test_schemathesis(service: Service, tmp_path: Path) -> None:
     assert documented(service) <= answered(service, GOOD)
 
 
-@with_auth
+@where(lambda variant: variant.database == "sqlite", AUTH_VARIANTS)
 def test_schemathesis_as_a_stranger(project: Project, own_store: Store, tmp_path: Path) -> None:
     """The same for somebody who is not signed in, and is told so wherever that matters."""
-    with project.start({"DATABASE_URL": own_store.url}) as service:
+    with project.start(settings_of(own_store)) as service:
         examine(service, tmp_path)
         assert documented(service, guarded=False) <= answered(service, GOOD) | TOKENS
         guarded = documented(service, guarded=True)
@@ -90,7 +93,7 @@ def test_schemathesis_as_a_stranger(project: Project, own_store: Store, tmp_path
 @with_auth
 def test_schemathesis_as_a_user(project: Project, own_store: Store, tmp_path: Path) -> None:
     """The same for a user, who gets everything but what is for admins."""
-    with project.start({"DATABASE_URL": own_store.url}) as service:
+    with project.start(settings_of(own_store)) as service:
         jane = Account.new(service)
         examine(service, tmp_path, "--header", f"Authorization: Bearer {jane.access_token}")
         assert documented(service) <= answered(service, GOOD) | TOKENS | FOR_ADMINS
@@ -98,10 +101,10 @@ def test_schemathesis_as_a_user(project: Project, own_store: Store, tmp_path: Pa
         assert not FOR_ADMINS & answered(service, GOOD)
 
 
-@with_auth
+@where(lambda variant: variant.database != "sqlite", AUTH_VARIANTS)
 def test_schemathesis_as_an_admin(project: Project, own_store: Store, tmp_path: Path) -> None:
     """The same for an admin, who gets everything."""
-    settings = {"DATABASE_URL": own_store.url}
+    settings = settings_of(own_store)
     with project.start(settings) as service:
         admin = Account.new_admin(service, project, settings)
         victim = VICTIM % Account.new(service).id
