@@ -3,6 +3,8 @@
 import http.client
 import json
 import random
+import subprocess
+import sys
 import threading
 import time
 import unicodedata
@@ -25,6 +27,23 @@ SAMPLES = 60
 TOLERANCE = 0.2
 CLIENTS = 20
 ATTEMPTS = 3
+BYSTANDER = """
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Answer(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_): ...
+
+with HTTPServer(("127.0.0.1", 0), Answer) as server:
+    print(server.server_port, flush=True)
+    server.serve_forever()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -247,34 +266,63 @@ def logging_in(service: Service, emails: list[str]) -> Iterator[list[int]]:
             finished.result()
 
 
-def health_p99(service: Service, samples: int) -> float:
-    """Return how long the slowest of a hundred questions for its health takes, in seconds."""
-    seconds = []
-    with closing(http.client.HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE_SECONDS)) as connection:
-        for _ in range(samples):
-            started = time.perf_counter()
-            connection.request("GET", "/health")
-            response = connection.getresponse()
-            response.read()
-            seconds.append(time.perf_counter() - started)
-            assert response.status == 200
-            time.sleep(0.002)
-    return quantiles(seconds, n=100)[98]
+@contextmanager
+def bystander() -> Iterator[int]:
+    """Run a process that answers at once, and yield where: it waits for nothing but its share of the machine."""
+    command = [sys.executable, "-c", BYSTANDER]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield int(process.stdout.readline())
+        process.kill()
+
+
+def p99_of_health(port: int, control: int) -> tuple[float, float]:
+    """Return how long the slowest of a hundred questions for its health takes, in seconds, here and at a bystander."""
+    with closing(Health(port)) as service, closing(Health(control)) as other:
+        samples = [(service.seconds(), other.seconds()) for _ in range(500)]
+    first, second = zip(*samples, strict=True)
+    return quantiles(first, n=100)[98], quantiles(second, n=100)[98]
+
+
+class Health:
+    """A connection that asks for health.
+
+    Args:
+        port: Whose.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
+
+    def seconds(self) -> float:
+        """Return how long the answer to one question takes."""
+        time.sleep(0.002)
+        started = time.perf_counter()
+        self._connection.request("GET", "/health")
+        response = self._connection.getresponse()
+        response.read()
+        seconds = time.perf_counter() - started
+        assert response.status == 200
+        return seconds
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
 
 
 @with_auth
 def test_hashing_leaves_the_loop_alone(service: Service) -> None:
     """While 20 clients do nothing but log in, /health answers within 50 ms, 99 times in 100."""
     emails = [Account.new(service).email for _ in range(CLIENTS)]
-    measured: list[float] = []
-    with logging_in(service, emails) as statuses:
-        # Who else runs on this machine is no fault of the service; a loop that hashes fails each time.
-        while len(measured) < ATTEMPTS and (not measured or measured[-1] >= 0.05):
+    measured: list[tuple[float, float]] = []
+    with logging_in(service, emails) as statuses, bystander() as control:
+        # What the machine makes everybody wait is no fault of the service; a loop that hashes fails each time.
+        while len(measured) < ATTEMPTS and not any(p99 - others < 0.05 for p99, others in measured):
             before = len(statuses)
-            measured.append(health_p99(service, 500))
+            measured.append(p99_of_health(service.port, control))
             assert len(statuses) - before >= CLIENTS, "nobody logged in meanwhile"
     assert set(statuses) == {200}
-    assert min(measured) < 0.05, measured
+    assert any(p99 - others < 0.05 for p99, others in measured), measured
 
 
 @with_auth
@@ -289,8 +337,8 @@ def test_hashing_holds_no_connection(service: Service) -> None:
         created = service.create_order(f"P-{new_email()[:20]}")
     assert set(statuses) == {200}
     assert created.status_code == 201, created.text
-    # Held while hashing it would be ten or more, most of the time.
-    assert median(taken) <= 3, taken
+    # Held while hashing it would be all of them but the one or two that are done.
+    assert median(taken) < CLIENTS / 2, taken
 
 
 @with_auth
