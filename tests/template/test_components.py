@@ -34,6 +34,29 @@ class Component:
 
 
 COMPONENTS: Mapping[str, Component] = {
+    "auth": Component(
+        {"auth": "none"},
+        re.compile(
+            r"\b(argon2|jwt|multipart|pwdlib|users)\b|access_token|create[-_]admin|owner_id|password_(hash|threads)"
+            r"|refresh_token|\b(auth|user)_(router|service)|CurrentUser|[Ss]ign(ed|s)? in\b",
+            re.IGNORECASE,
+        ),
+        frozenset(
+            {
+                ".env.example",
+                "README.md",
+                "app/api.py",
+                "app/core/errors.py",
+                "app/core/lifespan.py",
+                "app/core/settings.py",
+                "app/core/state.py",
+                "app/tables.py",
+                "justfile",
+                "pyproject.toml",
+                "tests/conftest.py",
+            }
+        ),
+    ),
     "docker": Component({"docker": False}, re.compile(r"docker|compose\b", re.IGNORECASE), frozenset({"README.md"})),
     "example": Component(
         {"example": False},
@@ -50,7 +73,9 @@ COMPONENTS: Mapping[str, Component] = {
                 ".gitignore",
                 "Dockerfile",
                 "README.md",
+                "app/api.py",
                 "app/core/dependencies.py",
+                "app/core/errors.py",
                 "app/core/lifespan.py",
                 "app/core/settings.py",
                 "app/core/state.py",
@@ -112,7 +137,7 @@ def test_component_plugs_in_at_its_seams(component: Component, layout: str, rend
     assert touched - {ANSWERS_FILE} <= component.seams
 
 
-@pytest.mark.parametrize("name", ["docker", "example", "template_updates"])
+@pytest.mark.parametrize("name", ["auth", "docker", "example", "template_updates"])
 @IN_BOTH_LAYOUTS
 @pytest.mark.parametrize("database", DATABASES)
 def test_component_is_removed_by_deleting(name: str, layout: str, database: str, rendered: Rendered) -> None:
