@@ -25,6 +25,12 @@ AUTH_VARIANTS = (
     Variant("layered", "postgresql", "envelope", AUTH),
     Variant("feature", "mysql", "problem", AUTH),
 )
+# Where it is limited how often they try.
+AUTH_AND_LIMIT = (*AUTH, ("rate_limit", "memory"))
+AUTH_AND_LIMIT_VARIANTS = (
+    Variant("feature", "sqlite", "envelope", AUTH_AND_LIMIT),
+    Variant("layered", "postgresql", "problem", AUTH_AND_LIMIT),
+)
 
 
 def _parametrize(variants: Iterable[Variant]) -> pytest.MarkDecorator:
@@ -46,3 +52,4 @@ with_file = where(lambda variant: variant.database == "sqlite")
 once_per_database = where(lambda variant: variant.layout == "feature" and variant.database != "none")
 once_per_format = where(lambda variant: variant.database == "sqlite")
 with_auth = _parametrize(AUTH_VARIANTS)
+with_auth_and_limit = _parametrize(AUTH_AND_LIMIT_VARIANTS)
