@@ -37,6 +37,7 @@ Database = Literal["sqlite", "postgresql", "mysql", "none"]
 
 PACKAGE = "shop"
 SECRET_KEY = "only-the-tests-sign-anything-with-this-key"
+PASSWORD = "a phrase that only the tests log in with"
 PATIENCE_SECONDS = 30.0
 
 # Routes that provoke what no route of a good service does. They join the application the way its owner adds routes.
@@ -257,6 +258,22 @@ class Service:
         with httpx2.Client(base_url=self.url, timeout=PATIENCE_SECONDS, trust_env=False) as client:
             return client.request(method, path, **options)
 
+    def register(self, email: str, password: str = PASSWORD) -> httpx2.Response:
+        """Ask for an account."""
+        return self.request("POST", "/api/v1/auth/register", json={"email": email, "password": password})
+
+    def log_in(self, email: str, password: str = PASSWORD) -> httpx2.Response:
+        """Ask for tokens."""
+        return self.request("POST", "/api/v1/auth/token", data={"username": email, "password": password})
+
+    def sign_in(self, email: str = "jane@shop.example") -> None:
+        """Make its client a user's from now on, with an account made at the first time."""
+        registered = self.register(email)
+        assert registered.status_code in {201, 409}, registered.text
+        answer = self.log_in(email)
+        assert answer.status_code == 200, answer.text
+        self.client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
     def create_order(self, reference: str, **options: Any) -> httpx2.Response:
         """Order something under a reference."""
         return self.client.post("/api/v1/orders", json=order(reference), **options)
@@ -357,13 +374,21 @@ class Project:
         return dict(clean_environment()) | {"SECRET_KEY": SECRET_KEY, "LOG_FORMAT": "json"} | dict(settings)
 
     def run(
-        self, *arguments: str, settings: Settings | None = None, cwd: Path | None = None
+        self, *arguments: str, settings: Settings | None = None, cwd: Path | None = None, typed: str | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run its Python to the end, from its own folder or, still importable, from another one."""
+        """Run its Python to the end, from its own folder or, still importable, from another one.
+
+        Args:
+            arguments: What Python gets.
+            settings: The service's settings, as environment variables.
+            cwd: Where it runs.
+            typed: What it reads; nothing if not given.
+        """
         return subprocess.run(
             [self.python, *arguments],
             cwd=cwd or self.folder,
             env=self.environment({"PYTHONPATH": str(self.folder)} | dict(settings or {})),
+            input=typed,
             capture_output=True,
             text=True,
             timeout=120,

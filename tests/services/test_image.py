@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 import yaml
@@ -23,6 +24,7 @@ import yaml
 from tests.questions import read_questions
 from tests.rendering import render
 from tests.services.images import PYTHON_VERSION, Container, Engine, Image, MissingError, call, find_engine
+from tests.services.running import PASSWORD
 from tests.services.servers import KINDS, Kind, MissingServerError, Server, free_port
 
 CHOICES = {question.name: question.choices for question in read_questions()}
@@ -132,13 +134,26 @@ def wait_until(condition: Callable[[], bool], container: Container) -> None:
         time.sleep(0.1)
 
 
-def request(port: int, method: str, path: str, body: object = None) -> tuple[int, bytes]:
-    """Send a request to a service here, and return status and body of the answer."""
-    headers = {"Content-Type": "application/json"} if body else {}
+def request(port: int, method: str, path: str, body: object = None, **headers: str) -> tuple[int, bytes]:
+    """Send a request to a service here, with a form or with JSON, and return status and body of the answer."""
+    kind = "application/x-www-form-urlencoded" if isinstance(body, str) else "application/json"
+    content = body if isinstance(body, str) else json.dumps(body)
+    sent = headers | ({"Content-Type": kind} if body else {})
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
-        connection.request(method, path, json.dumps(body) if body else None, headers)
+        connection.request(method, path, content if body else None, sent)
         response = connection.getresponse()
         return response.status, response.read()
+
+
+def sign_in(port: int) -> str:
+    """Register somebody with a service here, and return what a request of theirs carries."""
+    user = {"email": "jane@shop.example", "password": PASSWORD}
+    status, body = request(port, "POST", "/api/v1/auth/register", user)
+    assert status == 201, body
+    form = urlencode({"username": user["email"], "password": user["password"]})
+    status, body = request(port, "POST", "/api/v1/auth/token", form)
+    assert status == 200, body
+    return f"Bearer {json.loads(body)['access_token']}"
 
 
 @pytest.fixture(scope="module")
@@ -307,7 +322,8 @@ def test_it_serves_with_a_read_only_root(built: Built) -> None:
         assert request(port, "GET", "/health")[0] == 200
         line = {"sku": "TEA-1", "quantity": 2, "unit_price": "9.99"}
         order = {"reference": "A-1", "customer": "Jane Doe", "lines": [line]}
-        status, body = request(port, "POST", "/api/v1/orders", order)
+        headers = {"Authorization": sign_in(port)} if built.database != "none" else {}
+        status, body = request(port, "POST", "/api/v1/orders", order, **headers)
         assert status == 201, body
         identity = container.execute(["id", "-u"]).stdout.strip()
         assert identity == built.image.user.partition(":")[0]

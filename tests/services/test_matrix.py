@@ -131,6 +131,8 @@ def variant_of(row: Row) -> Variant:
         layout="layered" if row["layout"] == "layered" else "feature",
         database=row["database"],  # type: ignore[arg-type]
         error_format="problem" if row["error_format"] == "problem" else "envelope",
+        # Not every row is asked this.
+        parts=(("auth", "jwt"),) if row["database"] != "none" and row.answers.get("auth") == "jwt" else (),
     )
 
 
@@ -141,6 +143,10 @@ def call(project: Project, package: str, settings: dict[str, str]) -> None:
         assert ready.status_code == 200, ready.text
         document = service.request("GET", "/openapi.json").json()
         validate(document)
+        if project.variant.has_auth:
+            assert service.failure(service.request("GET", "/api/v1/users/me"), 401).code == "not_authenticated"
+            service.sign_in()
+            assert service.client.get("/api/v1/users/me").json()["role"] == "user"
         if "/api/v1/orders" in document["paths"]:
             created = service.create_order("A-1")
             assert created.status_code == 201, created.text

@@ -152,6 +152,8 @@ def settings(store: Store) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def service(project: Project, settings: dict[str, str]) -> Iterator[Service]:
-    """Return the service under test, running; the tests of a module share it."""
+    """Return the service under test, running, its client signed in; the tests of a module share it."""
     with project.start(settings) as service:
+        if project.variant.has_auth:
+            service.sign_in()
         yield service

@@ -33,6 +33,21 @@ STREAMING_VARIANTS = (
     Variant("layered", "none", "problem", STREAMING),
 )
 
+# Where users sign in: every database, each layout and each error format with two of them.
+AUTH = (("auth", "jwt"),)
+AUTH_VARIANTS = (
+    Variant("feature", "sqlite", "envelope", AUTH),
+    Variant("layered", "sqlite", "problem", AUTH),
+    Variant("layered", "postgresql", "envelope", AUTH),
+    Variant("feature", "mysql", "problem", AUTH),
+)
+# Where it is limited how often they try.
+AUTH_AND_LIMIT = (*AUTH, ("rate_limit", "memory"))
+AUTH_AND_LIMIT_VARIANTS = (
+    Variant("feature", "sqlite", "envelope", AUTH_AND_LIMIT),
+    Variant("layered", "postgresql", "problem", AUTH_AND_LIMIT),
+)
+
 
 def _parametrize(variants: Iterable[Variant]) -> pytest.MarkDecorator:
     params = [
@@ -65,3 +80,5 @@ with_cache_and_database = _parametrize(variant for variant in CACHE_AND_CLIENT_V
 once_with_client = _parametrize(CACHE_AND_CLIENT_VARIANTS[:1])
 with_streams = _parametrize(STREAMING_VARIANTS)
 once_with_streams = _parametrize(STREAMING_VARIANTS[:1])
+with_auth = _parametrize(AUTH_VARIANTS)
+with_auth_and_limit = _parametrize(AUTH_AND_LIMIT_VARIANTS)
