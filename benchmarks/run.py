@@ -9,10 +9,8 @@ from pathlib import Path
 from caching import measure_cache
 from commands import measure_new, measure_start
 from figure import Figure, table
-from serving import measure_health, measure_limit, measure_read
 from rooms import measure_rooms
-from serving import measure_health, measure_read
-from serving import measure_auth_read, measure_health, measure_read
+from serving import measure_auth_read, measure_health, measure_limit, measure_read
 from starting import measure_starting
 from suite import measure_suite
 from updating import measure_check, measure_update
