@@ -42,14 +42,8 @@ OFF: Mapping[str, Answer] = {"auth": "none", "rate_limit": "none"}
 # The example's own modules, in both layouts, which are written for the parts that a service has.
 EXAMPLE = frozenset(
     {
-        *(
-            f"app/{folder}/orders.py"
-            for folder in ("dependencies", "models", "repositories", "routers", "schemas", "services")
-        ),
-        *(
-            f"app/orders/{module}.py"
-            for module in ("dependencies", "memory", "models", "repository", "router", "schemas", "service")
-        ),
+        *(f"app/{folder}/orders.py" for folder in ("dependencies", "models", "repositories", "routers", "schemas", "services")),
+        *(f"app/orders/{module}.py" for module in ("dependencies", "memory", "models", "repository", "router", "schemas", "service")),
         "app/repositories/memory.py",
         "migrations/versions/0001_orders.py",
         "tests/memory.py",
@@ -65,28 +59,8 @@ COMPONENTS: Mapping[str, Component] = {
             r"|refresh_token|\b(auth|user)_(router|service)|CurrentUser|\bsigned in\b",
             re.IGNORECASE,
         ),
-        frozenset(
-            {
-                ".env.example",
-                "README.md",
-                "app/api.py",
-                "app/core/errors.py",
-                "app/core/lifespan.py",
-                "app/core/settings.py",
-                "app/core/state.py",
-                "app/tables.py",
-                "justfile",
-                "pyproject.toml",
-                "tests/conftest.py",
-            }
-        ),
-        EXAMPLE
-        | frozenset(
-            {
-                ".env.example",
-                "tests/conftest.py",
-            }
-        ),
+        frozenset({".env.example", "README.md", "app/api.py", "app/core/errors.py", "app/core/lifespan.py", "app/core/settings.py", "app/core/state.py", "app/tables.py", "justfile", "pyproject.toml", "tests/conftest.py",}),
+        EXAMPLE | frozenset({".env.example", "tests/conftest.py",}),
     ),
     "cache": Component(
         {"cache": "none"},
@@ -95,91 +69,35 @@ COMPONENTS: Mapping[str, Component] = {
             r"\bCache(Store|Dep)?\b|cache_max|core\.cache|@cached|[Oo]rder_?[Ss]ummary|[Ss]ummari[sz]e"
             r"|OrderChanges|after_commit"
         ),
-        frozenset(
-            {
-                ".env.example",
-                "README.md",
-                "app/core/database.py",
-                "app/core/dependencies.py",
-                "app/core/lifespan.py",
-                "app/core/settings.py",
-                "app/core/state.py",
-                "tests/conftest.py",
-            }
-        ),
-        EXAMPLE
-        | frozenset(
-            {
-                "app/core/database.py",
-                "app/core/dependencies.py",
-            }
-        ),
+        frozenset({".env.example", "README.md", "app/core/database.py", "app/core/dependencies.py", "app/core/lifespan.py", "app/core/settings.py", "app/core/state.py", "tests/conftest.py",}),
+        EXAMPLE | frozenset({"app/core/database.py", "app/core/dependencies.py",}),
     ),
     "docker": Component(
         {"docker": False},
         {"docker": True},
         re.compile(r"docker|compose\b", re.IGNORECASE),
-        frozenset(
-            {
-                "README.md",
-            }
-        ),
+        frozenset({"README.md",}),
         frozenset(),
     ),
     "example": Component(
         {"example": False},
         {"example": True},
         re.compile(r"\b[Oo]rders\b|\bOrder[A-Z]|\border_id\b|[Ii]nvoice"),
-        frozenset(
-            {
-                "README.md",
-                "app/api.py",
-                "app/tables.py",
-            }
-        ),
+        frozenset({"README.md", "app/api.py", "app/tables.py",}),
         frozenset(),
     ),
     "database": Component(
         {"database": "none"},
         {"database": "sqlite"},
         re.compile(r"alembic|sqlalchemy|aiosqlite|asyncpg|asyncmy|migrat|database_|SessionDep", re.IGNORECASE),
-        frozenset(
-            {
-                ".dockerignore",
-                ".env.example",
-                ".gitignore",
-                "Dockerfile",
-                "README.md",
-                "app/core/dependencies.py",
-                "app/core/lifespan.py",
-                "app/core/logging.py",
-                "app/core/settings.py",
-                "app/core/state.py",
-                "compose.override.yaml",
-                "compose.yaml",
-                "justfile",
-                "pyproject.toml",
-                "tests/conftest.py",
-                "tests/test_settings.py",
-            }
-        ),
+        frozenset({".dockerignore", ".env.example", ".gitignore", "Dockerfile", "README.md", "app/core/dependencies.py", "app/core/lifespan.py", "app/core/logging.py", "app/core/settings.py", "app/core/state.py", "compose.override.yaml", "compose.yaml", "justfile", "pyproject.toml", "tests/conftest.py", "tests/test_settings.py",}),
         frozenset(),
     ),
     "rate_limit": Component(
         {"rate_limit": "none"},
         {"rate_limit": "memory"},
         re.compile(r"rate.?limit(?!ed)|TOO_MANY_REQUESTS,|\b429\b(?!, \"rate_limited\")", re.IGNORECASE),
-        frozenset(
-            {
-                ".env.example",
-                "README.md",
-                "app/core/error_handlers.py",
-                "app/core/lifespan.py",
-                "app/core/settings.py",
-                "app/middleware/__init__.py",
-                "tests/conftest.py",
-            }
-        ),
+        frozenset({".env.example", "README.md", "app/core/error_handlers.py", "app/core/lifespan.py", "app/core/settings.py", "app/middleware/__init__.py", "tests/conftest.py",}),
         frozenset(),
     ),
     "http_client": Component(
@@ -189,81 +107,22 @@ COMPONENTS: Mapping[str, Component] = {
             r"http_client|HttpClient|stamina|\bHTTP_[A-Z]+_|exchange.?rates?|clients/|\.clients\b|[Uu]pstream",
             re.IGNORECASE,
         ),
-        frozenset(
-            {
-                ".env.example",
-                "Dockerfile",
-                "README.md",
-                "app/core/dependencies.py",
-                "app/core/lifespan.py",
-                "app/core/logging.py",
-                "app/core/settings.py",
-                "app/core/state.py",
-                "pyproject.toml",
-            }
-        ),
-        EXAMPLE
-        | frozenset(
-            {
-                "pyproject.toml",
-            }
-        ),
+        frozenset({".env.example", "Dockerfile", "README.md", "app/core/dependencies.py", "app/core/lifespan.py", "app/core/logging.py", "app/core/settings.py", "app/core/state.py", "pyproject.toml",}),
+        EXAMPLE | frozenset({"pyproject.toml",}),
     ),
     "template_updates": Component(
         {"template_updates": "none"},
         {"template_updates": "github"},
         re.compile(r"template.updates?\.(yml|sh)|TEMPLATE_UPDATES|quickset/update\b|^scripts|`scripts`"),
-        frozenset(
-            {
-                "README.md",
-            }
-        ),
+        frozenset({"README.md",}),
         frozenset(),
     ),
     "websockets": Component(
         {"websockets": False},
         {"websockets": True},
         re.compile(r"\b[Rr]ooms\b|websocket_|WEBSOCKET_|ServiceWebSocket"),
-        frozenset(
-            {
-                ".env.example",
-                "README.md",
-                "app/__main__.py",
-                "app/core/dependencies.py",
-                "app/core/drain.py",
-                "app/core/error_handlers.py",
-                "app/core/lifespan.py",
-                "app/core/logging.py",
-                "app/core/settings.py",
-                "app/core/state.py",
-                "app/middleware/__init__.py",
-                "app/middleware/access_log.py",
-                "app/middleware/error_boundary.py",
-                "app/middleware/request_context.py",
-                "tests/test_app.py",
-                "tests/test_health.py",
-                "tests/test_middleware.py",
-            }
-        ),
-        EXAMPLE
-        | frozenset(
-            {
-                "app/__main__.py",
-                "app/core/dependencies.py",
-                "app/core/drain.py",
-                "app/core/error_handlers.py",
-                "app/core/lifespan.py",
-                "app/core/logging.py",
-                "app/middleware/access_log.py",
-                "app/middleware/error_boundary.py",
-                "app/middleware/request_context.py",
-                "app/middleware/security_headers.py",
-                "pyproject.toml",
-                "tests/test_app.py",
-                "tests/test_health.py",
-                "tests/test_middleware.py",
-            }
-        ),
+        frozenset({".env.example", "README.md", "app/__main__.py", "app/core/dependencies.py", "app/core/drain.py", "app/core/error_handlers.py", "app/core/lifespan.py", "app/core/logging.py", "app/core/settings.py", "app/core/state.py", "app/middleware/__init__.py", "app/middleware/access_log.py", "app/middleware/error_boundary.py", "app/middleware/request_context.py", "tests/test_app.py", "tests/test_health.py", "tests/test_middleware.py",}),
+        EXAMPLE | frozenset({"app/__main__.py", "app/core/dependencies.py", "app/core/drain.py", "app/core/error_handlers.py", "app/core/lifespan.py", "app/core/logging.py", "app/middleware/access_log.py", "app/middleware/error_boundary.py", "app/middleware/request_context.py", "app/middleware/security_headers.py", "pyproject.toml", "tests/test_app.py", "tests/test_health.py", "tests/test_middleware.py",}),
     ),
     "streaming": Component(
         {"streaming": False},
@@ -272,29 +131,8 @@ COMPONENTS: Mapping[str, Component] = {
             r"\bcsv\b|EXPORT_TIMEOUT|export_timeout|EventStream|EventsDep|EVENTS_|events_|STREAM_STALL|stream_stall"
             r"|order_streams|StreamedResponse|[Ss]erver-sent|\blimited:"
         ),
-        frozenset(
-            {
-                ".env.example",
-                "README.md",
-                "app/core/database.py",
-                "app/core/dependencies.py",
-                "app/core/drain.py",
-                "app/core/lifespan.py",
-                "app/core/settings.py",
-                "app/core/state.py",
-                "tests/test_health.py",
-            }
-        ),
-        EXAMPLE
-        | frozenset(
-            {
-                "app/core/database.py",
-                "app/core/drain.py",
-                "app/core/lifespan.py",
-                "pyproject.toml",
-                "tests/test_health.py",
-            }
-        ),
+        frozenset({".env.example", "README.md", "app/core/database.py", "app/core/dependencies.py", "app/core/drain.py", "app/core/lifespan.py", "app/core/settings.py", "app/core/state.py", "tests/test_health.py",}),
+        EXAMPLE | frozenset({"app/core/database.py", "app/core/drain.py", "app/core/lifespan.py", "pyproject.toml", "tests/test_health.py",}),
     ),
 }
 EACH = pytest.mark.parametrize("component", COMPONENTS.values(), ids=list(COMPONENTS))
@@ -307,11 +145,6 @@ Rendered = Callable[[Mapping[str, Answer]], Tree]
 def rendered(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Rendered:
     """Return a function that gives the files of a service."""
     return lambda answers: read_tree(render(template, tmp_path_factory.mktemp("rendered") / "service", answers))
-
-
-def base(component: Component, layout: str, **answers: Answer) -> dict[str, Answer]:
-    """Return the answers with a part and with nothing else that is optional and large."""
-    return {"layout": layout, **OFF, **answers, **component.on}
 
 
 def base(component: Component, layout: str, **answers: Answer) -> dict[str, Answer]:

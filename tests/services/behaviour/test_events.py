@@ -92,7 +92,7 @@ def test_client_that_comes_and_goes_misses_nothing(service: Service) -> None:
     references = [new_reference() for _ in range(60)]
     with ThreadPoolExecutor(1) as threads:
         writing = threads.submit(lambda: [service.create_order(reference).status_code for reference in references])
-        heard = []
+        heard: list[str] = []
         while len(heard) < len(references):
             with listening(service, last_id) as messages:
                 for message in messages:
