@@ -236,7 +236,7 @@ def test_streams_end_at_shutdown(project: Project, settings: dict[str, str], pro
         wait_until(lambda: len(service.events(event="draining")) == processes, "every process drains")
         reference = new_reference()
         assert service.create_order(reference).status_code == 201
-        heard = list(threads.map(list, listeners))
+        heard: list[list[Message]] = list(threads.map(list, listeners))
         # Each process tells of what it has done itself.
         told_of = [reference_of(messages[0]) for messages in heard if messages]
         assert set(told_of) <= {reference}
