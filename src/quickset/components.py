@@ -224,5 +224,5 @@ def _next_steps(changed: Mapping[str, Any], given: Mapping[str, Any], merged: Me
         )
         # A migration is written from what the database lacks, so that it has to be up to date.
         write = f'{migrate} && uv run alembic revision --autogenerate -m "{title}"'
-        return (f"{write}   # then read the new file in {MIGRATIONS}", migrate)
+        return (f"{write}   # then read the new file in {MIGRATIONS}", f"{migrate} && git add {MIGRATIONS}")
     return ()

@@ -174,7 +174,10 @@ def test_add_and_remove(owned: Owned) -> None:
 
     migrate = "uv run python -m shop.migrate"
     write = f'{migrate} && uv run alembic revision --autogenerate -m "add auth"'
-    assert added.next_steps == (f"{write}   # then read the new file in migrations/versions", migrate)
+    assert added.next_steps == (
+        f"{write}   # then read the new file in migrations/versions",
+        f"{migrate} && git add migrations/versions",
+    )
     assert {entry.version for entry in added.deploy} == {"auth"}
     owned.follow(added)
     owned.sh("uv run python -m shop.create_admin admin@example.com", f"{PASSWORD}\n")
@@ -192,7 +195,10 @@ def test_add_and_remove(owned: Owned) -> None:
     removed = components.remove(owned.folder, ["auth"], lock=False, template_source=Source(REPOSITORY))
 
     write = f'{migrate} && uv run alembic revision --autogenerate -m "remove auth"'
-    assert removed.next_steps == (f"{write}   # then read the new file in migrations/versions", migrate)
+    assert removed.next_steps == (
+        f"{write}   # then read the new file in migrations/versions",
+        f"{migrate} && git add migrations/versions",
+    )
     owned.follow(removed, "tests/test_database.py", "tests/test_orders.py")
     with owned.project.start(owned.settings, module="shop") as service:
         assert seen(service.client) == before | {"NEW-1": 1}

@@ -177,7 +177,10 @@ DOWN = ["git stash && uv run alembic downgrade base; git stash pop --index"]
 
 def write(title: str) -> list[str]:
     """Return the steps that make a migration and run it."""
-    return [f'{MIGRATE[0]} && uv run alembic revision --autogenerate -m "{title}"', *MIGRATE]
+    return [
+        f'{MIGRATE[0]} && uv run alembic revision --autogenerate -m "{title}"',
+        f"{MIGRATE[0]} && git add migrations/versions",
+    ]
 
 
 @pytest.mark.parametrize(
