@@ -45,10 +45,10 @@ EDITS: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("## Test\n", "## On call\n\nRing twice.\n\n## Test\n"),
     ),
     "app/core/lifespan.py": (
-        ("from app.core.settings import", "from app.core.payments import connect\nfrom app.core.settings import"),
+        ("import structlog\n", "import payments\nimport structlog\n"),
         (
             '            failure = "stop_failed"\n',
-            '            await connect(settings)\n            failure = "stop_failed"\n',
+            '            await payments.connect(settings)\n            failure = "stop_failed"\n',
         ),
     ),
     "app/core/settings.py": (
@@ -165,7 +165,7 @@ def test_what_is_added_is_told_of(source: Source, tmp_path: Path) -> None:
     commit(service)
     removed = components.remove(service, ["auth", "cache"], lock=False, template_source=source)
 
-    assert [entry.version for entry in added.deploy] == ["auth", "cache"]
+    assert list(dict.fromkeys(entry.version for entry in added.deploy)) == ["auth", "cache"]
     assert removed.deploy == ()
 
 
