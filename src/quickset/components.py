@@ -195,7 +195,7 @@ def _goal(template: Any, questions: Mapping[str, Question], old: Mapping[str, An
         new=new,
         fresh=tuple(fresh),
         proposals={name: value for name, value in absent.items() if value is not None},
-        deploy=lambda final: known.on_adding(old, final),
+        deploy=lambda final: known.on_change(old, final),
         next_steps=partial(_next_steps, changed),
     )
 

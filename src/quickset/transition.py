@@ -237,7 +237,12 @@ def _settings_note(work: Workshop, repository: Repository, merged: Merged) -> tu
         "new are": [name for name in will if name not in was and name not in own],
     }
     told = [f"{what} {', '.join(names)}" for what, names in parts.items() if names]
-    return (f".env is yours and was left alone; .env.example changes: {'; '.join(told)}.",) if told else ()
+    if not told:
+        return ()
+    first = (
+        " Delete those first: the service refuses settings in .env that it does not know." if parts["delete"] else ""
+    )
+    return (f".env is yours and was left alone; .env.example changes: {'; '.join(told)}.{first}",)
 
 
 def _settings(text: str) -> dict[str, str]:

@@ -155,7 +155,7 @@ def goal_of(request: Request, template_source: Source | None) -> Goal | None:
         proposals={name: value for name, value in absent.items() if value is not None},
         deploy=lambda final: (
             *known.before_deploy(before.version, after.version, final),
-            *known.on_adding(carried, final),
+            *known.on_change(carried, final),
         ),
     )
 

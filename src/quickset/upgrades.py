@@ -21,10 +21,10 @@ _RELEASE = re.compile(r"\d+\.\d+\.\d+")
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(\S*)")
 _TRUTH = {"true": True, "false": False}
 
-_TOP = frozenset({"absent", "adding", "releases"})
+_TOP = frozenset({"absent", "adding", "releases", "removing"})
 _SECTIONS = frozenset({"before_deploy", "choices", "files", "questions"})
 _DETAILS = frozenset({"defaults", "keep", "settings", "text", "when"})
-_ADDING_DETAILS = frozenset({"keep", "text", "when"})
+_CHANGE_DETAILS = frozenset({"keep", "text", "when"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,8 @@ class Upgrades:
     """By version, the newest first."""
     adding: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
     """By question: what changes in a running service when its answer turns something on."""
+    removing: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
+    """The same for an answer that turns it off."""
 
     def absent(self, question: str) -> Any:
         """Say how a service behaves that was made before a question was asked.
@@ -110,8 +112,8 @@ class Upgrades:
         entries = (entry for release in self.between(old, new).values() for entry in release.before_deploy)
         return tuple(entry for entry in entries if self._concerns(entry, answers))
 
-    def on_adding(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Entry, ...]:
-        """Say what changes in a running service with what its answers turn on.
+    def on_change(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Entry, ...]:
+        """Say what changes in a running service with what its answers turn on and off.
 
         Args:
             old: The answers that it has.
@@ -123,9 +125,18 @@ class Upgrades:
         Raises:
             QuicksetError: A condition cannot be evaluated.
         """
-        turned_on = {name for name, value in new.items() if is_off(old.get(name)) and not is_off(value)}
-        entries = (entry for name, entries in self.adding.items() if name in turned_on for entry in entries)
-        return tuple(entry for entry in entries if self._concerns(entry, new))
+        turned = {
+            name: is_off(new.get(name)) for name in {*old, *new} if is_off(old.get(name)) != is_off(new.get(name))
+        }
+        # What was there, and goes, depends on the answers that were.
+        return tuple(
+            entry
+            for off, section, answers in ((False, self.adding, new), (True, self.removing, old))
+            for name, entries in section.items()
+            if turned.get(name) is off
+            for entry in entries
+            if self._concerns(entry, answers)
+        )
 
     def carry(self, answers: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:
         """Bring recorded answers to the names of a newer version.
@@ -187,11 +198,11 @@ def load(text: str | None) -> Upgrades:
         if not isinstance(version, str) or not _RELEASE.fullmatch(version):
             raise _fault(f"'{_line(version)}' is no release; one looks like \"0.2.0\", in quotes")
     newest_first = sorted(found.items(), key=lambda item: _version(item[0]), reverse=True)
-    adding = _mapping(top.get("adding"), "adding")
     return Upgrades(
         absents,
         {version: _release(version, details) for version, details in newest_first},
-        {name: _entries(name, details, f"adding: {name}", _ADDING_DETAILS) for name, details in adding.items()},
+        _changes(top, "adding"),
+        _changes(top, "removing"),
     )
 
 
@@ -216,6 +227,11 @@ def _release(version: str, details: Any) -> Release:
         choices={name: _renames(renames, f"{version}: choices of {name}") for name, renames in choices.items()},
         files=_names(sections.get("files"), f"{version}: files"),
     )
+
+
+def _changes(top: Mapping[Any, Any], section: str) -> dict[str, tuple[Entry, ...]]:
+    found = _mapping(top.get(section), section)
+    return {name: _entries(name, details, f"{section}: {name}", _CHANGE_DETAILS) for name, details in found.items()}
 
 
 def _entries(label: str, details: Any, where: str, known: frozenset[str]) -> tuple[Entry, ...]:

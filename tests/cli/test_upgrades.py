@@ -83,8 +83,8 @@ def test_carry() -> None:
     assert recorded["db"] == "pg"
 
 
-def test_adding() -> None:
-    """What an answer turns on is told of with its own words; what was on, stays off or is turned off is not."""
+def test_adding_and_removing() -> None:
+    """What an answer turns on or off is told of with its own words; what stays on or off is not."""
     found = upgrades.load(
         """
         adding:
@@ -92,18 +92,22 @@ def test_adding() -> None:
           - {text: Log-ins are needed.}
           - {text: Orders have owners., keep: Make an admin., when: "{{ example }}"}
           extras: [{text: Extras cost.}]
+        removing:
+          auth: [{text: All is open.}, {text: Nobody owns an order., when: "{{ example }}"}]
         """
     )
 
     def told(old: dict[str, object], new: dict[str, object]) -> list[str]:
-        return [entry.text for entry in found.on_adding(old, new)]
+        return [entry.text for entry in found.on_change(old, new)]
 
     assert told({}, {"auth": "jwt", "example": False}) == ["Log-ins are needed."]
     assert told({"auth": "none"}, {"auth": "jwt", "example": True}) == ["Log-ins are needed.", "Orders have owners."]
     assert told({"extras": []}, {"extras": ["a"], "auth": "none"}) == ["Extras cost."]
     assert told({"auth": "jwt", "extras": ["a"]}, {"auth": "oidc", "extras": ["a", "b"]}) == []
-    assert told({"auth": "jwt"}, {"auth": "none"}) == []
-    assert found.on_adding({}, {"extras": ["a"]})[0].version == "extras"
+    assert told({"auth": "jwt", "example": False}, {"auth": "none"}) == ["All is open."]
+    assert told({"auth": "jwt", "example": False}, {"extras": ["a"]}) == ["Extras cost.", "All is open."]
+    assert told({"auth": "jwt", "example": True}, {"example": False}) == ["All is open.", "Nobody owns an order."]
+    assert found.on_change({}, {"extras": ["a"]})[0].version == "extras"
 
 
 @pytest.mark.parametrize("text", [None, "", "absent:\nreleases:\n", 'releases: {"0.1.0": }'])
@@ -117,7 +121,7 @@ def test_nothing_to_say(text: str | None) -> None:
     [
         ("a: [", "not valid YAML"),
         ("- a", "the file needs names with values"),
-        ("relases: {}", r"the file: there is no 'relases' \(known: absent, adding, releases\)"),
+        ("relases: {}", r"the file: there is no 'relases' \(known: absent, adding, releases, removing\)"),
         ("releases: {0.1: {}}", "'0.1' is no release"),
         ('releases: {"0.2.0": {depoy: []}}', "0.2.0: there is no 'depoy'"),
         ('releases: {"0.2.0": {before_deploy: {}}}', None),
@@ -133,6 +137,7 @@ def test_nothing_to_say(text: str | None) -> None:
         ("adding: [auth]", "adding needs names with values"),
         ("adding: {auth: {text: a}}", "adding: auth needs a list"),
         ("adding: {auth: [{text: a, settings: [A]}]}", "adding: auth: there is no 'settings'"),
+        ("removing: {auth: [{}]}", "removing: auth: text is missing"),
         ('releases: {"0.2.0": {questions: {a: 1}}}', "questions needs old names with new ones"),
         ('releases: {"0.2.0": {questions: {a: b, b: c}}}', "'b' is both an old name and a new one"),
         ('releases: {"0.2.0": {choices: {database: [a]}}}', "choices of database needs names with values"),

@@ -15,6 +15,7 @@ Both raise `MissingServerError`, which says what is missing and how to get it, a
 """
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -26,6 +27,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 from urllib.parse import unquote, urlsplit
@@ -433,9 +435,21 @@ def why_silent(server: Server) -> str | None:
     return None
 
 
+def _own_ports() -> Iterator[int]:
+    """Return ports that no other worker of this run tries, below those that the system gives to connections."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    first = 10_000 + worker + workers * secrets.randbelow(10_000 // workers)
+    return cycle(range(first, 32_000, workers))
+
+
+_PORTS = _own_ports()
+
+
 def free_port() -> int:
-    """Return a local port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a local port that nothing listens on, another one each time."""
+    for port in _PORTS:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("the ports never end")

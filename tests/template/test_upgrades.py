@@ -57,14 +57,15 @@ def test_conditions_ask_questions() -> None:
     """A condition reads answers that exist, under the names they have now."""
     asked = {question.name for question in read_questions()}
     released = [entry for release in OWN.releases.values() for entry in release.before_deploy]
-    added = [entry for entries in OWN.adding.values() for entry in entries]
-    for condition in [entry.when for entry in (*released, *added)]:
+    changed = [entry for section in (OWN.adding, OWN.removing) for entries in section.values() for entry in entries]
+    for condition in [entry.when for entry in (*released, *changed)]:
         assert jinja2.meta.find_undeclared_variables(SandboxedEnvironment().parse(condition)) <= asked, condition
 
 
 def test_absent_values_belong_to_questions() -> None:
-    """There are absent values, and words for what is added, for questions alone."""
-    assert OWN.absents.keys() | OWN.adding.keys() <= {question.name for question in read_questions()}
+    """There are absent values, and words for what is added or removed, for questions alone."""
+    named = OWN.absents.keys() | OWN.adding.keys() | OWN.removing.keys()
+    assert named <= {question.name for question in read_questions()}
 
 
 def test_absent_values_leave_everything_off() -> None:

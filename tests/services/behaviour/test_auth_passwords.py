@@ -296,6 +296,7 @@ class Health:
 
     def seconds(self) -> float:
         """Return how long the answer to one question takes."""
+        # What the answer before has left to do is over.
         time.sleep(0.002)
         started = time.perf_counter()
         self._connection.request("GET", "/health")
@@ -333,6 +334,7 @@ def test_hashing_holds_no_connection(service: Service) -> None:
     with logging_in(service, emails) as statuses:
         for _ in range(200):
             taken.append(service.client.get("/probe/pool").json()["checked_out"])
+            # Asked all the time, the service would do nothing else.
             time.sleep(0.005)
         created = service.create_order(f"P-{new_email()[:20]}")
     assert set(statuses) == {200}

@@ -5,6 +5,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -92,7 +93,7 @@ ATTACKS: dict[str, Attack] = {
     "made in the future": lambda token: forge(token, claims={"iat": int(NOW()) + 60}),
     # What is missing.
     **{
-        f"no {name}": lambda token, name=name: forge(token, without=[name])  # type: ignore[misc]
+        f"no {name}": partial(forge, without=[name])
         for name in ("iss", "aud", "sub", "iat", "nbf", "exp", "jti", "ver")
     },
     # What is no token any more.

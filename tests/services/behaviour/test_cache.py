@@ -235,6 +235,7 @@ def held(summaries: Summaries, where: str) -> Iterator[Future[httpx2.Response]]:
 def test_summary_that_a_write_overtakes(summaries: Summaries, where: str) -> None:
     """It goes to whoever asked for it before; it is not kept, and nobody who asks after the write waits for it."""
     with held(summaries, where) as answer:
+        # For the summary under way to have read what the write is about to change.
         time.sleep(0.2)
         assert summaries.service.create_order(new_reference()).status_code == 201
         if where == "after":

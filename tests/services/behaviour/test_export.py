@@ -86,6 +86,18 @@ def exporting(service: Service) -> Iterator[httpx2.Response]:
         yield response
 
 
+@contextmanager
+def not_reading(service: Service) -> Iterator[None]:
+    """Begin an export, and take nothing of it."""
+    taken = checked_out(service)
+    with socket.socket() as stuck:
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stuck.connect(("127.0.0.1", service.port))
+        stuck.sendall(f"GET {EXPORT} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        wait_until(lambda: checked_out(service) == taken + 1, "the export has begun")
+        yield
+
+
 def megabytes(service: Service, what: str) -> float:
     """Return how much memory the process has now (`VmRSS`), or had at most (`VmHWM`)."""
     status = Path(f"/proc/{service.process.pid}/status").read_text(encoding="ascii")
@@ -145,6 +157,7 @@ def watch_health(service: Service) -> list[float]:
             started = time.monotonic()
             client.get("/health").raise_for_status()
             times.append(time.monotonic() - started)
+            # Watching is not to be a load of its own.
             time.sleep(0.05)
     return times
 
@@ -174,7 +187,7 @@ def test_clients_that_leave(project: Project, many: Store) -> None:
         for _ in range(10):
             with exporting(service) as response:
                 next(response.iter_raw())
-        assert_idle(service, many)
+            assert_idle(service, many)
         assert service.create_order(new_reference()).status_code == 201
         assert not service.events(level="error")
 
@@ -183,13 +196,22 @@ def test_clients_that_leave(project: Project, many: Store) -> None:
 def test_client_that_stops_reading(project: Project, many: Store) -> None:
     """It is cut off, and gives its connection back."""
     settings = {"DATABASE_URL": many.url, "STREAM_STALL_SECONDS": "1"}
-    with project.start(settings) as service, socket.socket() as stuck:
-        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        stuck.connect(("127.0.0.1", service.port))
-        stuck.sendall(f"GET {EXPORT} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-        wait_until(lambda: checked_out(service) == 1, "the export has begun")
+    with project.start(settings) as service, not_reading(service):
         service.wait_for_event(event="stream_broken_off")
         assert_idle(service, many)
+
+
+@with_many
+def test_slow_clients_leave_connections_to_others(project: Project, many: Store) -> None:
+    """Half of the pool is exported from; who wants more of it is told so, and all else is served."""
+    settings = {"DATABASE_URL": many.url, "DATABASE_POOL_SIZE": "4", "DATABASE_MAX_OVERFLOW": "0"}
+    with project.start(settings) as service:
+        with not_reading(service), not_reading(service):
+            refused = service.request("GET", EXPORT)
+            assert refused.status_code == 503
+            assert "Too many responses are streamed" in refused.text
+            assert service.create_order(new_reference()).status_code == 201
+        wait_until(lambda: service.request("GET", EXPORT).status_code == 200, "there is a place again")
 
 
 @with_many

@@ -68,11 +68,12 @@ def trickle(connection: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while True:
             connection.sendall(b" ")
+            # Each byte comes sooner than a limit for single reads would end.
             time.sleep(0.05)
 
 
 def think(connection: socket.socket) -> None:
-    """Take a moment for the answer."""
+    """Take a moment for the answer: for all who call at once to be there."""
     time.sleep(0.1)
     connection.sendall(RATES)
 

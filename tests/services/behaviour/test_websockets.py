@@ -187,17 +187,17 @@ def test_refused_connections(service: Service) -> None:
     """Whoever may not enter gets the uniform error in place of a connection; the log has its line."""
     room = new_room(service)
     cases = [
-        (NOWHERE, {}, 404, "not_found"),
-        ("/api/v1/nothing", {}, 404, "not_found"),
-        (room, {"origin": "https://evil.example"}, 403, "forbidden"),
-        (room, {"origin": "null"}, 403, "forbidden"),
+        (NOWHERE, {}, 404, "not_found", "/api/v1/orders/{order_id:uuid}/room"),
+        ("/api/v1/nothing", {}, 404, "not_found", None),
+        (room, {"origin": "https://evil.example"}, 403, "forbidden", None),
+        (room, {"origin": "null"}, 403, "forbidden", None),
     ]
-    for path, options, status, code in cases:
+    for path, options, status, code, route in cases:
         response = asyncio.run(refusal(service, path, **options))
         assert service.failure(response, status).code == code
         request_id = response.headers["x-request-id"]
         line = service.wait_for_event(event="request", request_id=request_id)
-        assert (line["method"], line["status"]) == ("WEBSOCKET", status)
+        assert (line["method"], line["route"], line["status"]) == ("WEBSOCKET", route, status)
 
     async def talk(origin: str) -> None:
         async with enter(service, room, origin=origin) as connection:
