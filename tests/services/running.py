@@ -213,7 +213,9 @@ class Service:
 
     def __post_init__(self) -> None:
         """Begin to read what it prints: nobody may wait for a full pipe."""
-        self.client = httpx2.Client(base_url=self.url, timeout=PATIENCE_SECONDS, trust_env=False)
+        # Shorter than the server's 5 seconds: a connection that it is about to close is not used again.
+        limits = httpx2.Limits(keepalive_expiry=1)
+        self.client = httpx2.Client(base_url=self.url, timeout=PATIENCE_SECONDS, trust_env=False, limits=limits)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 

@@ -158,7 +158,7 @@ def test_what_needs_another_goes_with_it(source: Source, tmp_path: Path) -> None
 
 
 def test_what_is_added_is_told_of(source: Source, tmp_path: Path) -> None:
-    """Whoever turns something on is told what that changes in a running service; to turn it off needs no word."""
+    """Whoever turns something on or off is told what that changes in a running service."""
     service = make(source, tmp_path / "service", example=False, auth="none")
 
     added = components.add(service, ["auth", "cache=memory"], lock=False, template_source=source)
@@ -166,7 +166,7 @@ def test_what_is_added_is_told_of(source: Source, tmp_path: Path) -> None:
     removed = components.remove(service, ["auth", "cache"], lock=False, template_source=source)
 
     assert list(dict.fromkeys(entry.version for entry in added.deploy)) == ["auth", "cache"]
-    assert removed.deploy == ()
+    assert [entry.version for entry in removed.deploy] == ["auth", "auth"]  # the summary is the example's
 
 
 OWN = """revision = "{revision}"\ndown_revision = {follows}\nbranch_labels = None\ndepends_on = None
