@@ -32,7 +32,7 @@ def clean_environment() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Service:
-    """A rendered service with its dependencies installed, all bytecode compiled.
+    """A rendered service with the dependencies that its image has installed, all bytecode compiled.
 
     Attributes:
         folder: Where it is.
@@ -95,7 +95,7 @@ def make_service(folder: Path, **answers: str | bool) -> Service:
     """
     if not folder.exists():
         new(Request(path=folder, data=answers, commit=False, lock=False, ref="HEAD"))
-        install = ["uv", "sync", "--quiet", "--compile-bytecode", "--python", sys.executable]
+        install = ["uv", "sync", "--no-dev", "--quiet", "--compile-bytecode", "--python", sys.executable]
         subprocess.run(install, cwd=folder, env=clean_environment(), check=True)
         subprocess.run([folder / ".venv" / "bin" / "python", "-m", "compileall", "-q", "app"], cwd=folder, check=True)
     return Service(folder)

@@ -12,11 +12,11 @@ ROUNDS = 3
 
 def measure_suite(scratch: Path) -> list[Figure]:
     """Measure the command that a service's README gives for its tests."""
-    folder = make_service(scratch / "default").folder
+    folder = make_service(scratch / "suite").folder
 
     def test() -> None:
         subprocess.run(
-            ["uv", "run", "pytest", "--quiet"],
+            ["uv", "run", "pytest", "--quiet"],  # the first round, which does not count, installs what tests need
             cwd=folder,
             env=clean_environment(),
             check=True,
