@@ -286,7 +286,13 @@ def _after_update(result: "Result", *, would: bool) -> list[str]:
     if result.branch:
         return [*there, *result.next_steps] if result.next_steps else []
     check = ["uv run just check"] if (result.path / "justfile").exists() else []
-    return [*there, *result.next_steps, *check, f"git commit -m {shlex.quote(result.title)}"]
+    return [*there, *_leftovers(result), *result.next_steps, *check, f"git commit -m {shlex.quote(result.title)}"]
+
+
+def _leftovers(result: "Result") -> list[str]:
+    """Say what to do with files that nothing uses any more."""
+    kept = [shlex.quote(change.path) for change in result.changes if change.kind == "kept"]
+    return [f"git rm {' '.join(kept)}   # once what you need of it is elsewhere"] if kept else []
 
 
 def _change_folder(path: Path) -> list[str]:

@@ -87,6 +87,8 @@ class Planned:
     merged: Merged
     result: Result
     answers: Mapping[str, Any]
+    lasting: tuple[str, ...] = ()
+    """The notes that still hold when conflicts are resolved."""
 
 
 def require_finished(repository: Repository, state: Path) -> None:
@@ -158,6 +160,7 @@ def planned(
             merged = merge.merge(work, repository, old=old, new=new, label=goal.label, once=once)
             if lock and (note := _lock(work, repository, merged, progress, trusted=not goal.after.is_foreign)):
                 merged.notes.append(note)
+            settings = _settings_note(work, repository, merged)
             conflicts = tuple(sorted(merged.stages))
             result = Result(
                 path=repository.service,
@@ -168,10 +171,10 @@ def planned(
                 conflicts=conflicts,
                 absent={} if goal.ask else {name: given[name] for name in goal.fresh if name in given},
                 deploy=goal.deploy(given),
-                notes=(*goal.after.notes, *merged.notes, *_settings_note(work, repository, merged)),
+                notes=(*goal.after.notes, *merged.notes, *settings),
                 next_steps=goal.next_steps(given, merged),
             )
-            yield Planned(repository, work, merged, result, given)
+            yield Planned(repository, work, merged, result, given, settings)
 
 
 def _render(goal: Goal, old: Path, new: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -239,9 +242,7 @@ def _settings_note(work: Workshop, repository: Repository, merged: Merged) -> tu
     told = [f"{what} {', '.join(names)}" for what, names in parts.items() if names]
     if not told:
         return ()
-    first = (
-        " Delete those first: the service refuses settings in .env that it does not know." if parts["delete"] else ""
-    )
+    first = " Do so before anything runs: what is no setting any more may be refused." if parts["delete"] else ""
     return (f".env is yours and was left alone; .env.example changes: {'; '.join(told)}.{first}",)
 
 
@@ -305,7 +306,7 @@ def carry_out(plan: Planned, state: Path) -> Result:
         repository.prefix + path: Step(merged.before.get(path), after, merged.stages.get(path, {}))
         for path, after in merged.after.items()
     }
-    facts: dict[str, Any] = {"answers": None, "result": _kept(plan.result)}
+    facts: dict[str, Any] = {"answers": None, "result": _kept(replace(plan.result, notes=plan.lasting))}
     if merged.stages:
         # The service counts as updated when its conflicts are resolved, not before.
         step = steps.pop(repository.prefix + ANSWERS_FILE, None)
@@ -341,7 +342,8 @@ def _put_in_place(repository: Repository, state: Path, record: Journal) -> float
 def _kept(result: Result) -> dict[str, Any]:
     """Bring what there is to tell into a form for the journal."""
     kept = asdict(result)
-    return {name: kept[name] for name in ("title", "before", "after", "changes", "absent", "deploy", "next_steps")}
+    names = ("title", "before", "after", "changes", "absent", "deploy", "notes", "next_steps")
+    return {name: kept[name] for name in names}
 
 
 def _told(repository: Repository, record: Journal) -> Result:
@@ -351,6 +353,7 @@ def _told(repository: Repository, record: Journal) -> Result:
         Change(**{**each, "kind": "merged"} if each["kind"] == "conflict" else each) for each in kept.get("changes", ())
     )
     kept["deploy"] = tuple(Deploy(each["version"], each["text"], each["keep"]) for each in kept.get("deploy", ()))
+    kept["notes"] = tuple(kept.get("notes", ()))
     kept["next_steps"] = tuple(kept.get("next_steps", ()))
     return Result(path=repository.top / record.service, **kept)
 
@@ -505,8 +508,9 @@ def resume(path: Path, *, lock: bool = True, progress: Progress = lambda _: null
         told = _told(repository, record)
         _advance(repository, state, record)
         service = Repository(repository.top, repository.git_dir, record.service, repository.head)
-        note = _lock_in_place(service, progress) if lock else None
-        return replace(told, notes=(note,) if note else ())
+        written = record.steps.get(record.service + LOCK)
+        note = _lock_in_place(service, progress, written) if lock else None
+        return replace(told, notes=(*told.notes, *([note] if note else [])))
 
 
 def _require_no_markers(repository: Repository, paths: list[str]) -> None:
@@ -564,13 +568,13 @@ def _carried(repository: Repository, before: Entry, after: Entry, now: Entry) ->
     return Entry(now.mode, repository.git("hash-object", "-w", "--stdin", stdin=text))
 
 
-def _lock_in_place(repository: Repository, progress: Progress) -> str | None:
-    """Bring the lock file up to date after conflicts, and stage it."""
+def _lock_in_place(repository: Repository, progress: Progress, written: Step | None) -> str | None:
+    """Bring the lock file up to date after conflicts, and stage it; what the update wrote there is no user's change."""
     file = repository.service / LOCK
     tracked = git.attempt("ls-files", "--error-unmatch", "--", LOCK, cwd=repository.service).returncode == 0
     if not tracked or not file.is_file() or not (repository.service / PROJECT).is_file():
         return None
-    if repository.touched([LOCK]):
+    if repository.touched([LOCK]) and not (written and written.becomes == journal.digest(file)):
         return f"{LOCK} has changes that are not committed and was left alone; run `uv lock`."
     trusted = remote.is_canonical(str(answers.read(repository.service)["_src_path"]))
     with tempfile.TemporaryDirectory(prefix="quickset-lock-") as folder:

@@ -128,15 +128,22 @@ class Upgrades:
         turned = {
             name: is_off(new.get(name)) for name in {*old, *new} if is_off(old.get(name)) != is_off(new.get(name))
         }
-        # What was there, and goes, depends on the answers that were.
-        return tuple(
+        added = (
             entry
-            for off, section, answers in ((False, self.adding, new), (True, self.removing, old))
-            for name, entries in section.items()
-            if turned.get(name) is off
+            for name, entries in self.adding.items()
+            if turned.get(name) is False
             for entry in entries
-            if self._concerns(entry, answers)
+            if self._concerns(entry, new)
         )
+        # Of what goes, that which was there, and which nothing takes along that goes with it.
+        removed = (
+            entry
+            for name, entries in self.removing.items()
+            if turned.get(name) is True
+            for entry in entries
+            if self._concerns(entry, old) and self._concerns(entry, {**old, **new, name: old[name]})
+        )
+        return (*added, *removed)
 
     def carry(self, answers: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:
         """Bring recorded answers to the names of a newer version.

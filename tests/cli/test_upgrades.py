@@ -106,7 +106,8 @@ def test_adding_and_removing() -> None:
     assert told({"auth": "jwt", "extras": ["a"]}, {"auth": "oidc", "extras": ["a", "b"]}) == []
     assert told({"auth": "jwt", "example": False}, {"auth": "none"}) == ["All is open."]
     assert told({"auth": "jwt", "example": False}, {"extras": ["a"]}) == ["Extras cost.", "All is open."]
-    assert told({"auth": "jwt", "example": True}, {"example": False}) == ["All is open.", "Nobody owns an order."]
+    assert told({"auth": "jwt", "example": True}, {"example": True}) == ["All is open.", "Nobody owns an order."]
+    assert told({"auth": "jwt", "example": True}, {"example": False}) == ["All is open."]
     assert found.on_change({}, {"extras": ["a"]})[0].version == "extras"
 
 
