@@ -2,17 +2,20 @@
 
 import re
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from quickset import components, git
+from quickset import components, git, report
 from quickset.answers import load_questions, read
 from quickset.components import is_component
 from quickset.errors import UsageError
 from quickset.new import Request, new
 from quickset.source import Source
+from quickset.transition import resume
 from tests.questions import REPOSITORY
 from tests.updates.test_releases import files
 
@@ -169,6 +172,30 @@ def test_what_is_added_is_told_of(source: Source, tmp_path: Path) -> None:
     assert [entry.version for entry in removed.deploy] == ["auth", "auth"]  # the summary is the example's
 
 
+def test_what_is_left_to_do(source: Source, tmp_path: Path) -> None:
+    """What to change in .env is said again when conflicts are resolved; a file that is kept is not forgotten."""
+    service = make(source, tmp_path / "service", cache="memory", websockets=True)
+    (service / ".env").write_text((service / ".env.example").read_text())
+    rooms, orders = service / "app" / "core" / "rooms.py", service / "app" / "orders" / "service.py"
+    rooms.write_text(rooms.read_text().replace("MESSAGES_IN_A_ROW = 10", "MESSAGES_IN_A_ROW = 20"))
+    orders.write_text(orders.read_text().replace("SUMMARY_SECONDS = 60.0", "SUMMARY_SECONDS = 5.0"))
+    commit(service)
+
+    stopped = components.remove(service, ["cache", "websockets"], lock=False, template_source=source)
+    assert stopped.conflicts == ("app/orders/service.py",)
+    [settings] = [note for note in stopped.notes if note.startswith(".env is yours")]
+    assert "delete CACHE_MAX_ENTRIES, " in settings
+    assert "Do so before anything runs" in settings
+    git.run("checkout", "--theirs", "app/orders/service.py", cwd=service)
+    git.run("add", "app/orders/service.py", cwd=service)
+
+    done = resume(service, lock=False)
+    assert done.notes == (settings,)
+    shown = StringIO()
+    report.show_result(done, would=False, out=Console(file=shown, width=200))
+    assert "git rm app/core/rooms.py " in shown.getvalue()
+
+
 OWN = """revision = "{revision}"\ndown_revision = {follows}\nbranch_labels = None\ndepends_on = None
 def upgrade() -> None: ...\ndef downgrade() -> None: ...\n"""
 MIGRATE = ["uv run python -m app.migrate"]
@@ -194,6 +221,7 @@ def write(title: str) -> list[str]:
         ("auth", "0002", "-auth", "0001_users 0002_ours", write("remove auth")),
         ("example", "", "+auth", "0001_orders", write("add auth")),
         ("example", "0002", "+auth", "0001_orders 0002_ours", write("add auth")),
+        ("example", "0002", "+auth +cache +websockets", "0001_orders 0002_ours", write("add auth")),
         ("example", "", "-example", "", DOWN),
         ("example auth", "", "-auth", "0001_orders", write("remove auth")),
         ("example auth", "", "-example", "0001_orders", write("remove example")),
