@@ -22,8 +22,8 @@ from services import Service, make_service
 ROUNDS = 11
 HEALTH_REQUESTS = 20_000
 READ_REQUESTS = 2_000
-LIMIT_PROCESSES = 5
-LIMIT_ROUNDS = 21
+LIMIT_PROCESSES = 15
+LIMIT_ROUNDS = 7
 LIMIT_REQUESTS = 1_500
 # None above the default size: such a connection is made anew for every few requests, which would cost both applications
 # more than all else that is measured.
