@@ -79,8 +79,8 @@ def environment(config: Mapping[str, str] | None = None, *, theirs: bool = False
         env[f"GIT_CONFIG_KEY_{number}"] = key
         env[f"GIT_CONFIG_VALUE_{number}"] = value
     env["GIT_CONFIG_COUNT"] = str(start + len(settings))
-    # Messages are read by this program; prompts would hang it.
-    env |= {"LC_ALL": "C", "GIT_TEMPLATE_DIR": "", "GIT_TERMINAL_PROMPT": "0"}
+    # Messages are read by this program; prompts would hang it; an index is not written for what only looks at it.
+    env |= {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TEMPLATE_DIR": "", "GIT_TERMINAL_PROMPT": "0"}
     return env
 
 

@@ -1,9 +1,12 @@
 """The user's repository: where a service is in it, what is committed, and what must not be touched."""
 
+import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from quickset import git
@@ -246,11 +249,18 @@ class Repository:
         wanted = {self.prefix + path for path in paths}
         if not wanted:
             return []
-        only = {"GIT_LITERAL_PATHSPECS": "1", "GIT_OPTIONAL_LOCKS": "0"}
+        only = {"GIT_LITERAL_PATHSPECS": "1"}
         options = ("--no-renames", "--name-only", "-z", "--no-ext-diff", "--no-textconv", "--ignore-submodules=all")
         changed = set()
-        for command in (("diff-index", "--cached", *options, self.head), ("diff", *options)):
-            changed |= set(self.git(*command, "--", *sorted(wanted), env=only).split("\0"))
+        with TemporaryDirectory() as folder:
+            # `git diff` writes new times of files back, whatever GIT_OPTIONAL_LOCKS says; killed there, it would leave
+            # the index locked. So it gets a copy.
+            copy = Path(folder, "index")
+            with suppress(FileNotFoundError):
+                shutil.copyfile(self.git_dir / "index", copy)
+            ours = only | {"GIT_INDEX_FILE": str(copy)}
+            for command in (("diff-index", "--cached", *options, self.head), ("diff", *options)):
+                changed |= set(self.git(*command, "--", *sorted(wanted), env=ours).split("\0"))
         tracked = set(self.git("ls-files", "-z", "--full-name", "--", *sorted(wanted), env=only).split("\0"))
         found = wanted & changed
         found |= {path for path in wanted - tracked if self._blocked(path, tracked)}

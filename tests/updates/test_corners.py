@@ -10,7 +10,7 @@ import pytest
 
 from quickset.answers import ANSWERS_FILE
 from quickset.errors import QuicksetError, RefusedError
-from tests.updates.harness import NUMBERS, PYPROJECT, SERVICE_PY, Lab, kinds, same
+from tests.updates.harness import NUMBERS, PYPROJECT, SERVICE_PY, Lab, kinds, refusal, same
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -322,3 +322,16 @@ def test_folder_that_cannot_be_written(lab: Lab) -> None:
     lab.abort()
     same(lab.snapshot(), before)
     assert kinds(lab.update())["numbers.txt"] == "changed"
+
+
+def test_looking_at_files_does_not_write_the_index(lab: Lab) -> None:
+    """Files with new times, as after a copy, make git write its index anew: killed there, it would leave it locked."""
+    lab.release({**THEIRS, "run.sh": "#!/bin/sh\n# theirs\n"})
+    lab.write({"numbers.txt": MINE})
+    os.utime(lab.path / "run.sh", (0, 0))
+    before = (lab.git_dir / "index").stat()
+
+    assert isinstance(refusal(lab.update), RefusedError)
+
+    after = (lab.git_dir / "index").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
