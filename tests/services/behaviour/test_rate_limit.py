@@ -162,9 +162,11 @@ def test_limits_of_routes(project: Project, settings: dict[str, str]) -> None:
         read = [service.client.get(f"/api/v1/orders/{each}") for each in (known, known, uuid.UUID(int=1), known)]
         assert [answer.status_code for answer in read] == [200, 200, 404, 429]
         assert [answer.headers["ratelimit-limit"] for answer in read] == ["3"] * 4
-        listed = [service.client.get("/api/v1/orders") for _ in range(16)]
-        assert [answer.status_code for answer in listed] == [200] * 15 + [429]
-        assert listed[0].headers["ratelimit-remaining"] == "14"
+        # Not those of another route that only look like its.
+        assert service.client.get("/api/v1/orders/summary").headers["ratelimit-limit"] == "20"
+        listed = [service.client.get("/api/v1/orders") for _ in range(15)]
+        assert [answer.status_code for answer in listed] == [200] * 14 + [429]
+        assert listed[0].headers["ratelimit-remaining"] == "13"
 
 
 @once
@@ -231,6 +233,11 @@ def test_limit_for_no_route(project: Project, settings: dict[str, str]) -> None:
     finished = project.run("-m", PACKAGE, settings=settings | {"RATE_LIMIT_ROUTES": "POST /api/v1/order=1/day"})
     assert finished.returncode == 3
     assert "POST /api/v1/order" in finished.stdout
+    checked = project.run(
+        "-m", f"{PACKAGE}.check", settings=settings | {"RATE_LIMIT_ROUTES": "POST /api/v1/order=1/day"}
+    )
+    assert checked.returncode == 1
+    assert "POST /api/v1/order" in checked.stderr
 
 
 MILLION = """
@@ -241,7 +248,7 @@ from {package}.middleware.rate_limit import RateLimitMiddleware
 
 settings = Settings(_env_file=None)
 serve = RateLimitMiddleware(
-    lambda *_: None, limit=settings.rate_limit, routes=[], max_clients=settings.rate_limit_clients
+    lambda *_: None, limit=settings.rate_limit, route_limits=[], routes=[], max_clients=settings.rate_limit_clients
 )
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 worst = 0.0
