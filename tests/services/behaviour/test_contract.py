@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.services.behaviour.accounts import Account
-from tests.services.behaviour.variants import AUTH_VARIANTS, everywhere, where, with_auth
+from tests.services.behaviour.test_http_client import Upstream
+from tests.services.behaviour.variants import AUTH_VARIANTS, everywhere, where, with_auth, with_everything
 from tests.services.running import Project, Service, Store
 
 EXAMPLES = 15
@@ -22,6 +23,14 @@ VICTIM = """
 [[operations]]
 include-name = "PATCH /api/v1/users/{user_id}"
 parameters."path.user_id" = "%s"
+"""
+# What goes on for as long as its client listens; tests/services/behaviour/test_events.py is about it.
+ENDLESS = {("GET", "/api/v1/orders/events")}
+# There is a rate for some currencies only.
+CURRENCIES = """
+[[operations]]
+include-name = "GET /api/v1/orders/{order_id}/total"
+checks.positive_data_acceptance.expected-statuses = ["2xx", 401, 404, 422]
 """
 
 
@@ -110,3 +119,28 @@ def test_schemathesis_as_an_admin(project: Project, own_store: Store, tmp_path: 
         victim = VICTIM % Account.new(service).id
         examine(service, tmp_path, "--header", f"Authorization: Bearer {admin.access_token}", configuration=victim)
         assert documented(service) <= answered(service, GOOD) | TOKENS
+
+
+@with_everything
+def test_schemathesis_with_everything(project: Project, own_store: Store, tmp_path: Path) -> None:
+    """The same with every part of a service, for a user and for a stranger."""
+    upstream = Upstream()
+    with upstream.running():
+        # What is limited is another test's matter: schemathesis asks as often as it likes.
+        settings = settings_of(own_store) | {
+            "EXCHANGE_RATES_URL": upstream.url,
+            "NO_PROXY": "127.0.0.1",
+            "RATE_LIMIT": "1000000/second",
+            "RATE_LIMIT_ROUTES": "",
+        }
+        without = [option for _, path in sorted(ENDLESS) for option in ("--exclude-path", path)]
+        with project.start(settings) as service:
+            examine(service, tmp_path, *without, configuration=CURRENCIES)
+            guarded = documented(service, guarded=True)
+            assert guarded <= answered(service, range(401, 402)) | ENDLESS
+            assert not guarded & answered(service, GOOD)
+            jane = Account.new(service)
+            header = f"Authorization: Bearer {jane.access_token}"
+            examine(service, tmp_path, *without, "--header", header, configuration=CURRENCIES)
+            assert documented(service) <= answered(service, GOOD) | TOKENS | FOR_ADMINS | ENDLESS
+            assert upstream.requests

@@ -47,6 +47,12 @@ AUTH_AND_LIMIT_VARIANTS = (
     Variant("feature", "sqlite", "envelope", AUTH_AND_LIMIT),
     Variant("layered", "postgresql", "problem", AUTH_AND_LIMIT),
 )
+# Where there is all that can be added.
+EVERYTHING = (*AUTH_AND_LIMIT, *CACHE_AND_CLIENT, *STREAMING, ("websockets", True))
+EVERYTHING_VARIANTS = (
+    Variant("feature", "sqlite", "envelope", EVERYTHING),
+    Variant("layered", "postgresql", "problem", EVERYTHING),
+)
 
 
 def _parametrize(variants: Iterable[Variant]) -> pytest.MarkDecorator:
@@ -82,3 +88,4 @@ with_streams = _parametrize(STREAMING_VARIANTS)
 once_with_streams = _parametrize(STREAMING_VARIANTS[:1])
 with_auth = _parametrize(AUTH_VARIANTS)
 with_auth_and_limit = _parametrize(AUTH_AND_LIMIT_VARIANTS)
+with_everything = _parametrize(EVERYTHING_VARIANTS)
