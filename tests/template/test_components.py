@@ -97,7 +97,7 @@ COMPONENTS: Mapping[str, Component] = {
         {"rate_limit": "none"},
         {"rate_limit": "memory"},
         re.compile(r"rate.?limit(?!ed)|TOO_MANY_REQUESTS,|\b429\b(?!, \"rate_limited\")", re.IGNORECASE),
-        frozenset({".env.example", "README.md", "app/core/error_handlers.py", "app/core/lifespan.py", "app/core/settings.py", "app/middleware/__init__.py", "tests/conftest.py",}),
+        frozenset({".env.example", "README.md", "app/check.py", "app/core/error_handlers.py", "app/core/lifespan.py", "app/core/settings.py", "app/middleware/__init__.py", "tests/conftest.py",}),
         frozenset(),
     ),
     "http_client": Component(
