@@ -31,6 +31,7 @@ from tests.services.running import PATIENCE_SECONDS, Project, Service, wait_unti
 CONNECTIONS = 1000
 ROOMS = 50
 GROWTH_MEGABYTES = 8
+# Whoever waited for the peer would wait longer: until it is given up, after 8 s at the earliest.
 STUCK_SECONDS = 5
 PASSWORD = "a phrase that only the tests log in with"
 NOWHERE = "/api/v1/orders/01890000-0000-7000-8000-000000000000/room"
@@ -82,7 +83,7 @@ def conversations(service: Service) -> list[dict[str, object]]:
 @once_with_rooms
 def test_peer_that_stops_reading(project: Project, settings: dict[str, str]) -> None:
     """It delays nobody; it is dropped from the room, then from the service, which can stop at once."""
-    settings = settings | {"WEBSOCKET_QUEUE_SIZE": "20", "WEBSOCKET_PING_SECONDS": "2", "SHUTDOWN_GRACE_SECONDS": "60"}
+    settings = settings | {"WEBSOCKET_QUEUE_SIZE": "20", "WEBSOCKET_PING_SECONDS": "8", "SHUTDOWN_GRACE_SECONDS": "60"}
     with project.start(settings) as service:
         room = new_room(service)
 
