@@ -136,6 +136,46 @@ def test_there_and_back(source: Source, tmp_path: Path, layout: str, choice: str
     assert files(service) == before
 
 
+OWN_ROUTE = """
+
+@router.get("/mine/count")
+async def count_mine(orders: OrderServiceDep) -> int:
+    return (await orders.list_page(OrderFilter(), offset=0, limit=1))[1]
+"""
+OWN_SHAPE = """
+
+class Parcel(Output):
+    weight: int
+"""
+OWN_RULE = """
+
+def is_heavy(parcel: int) -> bool:
+    return parcel > 30
+"""
+
+
+@pytest.mark.parametrize("choice", sorted(CHOICES.keys() - {"example=false", "database=none"}))
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_there_and_back_beside_own_lines(source: Source, tmp_path: Path, layout: str, choice: str) -> None:
+    """What owners write at the end of the example's files is in nobody's way."""
+    service = make(source, tmp_path / "service", layout=layout)
+    of_part = "app/{0}s/orders.py" if layout == "layered" else "app/orders/{0}.py"
+    for part, lines in {"router": OWN_ROUTE, "schema": OWN_SHAPE, "service": OWN_RULE}.items():
+        [path] = [path for path in (of_part.format(part), of_part.format(part + "s")) if (service / path).exists()]
+        with (service / path).open("a") as file:
+            file.write(lines)
+    commit(service)
+    before = files(service)
+
+    there = components.add(service, [choice], lock=False, template_source=source)
+    assert there.conflicts == ()
+    commit(service)
+    name, _ = CHOICES[choice]
+    back = components.add(service, [f"{name}={said(QUESTIONS[name].default)}"], lock=False, template_source=source)
+    assert back.conflicts == ()
+    assert files(service) == before
+
+
 def test_what_is_asked_for_the_first_time_stays_off(source: Source, tmp_path: Path) -> None:
     """A service that gets a database gets no users with it, and is told that it could have them."""
     service = make(source, tmp_path / "service", database="none")
