@@ -13,6 +13,7 @@ import pytest
 
 from tests.services.behaviour.conftest import ORIGIN
 from tests.services.behaviour.variants import (
+    EVERYTHING_VARIANTS,
     everywhere,
     once_per_database,
     once_per_format,
@@ -124,6 +125,18 @@ def test_database_locked(project: Project, own_store: FileStore) -> None:
             assert service.failure(answer.result(), 503).code == "unavailable"
         other.execute("ROLLBACK")
         assert service.create_order("locked").status_code == 201
+
+
+@where(lambda variant: variant.database == "sqlite", EVERYTHING_VARIANTS)
+def test_read_that_asks_elsewhere_while_the_database_is_locked(project: Project, own_store: FileStore) -> None:
+    """It needs no write lock either, to see who asks."""
+    with project.start({"DATABASE_URL": own_store.url}) as service:
+        service.sign_in()
+        answer = service.create_order("total")
+        with closing(sqlite3.connect(own_store.path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            response = service.client.get(f"/api/v1/orders/{answer.json()['id']}/total", params={"currency": "USD"})
+        assert (response.status_code, response.json()["total"]) == (200, answer.json()["total"])
 
 
 @everywhere
