@@ -230,14 +230,13 @@ def test_fault_in_the_settings(project: Project, name: str, value: str) -> None:
 @once
 def test_limit_for_no_route(project: Project, settings: dict[str, str]) -> None:
     """A limit for a route that does not exist fails the start: what it should protect would have none."""
-    finished = project.run("-m", PACKAGE, settings=settings | {"RATE_LIMIT_ROUTES": "POST /api/v1/order=1/day"})
+    settings = settings | {"RATE_LIMIT_ROUTES": "POST /api/v1/order=1/day,PUT /api/v1/orders=1/day"}
+    finished = project.run("-m", PACKAGE, settings=settings)
     assert finished.returncode == 3
-    assert "POST /api/v1/order" in finished.stdout
-    checked = project.run(
-        "-m", f"{PACKAGE}.check", settings=settings | {"RATE_LIMIT_ROUTES": "POST /api/v1/order=1/day"}
-    )
+    assert "POST /api/v1/order, PUT /api/v1/orders" in finished.stdout
+    checked = project.run("-m", f"{PACKAGE}.check", settings=settings)
     assert checked.returncode == 1
-    assert "POST /api/v1/order" in checked.stderr
+    assert "POST /api/v1/order, PUT /api/v1/orders" in checked.stderr
 
 
 MILLION = """
