@@ -155,14 +155,11 @@ def is_heavy(parcel: int) -> bool:
 
 
 @pytest.mark.parametrize("choice", sorted(CHOICES.keys() - {"example=false", "database=none"}))
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_there_and_back_beside_own_lines(source: Source, tmp_path: Path, layout: str, choice: str) -> None:
+def test_there_and_back_beside_own_lines(source: Source, tmp_path: Path, choice: str) -> None:
     """What owners write at the end of the example's files is in nobody's way."""
-    service = make(source, tmp_path / "service", layout=layout)
-    of_part = "app/{0}s/orders.py" if layout == "layered" else "app/orders/{0}.py"
-    for part, lines in {"router": OWN_ROUTE, "schema": OWN_SHAPE, "service": OWN_RULE}.items():
-        [path] = [path for path in (of_part.format(part), of_part.format(part + "s")) if (service / path).exists()]
-        with (service / path).open("a") as file:
+    service = make(source, tmp_path / "service")
+    for name, lines in {"router": OWN_ROUTE, "schemas": OWN_SHAPE, "service": OWN_RULE}.items():
+        with (service / f"app/orders/{name}.py").open("a") as file:
             file.write(lines)
     commit(service)
     before = files(service)
