@@ -15,6 +15,14 @@ from tests.services.servers import Kind, MissingServerError, PrivateServer, Serv
 ORIGIN = "https://shop.example"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave running services out of the first circle: `uv run pytest` runs the presets, `.ci/run` their behavior."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.ci)
+
+
 @pytest.fixture(scope="session")
 def open_until_end() -> Iterator[ExitStack]:
     """Hold what is costly to open until the last test."""

@@ -17,7 +17,7 @@ import httpx2
 import pytest
 
 from tests.services.behaviour.accounts import API, Account, bearer, comparable, new_email, refused
-from tests.services.behaviour.variants import with_auth
+from tests.services.behaviour.variants import with_auth, with_auth_and_database
 from tests.services.running import PASSWORD, PATIENCE_SECONDS, Project, Service, Store, wait_until
 
 LONG = "x" * 10_000
@@ -343,7 +343,7 @@ def test_hashing_holds_no_connection(service: Service) -> None:
     assert median(taken) < CLIENTS / 2, taken
 
 
-@with_auth
+@with_auth_and_database
 def test_log_ins_one_after_another(project: Project, own_store: Store) -> None:
     """One connection is enough for twenty log-ins at once."""
     settings = {"DATABASE_URL": own_store.url, "DATABASE_POOL_SIZE": "1", "DATABASE_MAX_OVERFLOW": "0"}

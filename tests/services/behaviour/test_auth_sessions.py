@@ -17,7 +17,7 @@ from tests.services.behaviour.accounts import (
     refused,
     sha256,
 )
-from tests.services.behaviour.variants import AUTH_VARIANTS, where, with_auth
+from tests.services.behaviour.variants import AUTH_VARIANTS, where, with_auth, with_auth_and_database
 from tests.services.running import PASSWORD, Project, ServerStore, Service, Store
 from tests.services.servers import Kind, PrivateServer
 
@@ -81,7 +81,7 @@ def winner_of_many(service: Service, token: str) -> str:
     return str(winner)
 
 
-@with_auth
+@with_auth_and_database
 def test_concurrent_refresh(service: Service, jane: Account) -> None:
     """Of several that use one refresh token at once one gets a pair, and the family ends: another was a thief."""
     for _ in range(5):
@@ -97,7 +97,7 @@ def replicated(project: Project, settings: dict[str, str]) -> Iterator[Service]:
         yield service
 
 
-@with_auth
+@with_auth_and_database
 def test_concurrent_refresh_in_two_processes(replicated: Service) -> None:
     """One refresh token gives one pair however many processes serve."""
     jane = Account.new(replicated)
@@ -196,7 +196,7 @@ def test_password_change_without_the_password(service: Service, jane: Account) -
     assert service.log_in(jane.email).status_code == 200
 
 
-@with_auth
+@with_auth_and_database
 def test_concurrent_password_changes(service: Service, jane: Account) -> None:
     """Of two new passwords at the same moment one is it, and its tokens alone are good."""
     passwords = [f"{OTHER_PASSWORD} {number}" for number in range(4)]
@@ -233,7 +233,7 @@ def test_disabled_user(service: Service, jane: Account, admin: Account) -> None:
     assert jane.request("GET", ME).status_code == 200
 
 
-@with_auth
+@with_auth_and_database
 def test_disabled_while_refreshing(service: Service, admin: Account) -> None:
     """Whichever comes first, a refresh or the end of the account: no token outlives both."""
     for _ in range(5):

@@ -19,7 +19,7 @@ from tests.services.behaviour.accounts import (
     refresh,
     refused,
 )
-from tests.services.behaviour.variants import with_auth
+from tests.services.behaviour.variants import with_auth, with_auth_and_database
 from tests.services.running import PACKAGE, PASSWORD, Project, Service, Store, new_reference, order
 
 USERS = f"{API}/users"
@@ -98,7 +98,7 @@ def test_order_of_another(
     assert jane.request("GET", path).json() == before
 
 
-@with_auth
+@with_auth_and_database
 def test_lists_of_orders(service: Service, admin: Account) -> None:
     """Lists, their totals and the pages behind a cursor hold one's own orders; an admin's hold everybody's."""
     jane, mallory = Account.new(service), Account.new(service)
@@ -198,7 +198,7 @@ def test_role_of_ones_own_choice(service: Service) -> None:
     assert set(registered.json()) == {"id", "email", "role", "created_at"} | (set(registered.json()) & {"disabled"})
 
 
-@with_auth
+@with_auth_and_database
 def test_last_admin(own_service: Service, own_store: Store, project: Project) -> None:
     """The last admin stays, also when two demote each other at the same moment."""
     one = Account.new_admin(own_service, project, {"DATABASE_URL": own_store.url})
@@ -215,7 +215,7 @@ def test_last_admin(own_service: Service, own_store: Store, project: Project) ->
     assert not own_service.events(level="error")
 
 
-@with_auth
+@with_auth_and_database
 def test_same_address_twice(service: Service) -> None:
     """An address has one account, in whatever letters, however many ask for it at once."""
     email = new_email()

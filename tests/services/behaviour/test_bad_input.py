@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.services.behaviour.conftest import ORIGIN
-from tests.services.behaviour.variants import everywhere, once_per_format, with_database
+from tests.services.behaviour.variants import everywhere, once, once_per_format, once_with_file, with_database
 from tests.services.running import Project, Service, new_reference, order
 
 # Sent along in every place where clients put secrets; no log line and no error may hold it.
@@ -193,7 +193,7 @@ TARGETS = [
 ]
 
 
-@everywhere
+@once_per_format
 @pytest.mark.parametrize("case", [*BODIES, *QUERIES, *TARGETS], ids=lambda case: case.name)
 def test_refused(service: Service, case: Case) -> None:
     """It is refused with the uniform error, which repeats nothing that was sent."""
@@ -241,7 +241,7 @@ def test_accepted_at_the_edge(service: Service) -> None:
     assert service.client.post(ORDERS, json=dearest).json()["total"] == "99999999900.00"
 
 
-@once_per_format
+@once_with_file
 @pytest.mark.parametrize(
     "sent",
     [
@@ -270,7 +270,7 @@ def test_unsafe_request_id(service: Service, sent: bytes) -> None:
     assert "set-cookie" not in response.headers
 
 
-@once_per_format
+@once_with_file
 def test_request_id_with_line_breaks(service: Service) -> None:
     """Line breaks in a request id begin no header of the response."""
     for end in (b"\r\n", b"\n", b"\r"):
@@ -280,7 +280,7 @@ def test_request_id_with_line_breaks(service: Service) -> None:
         assert "set-cookie" not in response.headers
 
 
-@once_per_format
+@once_with_file
 def test_safe_request_id(service: Service) -> None:
     """A safe request id is taken over into the response, the error and the log."""
     sent = f"Client_1.{uuid.uuid4()}"
@@ -292,7 +292,7 @@ def test_safe_request_id(service: Service) -> None:
     assert service.raw(twice).headers.get_list("x-request-id") == ["first-one"]
 
 
-@once_per_format
+@once_with_file
 def test_preflight(service: Service) -> None:
     """A page of a known origin may ask; one of another origin gets no permission, and the uniform error."""
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
@@ -314,7 +314,7 @@ def guarded(project: Project, settings: dict[str, str]) -> Iterator[Service]:
         yield service
 
 
-@once_per_format
+@once_with_file
 @pytest.mark.parametrize(
     "host",
     [
@@ -342,7 +342,7 @@ def test_foreign_host(guarded: Service, host: str) -> None:
     assert response.headers["x-content-type-options"] == "nosniff"
 
 
-@once_per_format
+@once_with_file
 @pytest.mark.parametrize(
     "host", ["shop.example", "SHOP.example:8000", "a.shops.example", "a.b.shops.example:1", "[::1]:80"]
 )
@@ -351,7 +351,7 @@ def test_own_host(guarded: Service, host: str) -> None:
     assert guarded.raw(f"GET {ORDERS} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()).status_code == 200
 
 
-@once_per_format
+@once_with_file
 def test_no_host(guarded: Service) -> None:
     """A request that names no host is refused, but for the probes of an orchestrator, which know addresses alone."""
     assert guarded.raw(f"GET {ORDERS} HTTP/1.0\r\n\r\n".encode()).status_code == 400
@@ -369,7 +369,7 @@ def client_of(service: Service, forwarded: str) -> str:
     return host
 
 
-@once_per_format
+@once_with_file
 def test_forged_client_address(project: Project, service: Service, guarded: Service, settings: dict[str, str]) -> None:
     """The client's address comes from trusted proxies alone, and from the last of them."""
     assert client_of(service, "203.0.113.7") == "127.0.0.1"
@@ -380,7 +380,7 @@ def test_forged_client_address(project: Project, service: Service, guarded: Serv
         assert client_of(elsewhere, "203.0.113.7") == "127.0.0.1"
 
 
-@once_per_format
+@once_with_file
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_log_injection(project: Project, settings: dict[str, str], form: str) -> None:
     """Nothing that a client sends begins a log line of its own or moves a terminal's cursor."""
@@ -409,7 +409,7 @@ def test_log_injection(project: Project, settings: dict[str, str], form: str) ->
             assert service.events()
 
 
-@everywhere
+@once
 def test_nothing_secret_is_logged(service: Service) -> None:
     """After all of that no log line holds what clients sent as secrets, and none is an error."""
     for case in (*BODIES, *QUERIES, *TARGETS):

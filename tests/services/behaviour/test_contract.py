@@ -9,7 +9,7 @@ import pytest
 
 from tests.services.behaviour.accounts import Account
 from tests.services.behaviour.test_http_client import Upstream
-from tests.services.behaviour.variants import AUTH_VARIANTS, everywhere, where, with_auth, with_everything
+from tests.services.behaviour.variants import AUTH_VARIANTS, once, where, with_auth, with_everything
 from tests.services.running import Project, Service, Store
 
 EXAMPLES = 15
@@ -80,7 +80,7 @@ def settings_of(store: Store) -> dict[str, str]:
     return {"DATABASE_URL": store.url, "ACCESS_LOG_HEALTH": "true"}
 
 
-@everywhere
+@once
 def test_schemathesis(service: Service, tmp_path: Path) -> None:
     """No check of schemathesis finds a fault: no 5xx, no undocumented status, nothing good refused or bad taken."""
     examine(service, tmp_path)
@@ -99,6 +99,7 @@ def test_schemathesis_as_a_stranger(project: Project, own_store: Store, tmp_path
         assert not guarded & answered(service, GOOD)
 
 
+@pytest.mark.full
 @with_auth
 def test_schemathesis_as_a_user(project: Project, own_store: Store, tmp_path: Path) -> None:
     """The same for a user, who gets everything but what is for admins."""
@@ -110,6 +111,7 @@ def test_schemathesis_as_a_user(project: Project, own_store: Store, tmp_path: Pa
         assert not FOR_ADMINS & answered(service, GOOD)
 
 
+@pytest.mark.full
 @where(lambda variant: variant.database != "sqlite", AUTH_VARIANTS)
 def test_schemathesis_as_an_admin(project: Project, own_store: Store, tmp_path: Path) -> None:
     """The same for an admin, who gets everything."""

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import socket
 import statistics
 import time
@@ -29,8 +30,9 @@ from tests.services.running import (
 )
 
 EXPORT = "/api/v1/orders/export"
-MILLION = 1_000_000
 MANY = 100_000
+# On PostgreSQL; `.ci/full` asks for a million.
+VERY_MANY = int(os.environ.get("QUICKSET_TEST_EXPORT_ROWS", str(MANY)))
 MEGABYTES = 60
 FIRST_BYTE_SECONDS = 0.2
 EXPORTS = """
@@ -49,7 +51,7 @@ FILL = {
         id="(lpad(to_hex(n), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid",
         reference="'R-' || n",
         now="'2030-01-31T12:00:00Z'",
-        numbers="generate_series(1, 1000000) n",
+        numbers=f"generate_series(1, {VERY_MANY}) n",
     ),
     "mysql": EXPORTS.format(
         id="concat(lpad(hex(seq), 12, '0'), '70008000', lpad(hex(seq), 12, '0'))",
@@ -125,7 +127,7 @@ def assert_idle(service: Service, store: Store) -> None:
 @with_many
 def test_export_of_very_many_orders(project: Project, many: Store, variant: Variant) -> None:
     """It begins at once, has every row, takes little memory, and lets others be served meanwhile."""
-    count = MILLION if variant.database == "postgresql" else MANY
+    count = VERY_MANY if variant.database == "postgresql" else MANY
     # Shorter than the export takes: it has limits of its own.
     settings = {"DATABASE_URL": many.url, "DATABASE_SESSION_TIMEOUT_SECONDS": "1"}
     with project.start(settings) as service, ThreadPoolExecutor(1) as threads:

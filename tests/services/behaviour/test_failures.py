@@ -14,9 +14,9 @@ import pytest
 from tests.services.behaviour.conftest import ORIGIN
 from tests.services.behaviour.variants import (
     EVERYTHING_VARIANTS,
-    everywhere,
     once_per_database,
     once_per_format,
+    once_with_file,
     where,
     with_database,
     with_file,
@@ -139,7 +139,7 @@ def test_read_that_asks_elsewhere_while_the_database_is_locked(project: Project,
         assert (response.status_code, response.json()["total"]) == (200, answer.json()["total"])
 
 
-@everywhere
+@once_per_format
 def test_unhandled_error(service: Service) -> None:
     """An exception nobody expected is the uniform 500 with all headers, and one log line with the traceback."""
     secret = "the-exception-knows-too-much"
@@ -164,7 +164,7 @@ def test_unhandled_error(service: Service) -> None:
     assert request_id in line_in_output
 
 
-@once_per_format
+@once_with_file
 def test_error_after_the_response_began(service: Service) -> None:
     """Too late for another answer: the connection is broken off, and one line with the traceback says why."""
     request_id = "broken-off-while-streaming"

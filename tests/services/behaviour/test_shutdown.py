@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import httpx2
 import pytest
 
-from tests.services.behaviour.variants import everywhere, once_per_format, where, with_server
+from tests.services.behaviour.variants import once, once_with_file, where, with_server
 from tests.services.running import (
     PATIENCE_SECONDS,
     Project,
@@ -64,7 +64,7 @@ class Load:
                 self.errors.append(repr(error))
 
 
-@everywhere
+@once
 def test_sigterm_during_load(project: Project, store: Store, settings: dict[str, str]) -> None:
     """A deployed service first turns unready while it serves on; every request it took is answered; then it ends."""
     assert_drains(project, store, settings, processes=1)
@@ -120,7 +120,7 @@ def assert_drains(project: Project, store: Store, settings: dict[str, str], *, p
             assert_no_connections(store)
 
 
-@once_per_format
+@once_with_file
 def test_sigterm_for_the_whole_group(project: Project, settings: dict[str, str]) -> None:
     """A process manager that tells supervisor and processes alike, as systemd does, cuts no drain short."""
     settings = settings | {"ENVIRONMENT": "staging", "DRAIN_DELAY_SECONDS": "3", "WEB_CONCURRENCY": "2"}
@@ -145,7 +145,7 @@ def assert_no_connections(store: ServerStore) -> None:
         wait_until(lambda: store.scalar(query) == 0, "the connections are closed", 3)
 
 
-@once_per_format
+@once_with_file
 def test_request_longer_than_the_grace_period(project: Project, settings: dict[str, str]) -> None:
     """A request that does not end is given up after the grace period, and the service ends."""
     settings = settings | {"SHUTDOWN_GRACE_SECONDS": "1"}
@@ -165,7 +165,7 @@ def test_request_longer_than_the_grace_period(project: Project, settings: dict[s
         assert service.events(event="stopped")
 
 
-@once_per_format
+@once_with_file
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_local_service_ends_at_once(project: Project, settings: dict[str, str], number: signal.Signals) -> None:
     """On a developer's machine nothing is drained: Ctrl-C and SIGTERM end the service at once, in good order."""
@@ -179,7 +179,7 @@ def test_local_service_ends_at_once(project: Project, settings: dict[str, str], 
         assert not any("Traceback" in line for line in service.lines)
 
 
-@once_per_format
+@once_with_file
 def test_repeated_sigterm_ends_the_drain(project: Project, settings: dict[str, str]) -> None:
     """Who keeps asking does not want to wait."""
     settings = settings | {"ENVIRONMENT": "production", "DRAIN_DELAY_SECONDS": "30"}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.behaviour.variants import everywhere, once_per_format
+from tests.services.behaviour.variants import everywhere, once, once_with_file
 from tests.services.running import PACKAGE, Project, Store, Variant
 
 SHORT_SECRET = "hunter2-hunter2"
@@ -54,7 +54,7 @@ def test_refused_when_deployed(project: Project, variant: Variant, way: str, env
     assert len((finished.stdout + finished.stderr).strip().splitlines()) == 1 + len(faults)
 
 
-@once_per_format
+@once_with_file
 @pytest.mark.parametrize("way", ["uvicorn", "workers"])
 def test_refused_under_another_runner(project: Project, way: str) -> None:
     """Who starts the application factory by other means gets the same refusal, and no endless restarts."""
@@ -80,7 +80,7 @@ def test_refused_under_another_runner(project: Project, way: str) -> None:
         assert f"\n{fault} " in output
 
 
-@once_per_format
+@once_with_file
 def test_accepted_outside_production(project: Project, store: Store) -> None:
     """A developer may have all of that, and the check says for which environment it spoke."""
     for environment in ("local", "test"):
@@ -114,7 +114,7 @@ def test_faults_of_every_kind(project: Project, variant: Variant) -> None:
         assert SHORT_SECRET not in finished.stderr
 
 
-@once_per_format
+@once_with_file
 def test_short_secret(project: Project, store: Store) -> None:
     """A secret of too few bytes is refused, and is not shown."""
     settings = {"ENVIRONMENT": "production", "SECRET_KEY": SHORT_SECRET, "DATABASE_URL": store.url}
@@ -124,7 +124,7 @@ def test_short_secret(project: Project, store: Store) -> None:
     assert SHORT_SECRET not in finished.stderr
 
 
-@once_per_format
+@once_with_file
 def test_secrets_from_files(project: Project, store: Store, tmp_path: Path) -> None:
     """A secret in a mounted file counts as one in the environment does: the good is taken, the bad refused."""
     script = (
@@ -149,7 +149,7 @@ def test_secrets_from_files(project: Project, store: Store, tmp_path: Path) -> N
         assert secret not in finished.stdout + finished.stderr
 
 
-@everywhere
+@once
 def test_typo_in_dotenv(project: Project, tmp_path: Path) -> None:
     """A name in .env that is no setting is refused by its name; its value is not shown."""
     (tmp_path / ".env").write_text("SECRET_KEYS=very-private\nDATABSE_URL=very-private\nLOG_LEVEL=DEBUG\n")
@@ -167,7 +167,7 @@ def occupied_port() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-@once_per_format
+@once_with_file
 @pytest.mark.parametrize("processes", ["1", "2"])
 @pytest.mark.parametrize("fault", ["port", "host"])
 def test_start_failure(project: Project, store: Store, processes: str, fault: str) -> None:
@@ -188,7 +188,7 @@ def test_start_failure(project: Project, store: Store, processes: str, fault: st
     assert "exception" not in line
 
 
-@once_per_format
+@once_with_file
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_resource_that_does_not_open(project: Project, store: Store, processes: str, tmp_path: Path) -> None:
     """A resource that cannot be opened ends the start with one line a process, and with a code that says so."""

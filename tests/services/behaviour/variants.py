@@ -1,8 +1,13 @@
-"""Which services the behaviour is proved on: every database in both layouts, each error format with both."""
+"""Which services the behavior is proved on: every database in both layouts, each error format with both.
 
-from collections.abc import Callable, Iterable
+`.ci/run` proves a behavior where it can differ: on one service, or on one for each database. `.ci/full` proves it on
+all the variants that are listed here.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 from tests.services.running import Variant
 
@@ -55,16 +60,31 @@ EVERYTHING_VARIANTS = (
 )
 
 
-def _parametrize(variants: Iterable[Variant]) -> pytest.MarkDecorator:
-    params = [
-        pytest.param(variant, id=str(variant), marks=pytest.mark.xdist_group(variant.database)) for variant in variants
-    ]
-    return pytest.mark.parametrize("variant", params, indirect=True, scope="session")
+# Where `.ci/run` proves what a database, a layout or an error format could change.
+ONE_PER_DATABASE = (VARIANTS[0], VARIANTS[2], VARIANTS[5], VARIANTS[7])
 
 
-def where(condition: Callable[[Variant], bool], variants: Iterable[Variant] = VARIANTS) -> pytest.MarkDecorator:
-    """Run a test on the variants that meet a condition."""
-    return _parametrize(variant for variant in variants if condition(variant))
+def _parametrize(variants: Iterable[Variant], soon: Collection[Variant] | None = None) -> pytest.MarkDecorator:
+    """Run a test on variants.
+
+    Args:
+        variants: All of them, for `.ci/full`.
+        soon: Those for `.ci/run`; by default all of them.
+    """
+    return pytest.mark.parametrize("variant", [_param(each, soon) for each in variants], indirect=True, scope="session")
+
+
+def _param(variant: Variant, soon: Collection[Variant] | None) -> ParameterSet:
+    group = pytest.mark.xdist_group(variant.database)
+    late = soon is not None and variant not in soon
+    return pytest.param(variant, id=str(variant), marks=(group, pytest.mark.full) if late else (group,))
+
+
+def where(condition: Callable[[Variant], bool], variants: Sequence[Variant] = VARIANTS) -> pytest.MarkDecorator:
+    """Run a test on the variants that meet a condition; in `.ci/run` on one for each database among them."""
+    met = [variant for variant in variants if condition(variant)]
+    preferred = [variant for variant in met if variant in ONE_PER_DATABASE]
+    return _parametrize(met, {variant.database: variant for variant in [*reversed(met), *preferred]}.values())
 
 
 ROOMS = (
@@ -72,20 +92,23 @@ ROOMS = (
     Variant("layered", "none", "problem", (("websockets", True),)),
 )
 
-everywhere = _parametrize(VARIANTS)
+everywhere = where(lambda _: True)
+once = _parametrize(VARIANTS, VARIANTS[:1])
+once_per_format = _parametrize(VARIANTS, ONE_PER_DATABASE[:2])
 with_database = where(lambda variant: variant.database != "none")
 with_server = where(lambda variant: variant.database in {"postgresql", "mysql"})
 with_file = where(lambda variant: variant.database == "sqlite")
+once_with_file = _parametrize(VARIANTS[:2], VARIANTS[:1])
 once_per_database = where(lambda variant: variant.layout == "feature" and variant.database != "none")
-with_rooms = _parametrize(ROOMS)
+with_rooms = _parametrize(ROOMS, ROOMS[:1])
 once_with_rooms = _parametrize(ROOMS[:1])
 with_rooms_and_auth = _parametrize([Variant("feature", "sqlite", "envelope", (("auth", "jwt"), ("websockets", True)))])
-once_per_format = where(lambda variant: variant.database == "sqlite")
-with_cache_and_client = _parametrize(CACHE_AND_CLIENT_VARIANTS)
-with_cache_and_database = _parametrize(variant for variant in CACHE_AND_CLIENT_VARIANTS if variant.database != "none")
+with_cache_and_client = _parametrize(CACHE_AND_CLIENT_VARIANTS, CACHE_AND_CLIENT_VARIANTS[1:2])
+with_cache_and_database = where(lambda variant: variant.database != "none", CACHE_AND_CLIENT_VARIANTS)
 once_with_client = _parametrize(CACHE_AND_CLIENT_VARIANTS[:1])
-with_streams = _parametrize(STREAMING_VARIANTS)
+with_streams = _parametrize(STREAMING_VARIANTS, STREAMING_VARIANTS[1:2])
 once_with_streams = _parametrize(STREAMING_VARIANTS[:1])
-with_auth = _parametrize(AUTH_VARIANTS)
-with_auth_and_limit = _parametrize(AUTH_AND_LIMIT_VARIANTS)
-with_everything = _parametrize(EVERYTHING_VARIANTS)
+with_auth = _parametrize(AUTH_VARIANTS, AUTH_VARIANTS[2:3])
+with_auth_and_database = where(lambda _: True, AUTH_VARIANTS)
+with_auth_and_limit = _parametrize(AUTH_AND_LIMIT_VARIANTS, AUTH_AND_LIMIT_VARIANTS[1:])
+with_everything = _parametrize(EVERYTHING_VARIANTS, EVERYTHING_VARIANTS[1:])
