@@ -6,8 +6,11 @@ import pytest
 
 from tests.rendering import copy_template
 from tests.services.summary import pytest_terminal_summary
+from tests.warm import compile_once
 
 __all__ = ["pytest_terminal_summary"]
+
+compile_once()
 
 
 @pytest.fixture(scope="session")

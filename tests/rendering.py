@@ -12,6 +12,7 @@ import copier
 from copier import Settings
 
 from quickset.answers import check, load_questions
+from quickset.render import without_index
 from tests.questions import REPOSITORY, Answer
 
 
@@ -39,7 +40,8 @@ def render(source: Path, folder: Path, answers: Mapping[str, Answer]) -> Path:
     questions = load_questions((source / "copier.yml").read_text(encoding="utf-8"))
     data = check(questions, answers)
     # The settings of whoever runs the tests play no part.
-    copier.run_copy(str(source), folder, data=data, defaults=True, quiet=True, settings=Settings())
+    with without_index():
+        copier.run_copy(str(source), folder, data=data, defaults=True, quiet=True, settings=Settings())
     return folder
 
 

@@ -56,7 +56,7 @@ class Renderer:
         """
         with (
             _environment(self._scratch, self.template.url),
-            _without_index(),
+            without_index(),
             _plain_errors(),
             warnings.catch_warnings(),
         ):
@@ -98,7 +98,7 @@ def renderer(template: Template) -> Iterator[Renderer]:
 
 
 @contextmanager
-def _without_index() -> Iterator[None]:
+def without_index() -> Iterator[None]:
     """Spare Copier a call of git for each file, by which it looks for an index that a fresh folder does not have.
 
     A quarter of the time of a render. Where a later Copier does not have the method, it just takes that time.
