@@ -155,7 +155,7 @@ def dependencies(sides: Sides) -> None:
     if not all(_is_toml(text) for text in (old, new, user)):
         return
     arrays = [_arrays(text) for text in (old, new, user)]
-    texts = [old.splitlines(keepends=True), new.splitlines(keepends=True), user.splitlines(keepends=True)]
+    texts = [text.splitlines(keepends=True) for text in (old, new, user)]
     notes: list[str] = []
     shared = [key for key in arrays[2] if key in arrays[0] and key in arrays[1] and _DEPENDENCIES.fullmatch(key)]
     for key in shared:
@@ -163,13 +163,15 @@ def dependencies(sides: Sides) -> None:
         settled = _settle(was, will, own, notes)
         if settled is None:
             continue
-        for number, found in enumerate(arrays):
-            start, end = found[key]
-            texts[number][start:end] = settled
+        # The user's side stays as committed, since it is a stage of a conflict. That the old render says the same
+        # makes the settled lines a change of the template's only.
+        for number, lines in enumerate((own, settled)):
+            start, end = arrays[number][key]
+            texts[number][start:end] = lines
             arrays[number] = _arrays("".join(texts[number]))
-    results = ["".join(lines) for lines in texts]
+    results = ["".join(lines) for lines in texts[:2]]
     if all(_is_toml(text) for text in results):
-        for side, text in zip((sides.old, sides.new, sides.user), results, strict=True):
+        for side, text in zip((sides.old, sides.new), results, strict=True):
             side[PROJECT] = text.encode()
         sides.notes += notes
 
@@ -312,7 +314,8 @@ def answers_file(sides: Sides, name: str) -> None:
         return
     text = sides.user[name].decode(errors="surrogateescape")
     meant = dict(own)
-    for key in was.keys() | will.keys():
+    # In the order of the answers: that of a set differs from one run to the next.
+    for key in dict.fromkeys([*was, *will]):
         if key in was and key in will and was[key] == will[key]:
             continue
         fresh = yaml.safe_dump({key: will[key]}, allow_unicode=True) if key in will else ""

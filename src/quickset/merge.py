@@ -352,7 +352,7 @@ def _leave_ignored(
 ) -> None:
     """Leave ignored paths alone; what the template would move to one stays where it is."""
     moves, notes = told
-    for path in repository.ignored(path for path in merged.keys() | stages.keys() if path not in head):
+    for path in sorted(repository.ignored(path for path in merged.keys() | stages.keys() if path not in head)):
         merged.pop(path, None)
         stages.pop(path, None)
         source = moves.by_template.get(path)
@@ -378,7 +378,7 @@ def _seed_once(
     was: dict[str, Entry], will: dict[str, Entry], head: Tree, once: pathspec.GitIgnoreSpec, notes: list[str]
 ) -> None:
     """Take files that belong to the service out of the merge, by making both renders agree on them."""
-    seeds = [path for path in was.keys() | will.keys() if once.match_file(path)]
+    seeds = [path for path in sorted(was.keys() | will.keys()) if once.match_file(path)]
     # One chain has one beginning: a first migration of another name does not take the place of the one that ran.
     replaced = any(str(PurePosixPath(path).parent) == MIGRATIONS and path not in was for path in seeds)
     for path in seeds:

@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from quickset import adapt
 from quickset.answers import ANSWERS_FILE
 from quickset.errors import QuicksetError, RefusedError, UsageError
 from quickset.new import Request, new
@@ -237,6 +238,20 @@ def test_question_is_gone(lab: Lab) -> None:
     lab.assert_clean(lab.update())
 
     assert "layout" not in lab.recorded()
+
+
+def test_order_of_new_answers() -> None:
+    """New answers come into a file that the user edited in the order of the template's, the same in each process."""
+    new = "".join(f"question_{number}: {number}\n" for number in range(12))
+    sides = adapt.Sides(
+        old={ANSWERS_FILE: b"_commit: v0.1.0\n"},
+        new={ANSWERS_FILE: f"_commit: v0.2.0\n{new}".encode()},
+        user={ANSWERS_FILE: b"# mine\n_commit: v0.1.0\n"},
+    )
+
+    adapt.answers_file(sides, ANSWERS_FILE)
+
+    assert sides.new[ANSWERS_FILE].decode() == f"# mine\n_commit: v0.2.0\n{new}"
 
 
 def test_renamed_question_and_choice(lab: Lab) -> None:

@@ -214,6 +214,36 @@ def test_the_rest_of_the_file(lab: Lab) -> None:
     assert "fastapi==0.200.0" in text
 
 
+def test_yours_of_a_conflict_is_as_committed(lab: Lab) -> None:
+    """The stages of a conflict hold the user's side byte for byte, and merge to the same again."""
+    lab.replace(
+        "pyproject.toml", ("A service.", "My service."), (FASTAPI, "fastapi==0.200.0"), ("pytest>=9.2,<10", "pytest>=9")
+    )
+    lab.commit()
+    committed = lab.read("pyproject.toml")
+    lab.release(
+        bump(
+            ("A service.", "Their service."),
+            (FASTAPI, "fastapi>=0.170,<0.171"),
+            ("orjson>=3.13,<4", "orjson>=3.15,<4"),
+            ("pytest>=9.2,<10", "pytest>=9.4,<10"),
+        )
+    )
+
+    lab.assert_conflict(lab.update(), "pyproject.toml")
+
+    written = lab.read("pyproject.toml")
+    assert '"orjson>=3.15,<4"' in written
+    lab.git("checkout", "--merge", "--", "pyproject.toml")
+    again = lab.read("pyproject.toml")
+    lab.git("checkout", "--ours", "--", "pyproject.toml")
+    assert lab.read("pyproject.toml") == committed
+    labels = ("<<<<<<< ", ">>>>>>> ")
+    assert [line for line in again.splitlines() if not line.startswith(labels)] == [
+        line for line in written.splitlines() if not line.startswith(labels)
+    ]
+
+
 def test_version_of_the_service(lab: Lab) -> None:
     """The service's own version is the user's."""
     lab.replace("pyproject.toml", ('version = "0.1.0"', 'version = "3.4.0"'))
