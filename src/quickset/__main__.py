@@ -1,10 +1,12 @@
 """The entry point of the `quickset` command."""
 
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line; `--version` alone is answered before anything slow is imported."""
+    _open_closed_streams()
     try:
         if sys.argv[1:] == ["--version"]:
             from importlib.metadata import version
@@ -29,6 +31,18 @@ def main() -> None:
     except KeyboardInterrupt:
         print("quickset: interrupted.", file=sys.stderr)
         sys.exit(5)
+
+
+def _open_closed_streams() -> None:
+    """Open the null device in place of each standard stream that is closed.
+
+    Otherwise the next file that is opened takes the descriptor, and a program that is started writes into that file.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123, SIM115 -- it lasts as long as the process
+            os.set_inheritable(stream.fileno(), stream.fileno() == number)
+            setattr(sys, name, stream)
 
 
 if __name__ == "__main__":

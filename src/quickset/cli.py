@@ -78,7 +78,7 @@ def main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Set a production-grade FastAPI service in one command, joined to its template for good.
+    """Generate a production-ready FastAPI service and keep it up to date with its template.
 
     \b
     Examples:
@@ -266,14 +266,14 @@ def update(
     branch: Annotated[
         str | None, typer.Option(metavar="NAME", help="Commit on this branch; index and files stay as they are.")
     ] = None,
-    go_on: Annotated[bool, typer.Option("--continue", help="Go on: conflicts are resolved.")] = False,
+    go_on: Annotated[bool, typer.Option("--continue", help="Continue after you resolve the conflicts.")] = False,
     abort: Annotated[bool, typer.Option("--abort", help="Take an update with conflicts back.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; the same as diff.")] = False,
     no_lock: NoLock = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Pull a newer template into a service, and keep every line of yours.
+    """Update a service to a newer template, and keep your changes.
 
     What you committed is merged with what the template changed. The result is staged, never committed on the branch
     you are on. Changes that are not committed stay; where the update would touch the same file it refuses. Conflicts

@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 
 from quickset import git
 from quickset.cli import app
+from quickset.new import Request, new
+from quickset.source import Source
 from tests.cli.conftest import Run, leftovers
 
 COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
@@ -39,6 +41,49 @@ def test_overview(quickset: Run) -> None:
     assert "Exit codes:" in shown.stdout
     assert bare.returncode == 2
     assert "Commands:" in bare.stdout + bare.stderr
+
+
+def test_one_line_help_is_whole() -> None:
+    """In a terminal of 80 columns the list of commands cuts no sentence off."""
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).output
+    listed = shown.split("Commands:\n")[1].split("\n\n")[0].splitlines()
+
+    assert len(listed) == len(COMMANDS)
+    assert [line for line in listed if not line.endswith(".") or line.endswith("...")] == []
+
+
+def test_closed_streams(command: list[str], origin: Source, work: Path) -> None:
+    """A closed standard stream is no terminal and no output; every command ends with its usual exit code."""
+    new(Request(path=work / "a", lock=False), template_source=origin)
+    calls = {
+        "add extras=metrics --dry-run --path a <&-": 1,
+        "check a >&-": 0,
+        "diff a 2>&-": 0,
+        "info a >&- 2>&-": 0,
+        "new b <&-": 2,
+        "remove example --dry-run --path a <&- >&- 2>&-": 1,
+        "update a <&-": 0,
+        "--help >&-": 0,
+        "--version <&- >&- 2>&-": 0,
+    }
+    ended = {}
+    for call in calls:
+        line = ["/bin/sh", "-c", f'"$@" {call}', "sh", *command]
+        done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+        assert "Traceback" not in done.stderr
+        ended[call] = done.returncode
+
+    assert ended == calls
+
+
+def test_new_with_closed_streams(command: list[str], work: Path) -> None:
+    """What git and uv write goes into no file of the service."""
+    line = '"$@" new a --defaults --no-lock <&- >&- 2>&-'
+    done = subprocess.run(["/bin/sh", "-c", line, "sh", *command], timeout=60, check=False)
+
+    assert done.returncode == 0
+    assert git.run("status", "--porcelain", cwd=work / "a") == ""
+    assert (work / "a" / "run.sh").read_text() == "#!/bin/sh\n"
 
 
 def test_version(quickset: Run) -> None:

@@ -1,3 +1,4 @@
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,14 @@ def test_every_part_is_described(services: list[Created]) -> None:
             assert parts[0] in PARTS, f"{file} needs an entry in PARTS"
             seen |= {parts[0], "/".join(parts[:2])}
     assert set(PARTS) - seen <= {"uv.lock"}
+
+
+@pytest.mark.parametrize("picture", sorted((here().root / "docs").glob("*.svg")), ids=lambda path: path.name)
+def test_pictures_are_short(picture: Path) -> None:
+    """A picture of the README fits on a page."""
+    box = re.search(r'viewBox="0 0 [\d.]+ ([\d.]+)"', picture.read_text(encoding="utf-8"))
+    assert box
+    assert float(box[1]) < 1300
 
 
 def test_tree_fits(services: list[Created]) -> None:

@@ -46,6 +46,8 @@ REFUSED: tuple[tuple[str, str, Answer, str], ...] = (
     ("name-starts-with-digit", "project_name", "1st Service", NAME_FORM),
     ("name-ends-with-space", "project_name", "Service ", NAME_FORM),
     ("name-with-newline", "project_name", "Service\n", NAME_FORM),
+    ("name-of-a-dependency", "project_name", "FastAPI", "is also the name of a package"),
+    ("name-of-a-dependency-with-dash", "project_name", "Ast Serialize", "is also the name of a package"),
     ("description-with-newline", "description", "One.\nTwo.", ONE_LINE),
     ("description-with-control-character", "description", "Rings a bell: \a", ONE_LINE),
     ("description-of-spaces", "description", "   ", ONE_LINE),

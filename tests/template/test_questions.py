@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from quickset.locking import lock
 from tests.questions import REPOSITORY, Answer, only_asked, read_copier_yml, read_questions
 from tests.rendering import read_tree, render
 from tests.services.environments import environment_of, newest_python
@@ -31,6 +32,12 @@ print(json.dumps(sorted(packages_distributions())))
 def reserved_names() -> set[str]:
     """Return what a package may not be called."""
     return set(yaml.safe_load(read_copier_yml()["reserved_names"]["default"]))
+
+
+def dependency_names() -> list[str]:
+    """Return what a service may not be called."""
+    names: list[str] = yaml.safe_load(read_copier_yml()["dependency_names"]["default"])
+    return names
 
 
 def test_nothing_needs_trust() -> None:
@@ -64,6 +71,29 @@ def test_package_shadows_no_dependency(database: str, template: Path, tmp_path: 
     listed = subprocess.run([python, "-c", LIST_TOP_LEVEL_NAMES], capture_output=True, text=True, check=True).stdout
     missing = {name for name in json.loads(listed) if PACKAGE_FORM.fullmatch(name)} - reserved_names()
     assert sorted(missing) == []
+
+
+def test_service_is_called_as_no_dependency(template: Path, tmp_path: Path) -> None:
+    """Every distribution that a service locks is reserved: uv locks no project that depends on its own name."""
+    requirements: set[str] = set()
+    for database in ("sqlite", "postgresql", "mysql"):
+        optional: dict[str, Answer] = {"websockets": True, "streaming": True, "http_client": True, "cache": "memory"}
+        service = render(template, tmp_path / database, {"database": database, **optional})
+        project = tomllib.loads((service / "pyproject.toml").read_text(encoding="utf-8"))
+        requirements |= {*project["project"]["dependencies"], *project["dependency-groups"]["dev"]}
+    listed = json.dumps(sorted(requirements))
+    union = f'[project]\nname = "union"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = {listed}\n'
+    (tmp_path / "pyproject.toml").write_text(union, encoding="utf-8")
+    assert lock(tmp_path) is None
+    locked = tomllib.loads((tmp_path / "uv.lock").read_text(encoding="utf-8"))["package"]
+    assert sorted({package["name"] for package in locked} - {"union"} - set(dependency_names())) == []
+
+
+def test_dependency_names_are_names() -> None:
+    """Each entry is a normalized name, so that it can equal a service's, and the list stays sorted."""
+    names = dependency_names()
+    assert [name for name in names if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name)] == []
+    assert names == sorted(set(names))
 
 
 def test_package_shadows_no_folder(template: Path, tmp_path: Path) -> None:
