@@ -321,7 +321,7 @@ def answers_file(sides: Sides, name: str) -> None:
         fresh = yaml.safe_dump({key: will[key]}, allow_unicode=True) if key in will else ""
         meant = {**meant, key: will[key]} if key in will else {other: meant[other] for other in meant if other != key}
         # A value may go on in lines that are indented or list items.
-        pattern = re.compile(rf"^{re.escape(key)}:.*\n?(?:[ -].*\n?)*", re.MULTILINE)
+        pattern = re.compile(rf"""^(["']?){re.escape(key)}\1[ \t]*:.*\n?(?:[ -].*\n?)*""", re.MULTILINE)
         if found := pattern.search(text):
             comment = re.search(r"[ \t]+#.*", found[0].split("\n")[0])
             if comment and fresh:

@@ -184,9 +184,11 @@ def load_file(path: Path) -> dict[str, Any]:
     """
     try:
         # JSON is YAML, too.
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded = _load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"--data-file: {os_reason(error)}") from error
+    except _RepeatedKeyError as error:
+        raise UsageError(f"--data-file: {path}: {error}; delete one of the two.") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"--data-file: {path} is not UTF-8 text.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -365,6 +367,8 @@ def read(folder: Path) -> dict[str, Any]:
         raise UsageError(f"{folder} is no service made by quickset: it holds no {ANSWERS_FILE}.") from None
     except OSError as error:
         raise QuicksetError(os_reason(error)) from error
+    except _RepeatedKeyError as error:
+        raise QuicksetError(f"{file} is damaged: {error}. Delete the wrong one and commit that.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise QuicksetError(f"{file} is damaged: {_flat(error)}. Restore it from git.") from error
     if not isinstance(loaded, dict) or not loaded.get("_commit") or not loaded.get("_src_path"):
@@ -372,13 +376,38 @@ def read(folder: Path) -> dict[str, Any]:
     return loaded
 
 
+class _RepeatedKeyError(ValueError):
+    """A mapping holds the same key twice; the message says which, and in which lines."""
+
+
+class _UniqueKeys:
+    """Refuse repeated keys, of which YAML's loaders take the last one; to be mixed into a loader."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+        lines: dict[Any, int] = {}
+        for key, _ in node.value:
+            name, line = (key.tag, str(key.value)), key.start_mark.line + 1
+            if name in lines:
+                raise _RepeatedKeyError(f"'{key.value}' stands in lines {lines[name]} and {line}")
+            lines[name] = line
+        constructed: dict[Any, Any] = super().construct_mapping(node, deep)  # type: ignore[misc]
+        return constructed
+
+
+class _Loader(_UniqueKeys, yaml.SafeLoader):
+    pass
+
+
+class _FastLoader(_UniqueKeys, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    pass
+
+
 def _load(text: str) -> Any:
     """Read YAML by the fast loader, which comes with most builds of PyYAML.
 
     It crashes where a long text nests so deep that the other one gives up, so it is given no such text.
     """
-    fast = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return yaml.load(text, Loader=fast if len(text) < _SHORT else yaml.SafeLoader)  # noqa: S506 -- both are safe
+    return yaml.load(text, Loader=_FastLoader if len(text) < _SHORT else _Loader)  # noqa: S506 -- both are safe
 
 
 def _flat(error: Exception) -> str:

@@ -171,6 +171,7 @@ def test_dry_run(quickset: Run, work: Path) -> None:
         (["a", "--data-file", "list.yml"], "needs names with values"),
         (["a", "--data-file", "broken.yml"], "is neither YAML nor JSON"),
         (["a", "--data-file", "binary.yml"], "is not UTF-8 text"),
+        (["a", "--data-file", "twice.yml"], "'docker' stands in lines 1 and 3; delete one of the two"),
         (["a", "--data-file", "unknown.json"], "no question 'nope'"),
         (["a", "--defaults", "--ref", "9.9.9"], "there is no release '9.9.9'"),
         (["a", "--bogus"], "No such option"),
@@ -181,6 +182,7 @@ def test_wrong_usage(quickset: Run, work: Path, args: list[str], message: str) -
     """Wrong usage exits with 2 and one clear line, and makes nothing."""
     (work / "list.yml").write_text("- database\n")
     (work / "broken.yml").write_text("a: [\n")
+    (work / "twice.yml").write_text("docker: true\ndatabase: none\n'docker': false\n")
     (work / "binary.yml").write_bytes(b"\xff\xfe\x00")
     (work / "unknown.json").write_text('{"nope": 1}')
 

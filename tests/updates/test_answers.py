@@ -65,9 +65,17 @@ def test_order_and_quotes(lab: Lab) -> None:
 
     lab.assert_clean(lab.update())
 
-    assert {name: value for name, value in lab.recorded().items() if name != "_commit"} == {
-        name: value for name, value in recorded.items() if name != "_commit"
-    }
+    assert lab.recorded() == recorded | {"_commit": "v0.2.0"}
+    assert lab.read(ANSWERS_FILE).count("_commit") == 1
+
+
+def test_repeated_key(lab: Lab) -> None:
+    """A key that stands twice, as a bad merge leaves it, is refused with both lines."""
+    lab.commit({ANSWERS_FILE: lab.read(ANSWERS_FILE) + "'_commit': v0.1.9\n"})
+    lab.release(THEIRS)
+    last = len(lab.read(ANSWERS_FILE).splitlines())
+
+    refused(lab, ANSWERS_FILE, f"'_commit' stands in lines 2 and {last}")
 
 
 @pytest.mark.parametrize(
