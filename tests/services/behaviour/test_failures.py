@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import LiteralString
 
 import httpx2
 import pytest
@@ -49,6 +50,19 @@ DEFERRED_FAULT = {
         FOR EACH ROW EXECUTE FUNCTION fault()""",
     ],
 }
+BILLS_WITH_TYPES_OF_ORDERS: list[LiteralString] = [
+    "CREATE TABLE bills AS SELECT id AS order_id FROM orders",
+    "ALTER TABLE bills ADD FOREIGN KEY (order_id) REFERENCES orders (id)",
+]
+# A bill for each order.
+BILLS: dict[str, list[LiteralString]] = {
+    "sqlite": [
+        "CREATE TABLE bills (order_id REFERENCES orders (id))",
+        "INSERT INTO bills SELECT id FROM orders",
+    ],
+    "postgresql": BILLS_WITH_TYPES_OF_ORDERS,
+    "mysql": BILLS_WITH_TYPES_OF_ORDERS,
+}
 
 
 def assert_not_ready(service: Service) -> None:
@@ -63,16 +77,33 @@ def assert_not_ready(service: Service) -> None:
 # MySQL has no deferred constraints: its commits fail with the connection alone, as tried below.
 @where(lambda variant: variant.database in DEFERRED_FAULT)
 def test_commit_refused_by_the_database(project: Project, own_store: Store, variant: Variant) -> None:
-    """A commit that the database refuses is a 500 for the client, and nothing is stored."""
+    """A commit that the database refuses is an error for the client, and nothing is stored."""
     for statement in DEFERRED_FAULT[variant.database]:
         own_store.execute(statement)
     with project.start({"DATABASE_URL": own_store.url}) as service:
         response = service.create_order("refused")
-        assert service.failure(response, 500).code == "internal_error"
+        # SQLite's commits fail only over a foreign key, which is a conflict on every database.
+        status, code = (409, "conflict") if variant.database == "sqlite" else (500, "internal_error")
+        assert service.failure(response, status).code == code
         assert "fault" not in response.text
         assert service.references() == set()
         own_store.execute("DROP TRIGGER fault" if variant.database == "sqlite" else "DROP TRIGGER fault ON orders")
         assert service.create_order("refused").status_code == 201
+
+
+@once_per_database
+def test_violated_foreign_key(project: Project, own_store: Store, variant: Variant) -> None:
+    """A row that others refer to cannot be deleted: a 409, and the row stays."""
+    with project.start({"DATABASE_URL": own_store.url}) as service:
+        location = service.create_order("billed").headers["location"]
+        for statement in BILLS[variant.database]:
+            own_store.execute(statement)
+        response = service.client.delete(location)
+        assert service.failure(response, 409).code == "conflict"
+        assert "bills" not in response.text
+        assert service.references() == {"billed"}
+        own_store.execute("DELETE FROM bills")
+        assert service.client.delete(location).status_code == 204
 
 
 @with_server
