@@ -1,29 +1,34 @@
-"""What happens to both renders and to the user's side before they are merged, so that no noise becomes a conflict.
+"""What happens to both renders before they are merged, so that no noise becomes a conflict.
 
-Each function takes the three sides as contents by path and returns the contents to merge in their place.
+Each function takes the three sides as contents by path and changes those of the renders. The user's side stays as it
+is committed.
 """
 
 import re
-import subprocess
-import tempfile
 import tomllib
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 Contents = MutableMapping[str, bytes]
 
 PROJECT = "pyproject.toml"
-_FORMATTED = (".py", ".pyi")
 _NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 _LOWER = re.compile(r"(?:>=|==|~=|>)\s*([0-9][0-9.]*)")
 _ITEM = re.compile(r"""^\s*(["'])(?P<text>(?:(?!\1).)*)\1(?P<comma>\s*,)?\s*(?:#.*)?$""")
 _ARRAY = re.compile(r"^(?P<key>[A-Za-z0-9_.\"-]+)\s*=\s*\[\s*$")
 _TABLE = re.compile(r"^\[(?P<name>[^\[\]]+)\]\s*(?:#.*)?$")
 _DEPENDENCIES = re.compile(r"project\.(?:dependencies|optional-dependencies\..+)|dependency-groups\..+")
+
+
+class Match(NamedTuple):
+    """Where one file is on each side; it may be missing there."""
+
+    old: str
+    new: str
+    user: str
 
 
 @dataclass(slots=True)
@@ -33,6 +38,7 @@ class Sides:
     old: Contents
     new: Contents
     user: Contents
+    matches: Sequence[Match] = ()
     notes: list[str] = field(default_factory=list)
 
     def shared(self) -> list[str]:
@@ -45,96 +51,30 @@ class Sides:
 
 
 def line_endings(sides: Sides) -> None:
-    """Give both renders the line endings that the user's file has.
+    """Give both renders the line endings that most lines of the user's file have.
 
     Args:
         sides: What is to be merged; changed in place.
     """
-    for path in sides.old.keys() & sides.user.keys():
-        wanted = _ending(sides.user[path])
-        for side in (sides.old, sides.new):
-            if path in side and wanted and _ending(side[path]) not in (None, wanted):
+    for match in sides.matches:
+        old, user = sides.old.get(match.old), sides.user.get(match.user)
+        if user is None or user == old or (old and _is_mixed(old) and _is_mixed(user)):
+            continue
+        wanted = _ending(user)
+        for side, path in ((sides.old, match.old), (sides.new, match.new)):
+            if wanted and path in side and _ending(side[path]):
                 side[path] = side[path].replace(b"\r\n", b"\n").replace(b"\n", wanted)
 
 
 def _ending(content: bytes) -> bytes | None:
-    """The line ending of a text throughout; None for a mixture, a binary or a single line."""
+    """Return the line ending of most lines; None for a binary or a single line."""
     if b"\0" in content or b"\n" not in content:
         return None
-    crlf, lines = content.count(b"\r\n"), content.count(b"\n")
-    return b"\r\n" if crlf == lines else b"\n" if not crlf else None
+    return b"\r\n" if content.count(b"\r\n") * 2 > content.count(b"\n") else b"\n"
 
 
-def formatting(sides: Sides) -> None:
-    """Format both renders as the user formats, where the user does.
-
-    Args:
-        sides: What is to be merged; changed in place.
-    """
-    settings = {name: _ruff_settings(side) for name, side in (("old", sides.old), ("user", sides.user))}
-    if settings["old"] == settings["user"]:
-        return
-    options = settings["user"]
-    touched = [path for path in sides.user if path.endswith(_FORMATTED)]
-    formatted = _format({path: sides.user[path] for path in touched}, options)
-    kept = {path for path in touched if formatted.get(path) == sides.user[path]}
-    # A file that is not there, or not under this name, follows what most do.
-    most = len(kept) * 2 >= len(touched)
-    for side in (sides.old, sides.new):
-        chosen = {
-            path: content
-            for path, content in side.items()
-            if path.endswith(_FORMATTED) and (path in kept or (most and path not in sides.user))
-        }
-        side.update(_format(chosen, options))
-
-
-def _ruff_settings(side: Mapping[str, bytes]) -> dict[str, Any]:
-    for name in (".ruff.toml", "ruff.toml", PROJECT):
-        if name in side:
-            try:
-                loaded = tomllib.loads(side[name].decode())
-            except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-                continue
-            tools = loaded.get("tool")
-            found = loaded if name != PROJECT else tools.get("ruff") if isinstance(tools, dict) else None
-            if isinstance(found, dict):
-                names = ("line-length", "indent-width", "target-version", "preview", "format")
-                return {key: found[key] for key in names if key in found}
-    return {}
-
-
-def _format(files: Mapping[str, bytes], settings: Mapping[str, Any]) -> dict[str, bytes]:
-    """Format files; one that is no valid Python stays as it is."""
-    from ruff.__main__ import find_ruff_bin
-
-    if not files:
-        return {}
-    with tempfile.TemporaryDirectory(prefix="quickset-") as folder:
-        for path, content in files.items():
-            target = Path(folder, path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-        formats = settings.get("format")
-        formats = formats if isinstance(formats, dict) else {}
-        options = [f"{key}={_toml(value)}" for key, value in settings.items() if key != "format"]
-        options += [f"format.{key}={_toml(value)}" for key, value in formats.items() if not isinstance(value, dict)]
-        configured = [item for option in options for item in ("--config", option)]
-        subprocess.run(
-            [find_ruff_bin(), "format", "--isolated", "--no-cache", "--quiet", *configured, folder],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-        )
-        return {path: Path(folder, path).read_bytes() for path in files}
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return f"[{', '.join(map(_toml, value))}]"
-    return str(value) if isinstance(value, int) else f'"{value}"'
+def _is_mixed(content: bytes) -> bool:
+    return 0 < content.count(b"\r\n") < content.count(b"\n")
 
 
 def dependencies(sides: Sides) -> None:

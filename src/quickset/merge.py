@@ -6,17 +6,18 @@ binaries alone and knows real conflicts. What is decided here is only what git c
 
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import pathspec
 
-from quickset import adapt, git
+from quickset import adapt, formatting, git
 from quickset.answers import ANSWERS_FILE
 from quickset.errors import RefusedError
+from quickset.formatting import Styles
 from quickset.history import IDENTITY
 from quickset.repository import Entry, Repository, Tree, parse_tree
 
@@ -289,10 +290,12 @@ def merge(
     result = Merged()
     _leave_nested(was, will, head, result.notes)
     _seed_once(was, will, head, pathspec.GitIgnoreSpec.from_lines(once), result.notes)
-    base, template, everything = _adapt(work, was, will, head, result.notes)
-    user = _relevant(repository, base, template, everything)
+    user = _relevant(repository, was, will, head)
+    # Before line endings and formatting are adapted: they follow a file to where either side moved it.
+    matches = _matches(was, will, user, _Moves(work.renames(was, user), work.renames(was, will)))
+    base, template = _adapt(work, repository, (was, will, head), matches, result.notes)
     merged, stages = work.merge(base, template, user, label)
-    while met := _met(merged, everything, user):
+    while met := _met(merged, head, user):
         user |= met
         merged, stages = work.merge(base, template, user, label)
     moves = _Moves(work.renames(base, user), work.renames(base, template))
@@ -303,6 +306,8 @@ def merge(
     gone = {source for target, source in moves.by_template.items() if source in result.after and target in merged}
     for path in result.after:
         change = _change(path, result, was, will, moves)
+        if change.kind == "conflict":
+            change = replace(change, note=_reason(work, path, result.stages[path]))
         if path not in gone or change.kind != "removed":
             result.changes.append(change)
     result.changes += [Change(path, kind) for path, kind in sorted(verdicts.items()) if path not in result.after]
@@ -400,34 +405,68 @@ def _seed_once(
             notes.append(f"{path} stays: it is the service's own.")
 
 
+def _matches(was: Tree, will: Tree, user: Tree, moves: _Moves) -> list[adapt.Match]:
+    """Find each file of the renders on all three sides."""
+    mine = {source: path for path, source in moves.by_user.items()}
+    theirs = {source: path for path, source in moves.by_template.items()}
+    found = [adapt.Match(path, theirs.get(path, path), mine.get(path, path)) for path in was]
+    found += [adapt.Match(path, path, path) for path in will.keys() - was.keys() - moves.by_template.keys()]
+    return [match for match in sorted(found) if match.user in user]
+
+
 def _adapt(
-    work: Workshop, was: Tree, will: Tree, head: Tree, notes: list[str]
-) -> tuple[dict[str, Entry], dict[str, Entry], dict[str, Entry]]:
-    """Take the noise out of what the user changed: line endings, formatting, versions, answers."""
-    differing = [path for path in was.keys() & head.keys() if was[path] != head[path] and _is_file(head[path])]
-    settings = [path for path in (adapt.PROJECT, "ruff.toml", ".ruff.toml") if path in head]
-    reads = dict.fromkeys([*differing, *settings])
-    renders = [path for path in was.keys() | will.keys() if path in reads or path.endswith((".py", ".pyi"))]
-    sides = adapt.Sides(
-        old=work.read(was, [path for path in renders if path in was]),
-        new=work.read(will, [path for path in renders if path in will]),
-        user=work.read(head, [*reads, *(path for path in was if path in head and path.endswith((".py", ".pyi")))]),
+    work: Workshop,
+    repository: Repository,
+    trees: tuple[Tree, Tree, Tree],
+    matches: list[adapt.Match],
+    notes: list[str],
+) -> tuple[dict[str, Entry], dict[str, Entry]]:
+    """Adapt both renders to the user's line endings, formatting, versions and answers; the user's side stays."""
+    was, will, head = trees
+    python = {path for path in was.keys() | will.keys() if path.endswith((".py", ".pyi"))}
+    reads = python.union(
+        *(match for match in matches if was.get(match.old) != head[match.user] or python.intersection(match))
     )
-    before = (dict(sides.old), dict(sides.new), dict(sides.user))
+    old, new, user = (work.read(tree, [path for path in reads if _is_file(tree.get(path))]) for tree in trees)
+    sides = adapt.Sides(old, new, user, matches)
+    before = (dict(sides.old), dict(sides.new))
     adapt.line_endings(sides)
-    adapt.formatting(sides)
+    formatting.follow(
+        sides, _styles(work, head, repository.prefix, repository.committed), _styles(work, was, "", lambda _: None)
+    )
     adapt.dependencies(sides)
     adapt.answers_file(sides, ANSWERS_FILE)
     notes += sides.notes
     results = []
-    for tree, original, side in zip((was, will, head), before, (sides.old, sides.new, sides.user), strict=True):
+    for tree, original, side in zip((was, will), before, (sides.old, sides.new), strict=True):
         fresh = work.write({path: content for path, content in side.items() if content != original[path]})
         results.append({**tree, **{path: Entry(tree[path].mode, oid) for path, oid in fresh.items()}})
-    return results[0], results[1], results[2]
+    return results[0], results[1]
 
 
-def _is_file(entry: Entry) -> bool:
-    return entry.mode.startswith("100")
+def _reason(work: Workshop, path: str, stages: Mapping[int, Entry]) -> str:
+    """Say of a conflict whether formatting is its reason."""
+    if stages.keys() != {_OLD, _YOURS, _THEIRS} or not all(map(_is_file, stages.values())):
+        return ""
+    names = {str(stage): entry for stage, entry in stages.items()}
+    contents = work.read(names, names)
+    return formatting.reason(path, *(contents[str(stage)] for stage in (_OLD, _THEIRS, _YOURS)))
+
+
+def _styles(work: Workshop, tree: Tree, prefix: str, above: Callable[[str], bytes | None]) -> Styles:
+    """Read how files are formatted from the settings in a tree and in the folders above it."""
+
+    def read(path: str) -> bytes | None:
+        name = path.removeprefix(prefix)
+        if not path.startswith(prefix):
+            return above(path)
+        return work.read(tree, [name])[name] if _is_file(tree.get(name)) else None
+
+    return Styles(read, prefix)
+
+
+def _is_file(entry: Entry | None) -> bool:
+    return entry is not None and entry.mode.startswith("100")
 
 
 def _relevant(repository: Repository, base: Tree, template: Tree, user: Tree) -> dict[str, Entry]:

@@ -162,6 +162,18 @@ class Repository:
             raise RefusedError(f"{self.service} is not committed; commit the service first.")
         return parse_tree(done.stdout)
 
+    def committed(self, path: str) -> bytes | None:
+        """Read a committed file, which may lie outside the service.
+
+        Args:
+            path: Relative to the top.
+
+        Returns:
+            Its contents; None where there is none.
+        """
+        done = git.attempt("cat-file", "blob", f"{self.head}:{path}", cwd=self.top)
+        return None if done.returncode else done.stdout.encode(errors="surrogateescape")
+
     def oid_of(self, path: str) -> str:
         """Name the blob that a file in the work tree would become.
 

@@ -2,15 +2,22 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
-from tests.updates.harness import MAIN, MAIN_PY, PYPROJECT, SETTINGS, SETTINGS_PY, Lab, kinds
+import pytest
+
+from tests.updates.harness import MAIN, MAIN_PY, PYPROJECT, SETTINGS, SETTINGS_PY, Lab, git, kinds
 
 FORMATTED = MAIN.replace("from app.", "from {{ package_name }}.")
 
 
-def ruff(lab: Lab) -> None:
-    """Format the service with the settings in its own pyproject.toml."""
-    command = [sys.executable, "-m", "ruff", "format", "--no-cache", "--quiet", "."]
+LIVE = FORMATTED.replace('"/health/live"', '"/live"')
+
+
+def ruff(lab: Lab, *options: str) -> None:
+    """Format the service with the settings that ruff finds for it, or others."""
+    command = [sys.executable, "-m", "ruff", "format", "--no-cache", "--quiet", *options, "."]
     subprocess.run(command, cwd=lab.path, check=True)
 
 
@@ -154,3 +161,129 @@ def test_notebook_and_generated_files(lab: Lab) -> None:
     lab.update()
 
     assert lab.read("scripts/mine.py") == "x = { 'a':1 }\n"
+
+
+@pytest.mark.parametrize("own", ["", '[tool.ruff]\nextend = "../../ruff.toml"\n'], ids=["above", "extended"])
+def test_settings_of_the_repository(another: Callable[..., list[Lab]], tmp_path: Path, own: str) -> None:
+    """Settings at the top of a repository hold for a service in one of its folders."""
+    top = tmp_path / "mono"
+    top.mkdir()
+    git("init", "--quiet", cwd=top)
+    [lab] = another(top, "services/orders")
+    (top / "ruff.toml").write_text("line-length = 79\n[format]\nquote-style = 'single'\n")
+    lab.replace("pyproject.toml", ("[tool.ruff]\nline-length = 120\n", own))
+    ruff(lab)
+    lab.replace("app/main.py", ("    app.clear()\n", "    app.clear()\n    print('closed')\n"))
+    lab.commit()
+    lab.release({MAIN_PY: LIVE})
+
+    result = lab.update()
+
+    assert result.conflicts == ()
+    text = lab.read("app/main.py")
+    assert "'/live'" in text
+    assert "print('closed')" in text
+    ruff(lab)
+    assert lab.read("app/main.py") == text
+
+
+def test_settings_of_a_folder(lab: Lab) -> None:
+    """Settings in a folder hold for it, also for a file that the template adds there."""
+    lab.commit({"app/ruff.toml": "line-length = 79\n"})
+    ruff(lab)
+    lab.commit(message="Format")
+    lab.release({MAIN_PY: LIVE, "{{ package_name }}/added.py": MAIN, "top.py": MAIN})
+
+    lab.assert_clean(lab.update())
+
+    assert '"/live"' in lab.read("app/main.py")
+    assert lab.read("app/added.py") == lab.read("app/main.py").replace('"/live"', '"/health/live"')
+    assert lab.read("top.py") == MAIN
+
+
+@pytest.mark.parametrize("settings", ["", "[tool.black]\nline-length = 79\n"], ids=["defaults", "settings"])
+def test_black(lab: Lab, settings: str) -> None:
+    """A project formatted with black, by its own settings or the defaults, takes the template's changes."""
+    lab.replace("pyproject.toml", ("[tool.ruff]\nline-length = 120\n", settings))
+    ruff(lab, "--isolated", "--line-length", "79" if settings else "88")
+    lab.replace("app/main.py", ("    app.clear()\n", '    app.clear()\n    print("closed")\n'))
+    lab.commit()
+    before = lab.read("app/main.py")
+    lab.release({MAIN_PY: LIVE})
+
+    lab.assert_clean(lab.update())
+
+    assert lab.read("app/main.py") == before.replace('"/health/live"', '"/live"')
+
+
+def test_other_settings_on_the_command_line(lab: Lab) -> None:
+    """A file that was formatted otherwise than its settings say takes the template's changes all the same."""
+    ruff(lab, "--isolated")
+    lab.commit(message="Format")
+    before = lab.read("app/main.py")
+    lab.release({MAIN_PY: LIVE})
+
+    lab.assert_clean(lab.update())
+
+    assert lab.read("app/main.py") == before.replace('"/health/live"', '"/live"')
+
+
+def test_reformatted_and_moved(lab: Lab) -> None:
+    """A file that the user reformatted and moved takes the template's changes, formatted."""
+    reformat(lab)
+    before = lab.read("app/main.py")
+    lab.git("mv", "app/main.py", "app/server.py")
+    lab.commit()
+    lab.release({MAIN_PY: LIVE})
+
+    lab.assert_clean(lab.update())
+
+    assert lab.read("app/server.py") == before.replace('"/health/live"', '"/live"')
+    assert not lab.exists("app/main.py")
+
+
+YAML = "on:\n  push:\n    branches: ['main']\njobs:\n- name: 'one'\n- name: 'two'\n"
+PRETTY = 'on:\n    push:\n        branches: ["main"]\njobs:\n    - name: "one"\n    - name: "two"\n'
+PROSE = "# Start\n\nRun it,\nthen test it.\n\n* one\n* two\n\n*Soon*: more.\n"
+WRAPPED = "# Start\n\nRun it, then test it.\n\n- one\n- two\n\n_Soon_: more.\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "formatted", "theirs"),
+    [
+        ("ci.yml", YAML, PRETTY, ("'two'", "'three'")),
+        ("notes.md", PROSE, WRAPPED, ("then test it", "then check it")),
+        ("data.json", '{"a": [1,\n2], "b": 3}\n', '{\n  "a": [1, 2],\n  "b": 3\n}\n', ("3", "4")),
+    ],
+    ids=["yaml", "markdown", "json"],
+)
+def test_formatting_is_named_as_the_reason(
+    lab: Lab, name: str, text: str, formatted: str, theirs: tuple[str, str]
+) -> None:
+    """A conflict that only another formatter's style makes says so, and what to do."""
+    lab.release({name: text})
+    lab.update()
+    lab.commit({name: formatted})
+    lab.release({name: text.replace(*theirs)})
+
+    result = lab.update()
+
+    lab.assert_conflict(result, name)
+    [note] = [change.note for change in result.changes if change.path == name]
+    assert note == "you changed only its formatting: take the template's side and format it again"
+
+
+def test_formatting_and_an_edit(lab: Lab) -> None:
+    """A conflict says that formatting is its reason when the edits are elsewhere, and does not when they meet."""
+    lab.release({"ci.yml": YAML})
+    lab.update()
+    lab.commit({"ci.yml": PRETTY.replace("main", "mine")})
+    lab.release({"ci.yml": YAML.replace("two", "three")})
+    [apart] = [change.note for change in lab.update().changes if change.kind == "conflict"]
+    lab.abort()
+    lab.commit({"ci.yml": PRETTY.replace("two", "mine")})
+
+    [meeting] = [change.note for change in lab.update().changes if change.kind == "conflict"]
+
+    assert apart == "only its formatting conflicts: the edits of both sides do not meet"
+    assert meeting == ""
