@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from pytest_copie.plugin import Copie
 
-from tests.rendering import copy_template
+from tests.rendering import RenderService, copy_template, render_with_copie
 from tests.services.summary import pytest_terminal_summary
 from tests.warm import compile_once
 
@@ -17,3 +18,9 @@ compile_once()
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the template, which stays as it is while the tests run."""
     return copy_template(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture
+def render_service(template: Path, copie: Copie) -> RenderService:
+    """Return a function that renders a service and returns its folder, which is removed after the test."""
+    return lambda answers: render_with_copie(copie, template, answers)

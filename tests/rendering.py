@@ -1,19 +1,27 @@
 """Renders services from the template as it is on disk, with uncommitted changes.
 
-pytest-copie would do, but for this: it renders with `unsafe=True`, so that a template with tasks or extensions passed
-here and failed for everyone who does not say `--trust`; and it clones the repository for each service.
+A test that looks at a single service renders it with pytest-copie, through the fixture `render_service`. What renders
+many, such as the matrix, or lives longer than one test calls `render`.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import copier
+import pytest
+import yaml
 from copier import Settings
+from pytest_copie.plugin import Copie
 
-from quickset.answers import check, load_questions
+from quickset.answers import check, check_asked, load_questions
 from quickset.render import without_index
-from tests.questions import REPOSITORY, Answer
+from tests.questions import REPOSITORY, Answer, read_copier_yml
+
+RenderService = Callable[[Mapping[str, Answer]], Path]
+
+# What Copier uses only in templates that the user trusts.
+NEEDS_TRUST = frozenset({"_tasks", "_migrations", "_jinja_extensions"})
 
 
 def copy_template(folder: Path) -> Path:
@@ -43,6 +51,39 @@ def render(source: Path, folder: Path, answers: Mapping[str, Answer]) -> Path:
     with without_index():
         copier.run_copy(str(source), folder, data=data, defaults=True, quiet=True, settings=Settings())
     return folder
+
+
+def render_with_copie(copie: Copie, source: Path, answers: Mapping[str, Answer]) -> Path:
+    """Render a service with pytest-copie, which itself ignores unknown answers and trusts every template.
+
+    Args:
+        copie: The fixture of pytest-copie, which removes the service after the test.
+        source: A copy of the template.
+        answers: What differs from the defaults.
+
+    Returns:
+        The folder of the service.
+
+    Raises:
+        UsageError: An answer belongs to no question or to one that is not asked, or is none of its choices.
+        ValueError: The template needs trust, or Copier refuses an answer.
+    """
+    if needs := NEEDS_TRUST & read_copier_yml(source).keys():
+        raise ValueError(f"copier.yml has {', '.join(sorted(needs))}, which Copier refuses without --trust")
+    questions = load_questions((source / "copier.yml").read_text(encoding="utf-8"))
+    data = check(questions, answers)
+    # Copier's settings of the user who runs the tests play no part.
+    settings = copie.test_dir / "settings.yml"
+    settings.write_text("{}")
+    with pytest.MonkeyPatch.context() as patch, without_index():
+        patch.setenv("COPIER_SETTINGS_PATH", str(settings))
+        # pytest-copie adds `!include` to PyYAML, on which no other test may depend.
+        patch.setattr(yaml.SafeLoader, "yaml_constructors", yaml.SafeLoader.yaml_constructors.copy())
+        result = copie.copy(extra_answers=data, template_dir=source)
+    if result.exception or not result.project_dir:
+        raise result.exception or RuntimeError("pytest-copie rendered nothing and reported no error")
+    check_asked(questions, data, result.answers)
+    return result.project_dir
 
 
 def read_tree(folder: Path) -> dict[str, str]:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.questions import read_questions
-from tests.rendering import render
+from tests.rendering import RenderService, render
 
 PACKAGE = "shop"
 FILES = (".dockerignore", "Dockerfile", "compose.override.yaml", "compose.yaml")
@@ -76,9 +76,9 @@ def seconds(duration: str) -> int:
     return int(duration[:-1]) * SECONDS[duration[-1]]
 
 
-def test_nothing_is_rendered_without_docker(template: Path, database: str, tmp_path: Path) -> None:
+def test_nothing_is_rendered_without_docker(render_service: RenderService, database: str) -> None:
     """A service that wants no image has no file for one."""
-    service = render(template, tmp_path / "service", {"database": database, "docker": False})
+    service = render_service({"database": database, "docker": False})
     assert not [name for name in FILES if (service / name).exists()]
 
 

@@ -4,17 +4,18 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-from tests.questions import Answer, read_questions
-from tests.rendering import read_tree, render
+from tests.questions import Answer, only_asked, read_questions
+from tests.rendering import RenderService, read_tree
 
 Tree = Mapping[str, str]
 
 ANSWERS_FILE = ".copier-answers.yml"
-DATABASES = next(question.choices for question in read_questions() if question.name == "database")
+QUESTIONS = read_questions()
+DEFAULTS = {question.name: question.default for question in QUESTIONS}
+DATABASES = next(question.choices for question in QUESTIONS if question.name == "database")
 LAYOUTS = ("feature", "layered")
 
 
@@ -141,10 +142,10 @@ IN_BOTH_LAYOUTS = pytest.mark.parametrize("layout", LAYOUTS)
 Rendered = Callable[[Mapping[str, Answer]], Tree]
 
 
-@pytest.fixture(scope="module")
-def rendered(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Rendered:
+@pytest.fixture
+def rendered(render_service: RenderService) -> Rendered:
     """Return a function that gives the files of a service."""
-    return lambda answers: read_tree(render(template, tmp_path_factory.mktemp("rendered") / "service", answers))
+    return lambda answers: read_tree(render_service(only_asked(QUESTIONS, DEFAULTS | dict(answers))))
 
 
 def base(component: Component, layout: str, **answers: Answer) -> dict[str, Answer]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.questions import Answer, read_questions
-from tests.rendering import read_tree, render
+from tests.rendering import RenderService, read_tree
 from tests.services.environments import environment_of, newest_python, python_for
 from tests.services.trial import clean_environment
 
@@ -27,10 +27,9 @@ everywhere = pytest.mark.parametrize(
 )
 
 
-def both(template: Path, folder: Path, answers: Mapping[str, Answer]) -> tuple[Path, Path]:
+def both(render_service: RenderService, answers: Mapping[str, Answer]) -> tuple[Path, Path]:
     """Render a service in both layouts."""
-    feature = render(template, folder / "feature", {"layout": "feature", **answers})
-    return feature, render(template, folder / "layered", {"layout": "layered", **answers})
+    return render_service({"layout": "feature", **answers}), render_service({"layout": "layered", **answers})
 
 
 def body(text: str) -> str:
@@ -45,9 +44,9 @@ def body(text: str) -> str:
 
 
 @everywhere
-def test_every_module_has_one_body(answers: Mapping[str, Answer], template: Path, tmp_path: Path) -> None:
+def test_every_module_has_one_body(answers: Mapping[str, Answer], render_service: RenderService) -> None:
     """Imports aside, the layouts hold the same modules, wherever they stand."""
-    feature, layered = both(template, tmp_path, answers)
+    feature, layered = both(render_service, answers)
     modules = [
         Counter(body(text) for path, text in read_tree(tree).items() if path.endswith(".py") and is_code(path, text))
         for tree in (feature, layered)
@@ -61,9 +60,9 @@ def is_code(path: str, text: str) -> bool:
 
 
 @everywhere
-def test_shared_files_know_no_layout(answers: Mapping[str, Answer], template: Path, tmp_path: Path) -> None:
+def test_shared_files_know_no_layout(answers: Mapping[str, Answer], render_service: RenderService) -> None:
     """What stands at the same place in both layouts is the same, but for addresses in imports."""
-    feature, layered = (read_tree(tree) for tree in both(template, tmp_path, answers))
+    feature, layered = (read_tree(tree) for tree in both(render_service, answers))
     different = {
         path
         for path in feature.keys() & layered.keys() - SPEAKS_OF_ITS_LAYOUT
@@ -73,18 +72,18 @@ def test_shared_files_know_no_layout(answers: Mapping[str, Answer], template: Pa
 
 
 @everywhere
-def test_tests_through_http_are_identical(answers: Mapping[str, Answer], template: Path, tmp_path: Path) -> None:
+def test_tests_through_http_are_identical(answers: Mapping[str, Answer], render_service: RenderService) -> None:
     """The generated tests are the same, byte by byte, save those that import a resource's modules."""
-    feature, layered = (read_tree(tree / "tests") for tree in both(template, tmp_path, answers))
+    feature, layered = (read_tree(tree / "tests") for tree in both(render_service, answers))
     assert feature.keys() == layered.keys()
     different = {path for path in feature if feature[path] != layered[path]}
     assert different <= {"conftest.py", "memory.py", "test_auth_service.py", "test_order_service.py"}
 
 
 @everywhere
-def test_both_layouts_have_one_api(answers: Mapping[str, Answer], template: Path, tmp_path: Path) -> None:
+def test_both_layouts_have_one_api(answers: Mapping[str, Answer], render_service: RenderService) -> None:
     """The OpenAPI document does not tell which layout a service has."""
-    services = both(template, tmp_path, answers)
+    services = both(render_service, answers)
     documents = [openapi(service) for service in services]
     assert documents[0] == documents[1]
     assert any("orders" in path for path in documents[0]["paths"]) is answers["example"]

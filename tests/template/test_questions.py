@@ -13,7 +13,7 @@ import yaml
 
 from quickset.locking import lock
 from tests.questions import REPOSITORY, Answer, only_asked, read_copier_yml, read_questions
-from tests.rendering import read_tree, render
+from tests.rendering import NEEDS_TRUST, RenderService, read_tree
 from tests.services.environments import environment_of, newest_python
 from tests.services.inspection import name_faults
 
@@ -42,7 +42,7 @@ def dependency_names() -> list[str]:
 
 def test_nothing_needs_trust() -> None:
     """No task, migration or extension: Copier asks nobody to trust this template."""
-    assert not read_copier_yml().keys() & {"_tasks", "_migrations", "_jinja_extensions"}
+    assert not read_copier_yml().keys() & NEEDS_TRUST
 
 
 def test_misspelt_variables_fail() -> None:
@@ -64,21 +64,21 @@ def test_package_shadows_no_keyword_and_no_standard_module() -> None:
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql", "mysql"])
-def test_package_shadows_no_dependency(database: str, template: Path, tmp_path: Path) -> None:
+def test_package_shadows_no_dependency(database: str, render_service: RenderService) -> None:
     """Every module that is installed for a service or its tests is reserved."""
-    service = render(template, tmp_path / "service", {"database": database})
+    service = render_service({"database": database})
     python = environment_of(service, newest_python()).python
     listed = subprocess.run([python, "-c", LIST_TOP_LEVEL_NAMES], capture_output=True, text=True, check=True).stdout
     missing = {name for name in json.loads(listed) if PACKAGE_FORM.fullmatch(name)} - reserved_names()
     assert sorted(missing) == []
 
 
-def test_service_is_called_as_no_dependency(template: Path, tmp_path: Path) -> None:
+def test_service_is_called_as_no_dependency(render_service: RenderService, tmp_path: Path) -> None:
     """Every distribution that a service locks is reserved: uv locks no project that depends on its own name."""
     requirements: set[str] = set()
     for database in ("sqlite", "postgresql", "mysql"):
         optional: dict[str, Answer] = {"websockets": True, "streaming": True, "http_client": True, "cache": "memory"}
-        service = render(template, tmp_path / database, {"database": database, **optional})
+        service = render_service({"database": database, **optional})
         project = tomllib.loads((service / "pyproject.toml").read_text(encoding="utf-8"))
         requirements |= {*project["project"]["dependencies"], *project["dependency-groups"]["dev"]}
     listed = json.dumps(sorted(requirements))
@@ -96,9 +96,9 @@ def test_dependency_names_are_names() -> None:
     assert names == sorted(set(names))
 
 
-def test_package_shadows_no_folder(template: Path, tmp_path: Path) -> None:
+def test_package_shadows_no_folder(render_service: RenderService) -> None:
     """A package is not called as something else at the top of a service."""
-    tree = read_tree(render(template, tmp_path / "service", {"package_name": "a"}))
+    tree = read_tree(render_service({"package_name": "a"}))
     tops = {path.partition("/")[0].removesuffix(".py") for path in tree} - {"a"}
     assert {name for name in tops if PACKAGE_FORM.fullmatch(name)} - reserved_names() == set()
 
@@ -110,7 +110,7 @@ def test_reserved_names_are_names() -> None:
     assert names == sorted(set(names))
 
 
-def test_answers_file_records_what_was_asked(template: Path, tmp_path: Path) -> None:
+def test_answers_file_records_what_was_asked(render_service: RenderService) -> None:
     """Every answer is on record, derived facts are not."""
     given: dict[str, Answer] = {
         "project_name": "Tea House",
@@ -118,15 +118,15 @@ def test_answers_file_records_what_was_asked(template: Path, tmp_path: Path) -> 
         "database": "postgresql",
         "docker": False,
     }
-    service = render(template, tmp_path / "service", given)
+    service = render_service(given)
     recorded = yaml.safe_load((service / ".copier-answers.yml").read_text(encoding="utf-8"))
     asked = {question.name: question.default for question in read_questions()}
     assert {name: answer for name, answer in recorded.items() if not name.startswith("_")} == asked | given
 
 
-def test_answers_file_leaves_out_what_was_not_asked(template: Path, tmp_path: Path) -> None:
+def test_answers_file_leaves_out_what_was_not_asked(render_service: RenderService) -> None:
     """A question that another answer rules out is not on record, so that a later `add` meets it for the first time."""
-    service = render(template, tmp_path / "service", {"database": "none"})
+    service = render_service({"database": "none"})
     recorded = yaml.safe_load((service / ".copier-answers.yml").read_text(encoding="utf-8"))
     asked = {question.name: question.default for question in read_questions()} | {"database": "none"}
     assert {name: answer for name, answer in recorded.items() if not name.startswith("_")} == only_asked(
@@ -135,11 +135,11 @@ def test_answers_file_leaves_out_what_was_not_asked(template: Path, tmp_path: Pa
     assert "auth" not in recorded
 
 
-def test_texts_arrive_as_they_were_given(template: Path, tmp_path: Path) -> None:
+def test_texts_arrive_as_they_were_given(render_service: RenderService) -> None:
     """No answer is taken for code by a format that it is written in."""
     author = HOSTILE.translate({ord(character): None for character in "<>,"})
     answers: dict[str, Answer] = {"description": HOSTILE, "author_name": author, "author_email": "a.b+c@example.org"}
-    service = render(template, tmp_path / "service", answers)
+    service = render_service(answers)
     project = tomllib.loads((service / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["description"] == HOSTILE
     assert project["authors"] == [{"name": author, "email": "a.b+c@example.org"}]

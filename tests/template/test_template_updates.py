@@ -17,7 +17,7 @@ import yaml
 
 from tests.cli.conftest import DRIVER
 from tests.questions import REPOSITORY, Answer
-from tests.rendering import read_tree, render
+from tests.rendering import RenderService, read_tree
 
 FORGES = ("github", "gitlab")
 EACH = pytest.mark.parametrize("forge", FORGES)
@@ -108,7 +108,7 @@ class Forge:
 
 
 @pytest.fixture
-def made(forge: str, template: Path, tmp_path: Path) -> Forge:
+def made(forge: str, render_service: RenderService, tmp_path: Path) -> Forge:
     """A service with its job, pushed to a remote and cloned as a runner clones it."""
     calls, programs, remote = tmp_path / "calls", tmp_path / "bin", tmp_path / "service.git"
     calls.mkdir()
@@ -116,7 +116,7 @@ def made(forge: str, template: Path, tmp_path: Path) -> Forge:
     for name, text in {"uvx": UVX, "gh": GH}.items():
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
-    service = render(template, tmp_path / "service", {"template_updates": forge})
+    service = render_service({"template_updates": forge})
     env = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "CI", "GITHUB_"))}
     env |= {
         "CALLS": str(calls),
@@ -151,19 +151,19 @@ def made(forge: str, template: Path, tmp_path: Path) -> Forge:
 
 @pytest.mark.parametrize("choice", FILES)
 @pytest.mark.parametrize("layout", ["feature", "layered"])
-def test_files(choice: str, layout: str, template: Path, tmp_path: Path) -> None:
+def test_files(choice: str, layout: str, render_service: RenderService) -> None:
     """Each choice brings its files and nothing of another's; the script can be executed."""
     answers: dict[str, Answer] = {"template_updates": choice, "layout": layout, "docker": False, "database": "none"}
-    service = render(template, tmp_path / "service", answers)
+    service = render_service(answers)
     assert read_tree(service).keys() & set.union(*FILES.values()) == FILES[choice]
     if choice != "none":
         assert (service / "scripts/update_template.sh").stat().st_mode & stat.S_IXUSR
 
 
 @EACH
-def test_files_pass_their_checkers(forge: str, template: Path, tmp_path: Path) -> None:
+def test_files_pass_their_checkers(forge: str, render_service: RenderService) -> None:
     """The script is clean for shellcheck, the workflow for actionlint, zizmor and its schema, the job for its schema."""
-    service = render(template, tmp_path / "service", {"template_updates": forge})
+    service = render_service({"template_updates": forge})
     checks = [["shellcheck", "scripts/update_template.sh"]]
     if forge == "github":
         workflow = ".github/workflows/template-updates.yml"
@@ -177,9 +177,9 @@ def test_files_pass_their_checkers(forge: str, template: Path, tmp_path: Path) -
         assert done.returncode == 0, f"{check}:\n{done.stdout}{done.stderr}"
 
 
-def test_workflow_has_least_permissions(template: Path, tmp_path: Path) -> None:
+def test_workflow_has_least_permissions(render_service: RenderService) -> None:
     """Nothing is allowed but to push a branch and open a pull request; every action is pinned by its commit."""
-    service = render(template, tmp_path / "service", {})
+    service = render_service({})
     workflow = yaml.safe_load((service / ".github/workflows/template-updates.yml").read_text(encoding="utf-8"))
     [job] = workflow["jobs"].values()
     assert workflow["permissions"] == {}
@@ -190,9 +190,9 @@ def test_workflow_has_least_permissions(template: Path, tmp_path: Path) -> None:
     assert [(name, len(commit)) for name, _, commit in actions] == [("actions/checkout", 40), ("astral-sh/setup-uv", 40)]
 
 
-def test_gitlab_includes_the_job(template: Path, tmp_path: Path) -> None:
+def test_gitlab_includes_the_job(render_service: RenderService) -> None:
     """The pipeline has one part, the job, and that runs in its own schedule alone."""
-    service = render(template, tmp_path / "service", {"template_updates": "gitlab"})
+    service = render_service({"template_updates": "gitlab"})
     pipeline = yaml.safe_load((service / ".gitlab-ci.yml").read_text(encoding="utf-8"))
     [part] = pipeline.pop("include")
     assert pipeline == {}
@@ -211,9 +211,9 @@ def test_pins_are_the_same_everywhere() -> None:
 
 
 @pytest.mark.parametrize("choice", FILES)
-def test_nothing_invites_to_another_update(choice: str, template: Path, tmp_path: Path) -> None:
+def test_nothing_invites_to_another_update(choice: str, render_service: RenderService) -> None:
     """Copier's own update can lose work, so no file of a service speaks of it."""
-    tree = read_tree(render(template, tmp_path / "service", {"template_updates": choice}))
+    tree = read_tree(render_service({"template_updates": choice}))
     assert [path for path, text in tree.items() if "copier update" in text.lower()] == []
     assert "`quickset update`" in tree[".copier-answers.yml"]
     assert "quickset@latest update" in tree["README.md"]
