@@ -1,9 +1,12 @@
 """Renders that come after the first are quicker: Jinja compiles each template text once for each process."""
 
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # Everything about an environment that decides over the code that its compiler writes.
 _OPTIONS = (
@@ -15,7 +18,7 @@ _OPTIONS = (
 
 def compile_once() -> None:
     """Make every Jinja environment of this process share what was compiled from the same text with the same options."""
-    compile_anew = jinja2.Environment.compile
+    compile_anew: Callable[..., Any] = jinja2.Environment.compile
     known: dict[object, Any] = {}
 
     @wraps(compile_anew)
@@ -37,4 +40,4 @@ def compile_once() -> None:
             known[key] = compile_anew(self, source, name, filename, raw, defer_init)
         return known[key]
 
-    jinja2.Environment.compile = compile_known  # type: ignore[method-assign,assignment]
+    jinja2.Environment.compile = compile_known  # type: ignore[method-assign]

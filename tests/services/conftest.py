@@ -40,6 +40,25 @@ def missing_server() -> Callable[[str], None]:
     return pytest.skip
 
 
+@pytest.fixture(scope="session")
+def first_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], str]:
+    """Return a function that gives the name that first claimed something in this run, or nothing to the first."""
+    folder = tmp_path_factory.getbasetemp()
+    # All workers share the folder above their own.
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "claimed"
+    folder.mkdir(exist_ok=True)
+
+    def claim(what: str, name: str) -> str:
+        try:
+            (folder / what).symlink_to(name)
+        except FileExistsError:
+            first = (folder / what).readlink().name
+            return "" if first == name else first
+        return ""
+
+    return claim
+
+
 @pytest.fixture
 def author(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody whom git knows."""
@@ -53,5 +72,5 @@ def trial(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Trial]:
     """Return a trial of a service that is not rendered yet; the summary at the end shows what became of it."""
     trial = Trial(tmp_path / "service")
     yield trial
-    noted = {"seconds": trial.seconds, "not_run": trial.not_run, "server": trial.server}
+    noted = {"seconds": trial.seconds, "not_run": trial.not_run, "server": trial.server, "same_as": trial.same_as}
     request.node.user_properties.append((PROPERTY, noted))

@@ -1,13 +1,16 @@
 """What can be said of a rendered service from its text alone; each check returns faults, a line each."""
 
+import hashlib
 import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
+
+from tests.rendering import read_tree
 
 LEFT_OVER_TAG = re.compile(r"\{\{|\{%|%\}|\{#|#\}")
 # Files whose own syntax looks like a tag.
@@ -16,6 +19,11 @@ TAGS_OF_THEIR_OWN: Mapping[str, str] = {
     "template-updates.yml": r"\$\{\{ ?[A-Za-z_.|!=' ]+ ?\}\}",
 }
 
+# What neither the code nor the tests of a service read.
+NOT_PYTHON = {
+    ".copier-answers.yml", ".dockerignore", ".github", ".gitignore", ".gitlab-ci.yml", ".pre-commit-config.yaml",
+    "CHANGELOG.md", "Dockerfile", "LICENSE", "README.md", "compose.override.yaml", "compose.yaml", "scripts",
+}  # fmt: skip
 MAY_BE_EMPTY = {"__init__.py", ".gitkeep", "py.typed"}
 WINDOWS_FORBIDS = re.compile(r'[<>:"|?*\\\x00-\x1f]|[. ]$')
 WINDOWS_RESERVES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE)
@@ -88,6 +96,24 @@ def _value_faults(name: str, text: str) -> Iterator[str]:
         yield f"says {found[0]}"
     if name.endswith(".md") and re.search(r"\bNone\b(?!`)", text):
         yield "says None"
+
+
+def python_digest(folder: Path) -> str:
+    """Return what two services have in common when their code, tests and settings are the same.
+
+    Licenses, container files, scheduled jobs and texts for people play no part in it.
+    """
+    digest = hashlib.sha256()
+    for path, text in read_tree(folder).items():
+        if PurePosixPath(path).parts[0] in NOT_PYTHON:
+            continue
+        if path == "pyproject.toml":
+            project = tomllib.loads(text)
+            project["project"].pop("license")
+            digest.update(json.dumps(project).encode())
+        else:
+            digest.update(f"{path}\0{text}\0".encode())
+    return digest.hexdigest()
 
 
 def parse(path: str, text: str) -> Any:

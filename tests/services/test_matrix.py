@@ -1,17 +1,21 @@
 """Every row of the matrix is rendered, checked, tested on its real database, started, called and stopped."""
 
+import os
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 from openapi_spec_validator import validate
 
+from quickset.answers import PRESETS
 from tests.questions import read_questions
 from tests.rendering import read_tree, render
 from tests.services.environments import Environment, environment_of, newest_python, python_for
-from tests.services.inspection import inspect
+from tests.services.inspection import inspect, python_digest
 from tests.services.matrix import Row, build_rows, missing_answers, missing_pairs
 from tests.services.running import Project, Variant
 from tests.services.servers import Kind, MissingServerError, Server
@@ -19,6 +23,9 @@ from tests.services.trial import Trial
 
 QUESTIONS = read_questions()
 ROWS = build_rows(QUESTIONS)
+PRESET_ROWS = {"defaults", *(f"preset-{name}" for name in PRESETS)}
+# Measuring doubles the time of a suite: `.ci/run` measures the presets, `.ci/full` every row.
+EVERY_COVERAGE = bool(os.environ.get("QUICKSET_TEST_COVERAGE"))
 
 
 def test_every_choice_is_in_a_row() -> None:
@@ -38,25 +45,55 @@ def test_rows_have_names_of_their_own() -> None:
     assert all(name.isascii() and not set(name) & set(" '\"$*[]=()") for name in names)
 
 
+def runs() -> list[ParameterSet]:
+    """Return the rows; the first circle runs the presets."""
+    return [pytest.param(row, id=row.name, marks=() if row.name in PRESET_ROWS else pytest.mark.ci) for row in ROWS]
+
+
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_text(row: Row, trial: Trial, template: Path) -> None:
+    """The service is complete as text: it parses, is formatted, and passes the linter with its own settings."""
+    with trial.phase("render"):
+        render(template, trial.folder, row.answers)
+    with trial.phase("text"):
+        tree = read_tree(trial.folder)
+        trial.git("init", "--quiet")
+        trial.git("add", "--all")
+        faults = inspect(tree)
+        assert not faults, "\n".join(faults)
+        ignored = tree.keys() - set(trial.git("ls-files", "-z").split("\0"))
+        assert not ignored, f"the service ignores files of its own: {sorted(ignored)}"
+    ruff = Path(sys.executable).with_name("ruff")
+    with trial.phase("format"):
+        trial.run(ruff, "format", "--check", "--diff", ".")
+    with trial.phase("lint"):
+        trial.run(ruff, "check", ".")
+    trial.fail_on_faults(row)
+
+
+@pytest.mark.parametrize("row", runs())
 def test_row(
     row: Row,
     trial: Trial,
     template: Path,
     server_of: Callable[[Kind], Server],
     missing_server: Callable[[str], None],
+    first_of: Callable[[str, str], str],
 ) -> None:
     """The service is clean, passes its own tests, runs, answers, and stops when told."""
     with trial.phase("render"):
         render(template, trial.folder, row.answers)
-    if trial.faults:
-        pytest.fail(trial.faults[0], pytrace=False)
+    trial.fail_on_faults(row)
     oldest = str(row["python_version"])
     runs_on = python_for(oldest)
     with trial.phase("install"):
         environment = environment_of(trial.folder, runs_on or newest_python())
-    if trial.faults:
-        pytest.fail(trial.faults[0], pytrace=False)
+    trial.fail_on_faults(row)
+    trial.same_as = first_of(python_digest(trial.folder), row.name)
+    if trial.same_as:
+        return
+    trial.git("init", "--quiet")
+    trial.git("add", "--all")
     check(trial, environment, oldest)
     if runs_on is None:
         trial.not_run = f"needs Python {oldest}, which is not on this machine"
@@ -71,8 +108,7 @@ def test_row(
     with trial.phase("tidy"):
         left = trial.git("ls-files", "--others", "--exclude-standard", "--modified")
         assert not left, f"running the service changed, or left beside what .gitignore knows:\n{left}"
-    if trial.faults:
-        pytest.fail("\n\n".join([f"{row.name}: {dict(row.answers)}", *trial.faults]), pytrace=False)
+    trial.fail_on_faults(row)
     if runs_on is not None and trial.not_run:
         missing_server(trial.not_run)
 
@@ -89,19 +125,7 @@ def database_url(row: Row, server_of: Callable[[Kind], Server], stack: ExitStack
 
 
 def check(trial: Trial, environment: Environment, oldest: str) -> None:
-    """Check what can be checked without running the service."""
-    with trial.phase("text"):
-        tree = read_tree(trial.folder)
-        trial.git("init", "--quiet")
-        trial.git("add", "--all")
-        faults = inspect(tree)
-        assert not faults, "\n".join(faults)
-        ignored = tree.keys() - set(trial.git("ls-files", "-z").split("\0"))
-        assert not ignored, f"the service ignores files of its own: {sorted(ignored)}"
-    with trial.phase("format"):
-        trial.run(environment.program("ruff"), "format", "--check", "--diff", ".")
-    with trial.phase("lint"):
-        trial.run(environment.program("ruff"), "check", ".")
+    """Check what takes the service's dependencies, but not a running service."""
     with trial.phase("types"):
         trial.check_types(environment, oldest)
     with trial.phase("contracts"):
@@ -115,7 +139,8 @@ def run(trial: Trial, row: Row, environment: Environment, url: str) -> None:
     package = str(row["package_name"])
     with trial.phase("tests"):
         variables = {"TEST_DATABASE_URL": url} if url else {}
-        trial.run(environment.python, "-m", "pytest", "--quiet", "--cov", **variables)
+        coverage = ["--cov"] if row.name in PRESET_ROWS or EVERY_COVERAGE else []
+        trial.run(environment.python, "-m", "pytest", "--quiet", *coverage, **variables)
     settings = {"DATABASE_URL": url, "DATABASE_PASSWORD": ""} if url else {}
     with trial.phase("start"):
         trial.run(environment.python, "-m", f"{package}.dotenv")

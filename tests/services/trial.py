@@ -1,7 +1,7 @@
 """One row of the matrix on trial: every phase runs, whatever the others found."""
 
+import hashlib
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from tests.services.environments import Environment
+from tests.services.matrix import Row
 
 OUTPUT_LINES = 60
 PATIENCE_SECONDS = 300
@@ -24,6 +27,7 @@ class Trial:
         faults: What was found, with the phase in front.
         not_run: Why the service was not run; empty when it was.
         server: Which server kept its data; empty when none did.
+        same_as: The row with the same Python code, which is run in its place; empty when this one is run.
     """
 
     folder: Path
@@ -31,6 +35,12 @@ class Trial:
     faults: list[str] = field(default_factory=list)
     not_run: str = ""
     server: str = ""
+    same_as: str = ""
+
+    def fail_on_faults(self, row: Row) -> None:
+        """Fail the test with everything that was found so far."""
+        if self.faults:
+            pytest.fail("\n\n".join([f"{row.name}: {dict(row.answers)}", *self.faults]), pytrace=False)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -70,20 +80,15 @@ class Trial:
         )  # fmt: skip
 
     def check_types(self, environment: Environment, version: str) -> None:
-        """Run mypy; what it knows of the dependencies comes from the rows before."""
-        known = environment.types_cache(version)
-        command = (environment.program("mypy"), "--python-executable", environment.python)
-        if not known.exists():
-            with environment.lock(f"mypy-{version}"):
-                if not known.exists():
-                    try:
-                        self.run(*command)
-                    finally:
-                        shutil.copytree(self.folder / ".mypy_cache", unfinished := known.with_name(f"{known.name}.new"))
-                        unfinished.rename(known)
-                    return
-        shutil.copytree(known, self.folder / ".mypy_cache")
-        self.run(*command)
+        """Run mypy with what it knows from the rows before, so that it looks at what is different."""
+        for path in self.folder.rglob("*.py*"):
+            # mypy takes a file of the same size and time for unchanged, so files of other content get another time.
+            os.utime(path, times=(0, int.from_bytes(hashlib.sha256(path.read_bytes()).digest()[:3])))
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+        self.run(
+            environment.program("mypy"), "--python-executable", environment.python,
+            MYPY_CACHE_DIR=str(environment.types_cache(f"{version}-{worker}")),
+        )  # fmt: skip
 
 
 def _ends(output: str) -> str:
