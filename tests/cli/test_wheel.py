@@ -15,6 +15,8 @@ from quickset.source import CANONICAL_URL
 from tests.cli.conftest import release
 from tests.questions import REPOSITORY
 
+pytestmark = pytest.mark.ci
+
 
 @pytest.fixture
 def project(checkout: Path) -> Path:

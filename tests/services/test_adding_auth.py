@@ -19,6 +19,8 @@ from tests.services.running import FileStore, Project, ServerStore, Service, Set
 from tests.services.servers import Kind, MissingServerError, Server
 from tests.services.trial import clean_environment
 
+pytestmark = pytest.mark.ci
+
 VARIANTS = (
     Variant("feature", "sqlite", "envelope"),
     Variant("layered", "postgresql", "problem"),
@@ -101,7 +103,7 @@ class Owned:
         self.commit()
 
 
-@pytest.fixture(params=VARIANTS, ids=str)
+@pytest.fixture(params=[VARIANTS[0], *(pytest.param(each, marks=pytest.mark.full) for each in VARIANTS[1:])], ids=str)
 def owned(
     request: pytest.FixtureRequest,
     tmp_path: Path,

@@ -15,6 +15,8 @@ import yaml
 from tests.questions import read_questions
 from tests.rendering import RenderService, render
 
+pytestmark = pytest.mark.ci
+
 PACKAGE = "shop"
 FILES = (".dockerignore", "Dockerfile", "compose.override.yaml", "compose.yaml")
 SERVERS = {"postgresql", "mysql"}

@@ -27,6 +27,8 @@ from tests.services.images import PYTHON_VERSION, Container, Engine, Image, Miss
 from tests.services.running import PASSWORD
 from tests.services.servers import KINDS, Kind, MissingServerError, Server, free_port
 
+pytestmark = pytest.mark.ci
+
 CHOICES = {question.name: question.choices for question in read_questions()}
 PACKAGE = "shop"
 SECRET = "known-to-this-test-and-in-no-image-ever"
@@ -170,7 +172,13 @@ def engine(missing_server: Callable[[str], None]) -> Engine:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=pytest.mark.xdist_group(f"image-{name}")) for name in CHOICES["database"]],
+    params=[
+        pytest.param(
+            name,
+            marks=[pytest.mark.xdist_group(f"image-{name}"), *([] if name == "postgresql" else [pytest.mark.full])],
+        )
+        for name in CHOICES["database"]
+    ],
 )
 def database(request: pytest.FixtureRequest) -> str:
     """Return each database in turn."""

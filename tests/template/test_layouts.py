@@ -80,6 +80,7 @@ def test_tests_through_http_are_identical(answers: Mapping[str, Answer], render_
     assert different <= {"conftest.py", "memory.py", "test_auth_service.py", "test_order_service.py"}
 
 
+@pytest.mark.ci
 @everywhere
 def test_both_layouts_have_one_api(answers: Mapping[str, Answer], render_service: RenderService) -> None:
     """The OpenAPI document does not tell which layout a service has."""

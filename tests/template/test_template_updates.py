@@ -19,6 +19,8 @@ from tests.cli.conftest import DRIVER
 from tests.questions import REPOSITORY, Answer
 from tests.rendering import RenderService, read_tree
 
+pytestmark = pytest.mark.ci
+
 FORGES = ("github", "gitlab")
 EACH = pytest.mark.parametrize("forge", FORGES)
 FILES = {

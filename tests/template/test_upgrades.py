@@ -26,6 +26,7 @@ RELEASES = dict(reversed(Source(REPOSITORY).releases().items()))
 OWN = load((REPOSITORY / upgrades.FILE).read_text(encoding="utf-8"))
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(("old", "new"), list(pairwise(RELEASES)), ids=lambda version: str(version))
 def test_releases_are_explained(old: str, new: str, tmp_path: Path) -> None:
     """Nothing changed between two releases of which upgrades.yml is silent."""

@@ -6,6 +6,8 @@ from tests.questions import REPOSITORY
 from tests.updates.comparison import SCENARIOS, Scenario, run_copier, run_quickset
 from tests.updates.harness import Lab
 
+pytestmark = pytest.mark.ci
+
 TABLE = REPOSITORY / "docs" / "comparison.md"
 
 

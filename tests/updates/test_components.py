@@ -19,6 +19,8 @@ from quickset.transition import resume
 from tests.questions import REPOSITORY
 from tests.updates.test_releases import files
 
+pytestmark = pytest.mark.ci
+
 VERSIONS = "migrations/versions"
 
 
@@ -36,7 +38,6 @@ CHOICES = {
     for value in ((True, False) if question.type == "bool" else question.choices)
     if value != question.default
 }
-LAYOUTS = ("feature", "layered")
 # What is turned off in a service before a choice can be made in it, and not asked any more afterwards.
 WITHOUT: Mapping[str, Mapping[str, Any]] = {"database=none": {"auth": "none"}}
 
@@ -119,7 +120,7 @@ def edit(service: Path) -> Path:
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", ["feature", pytest.param("layered", marks=pytest.mark.full)])
 def test_there_and_back(source: Source, tmp_path: Path, layout: str, choice: str) -> None:
     """A choice that is made later gives what it gives at once, with every edit; taken back, the tree is back."""
     name, value = CHOICES[choice]

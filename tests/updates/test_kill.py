@@ -15,6 +15,8 @@ from tests.updates.conftest import isolate
 from tests.updates.harness import NUMBERS, ORDERS, PICTURE, SERVICE_PY, Lab, Snapshot, copy, same
 from tests.updates.processes import KILLED, Driver
 
+pytestmark = pytest.mark.ci
+
 # Of each command; the 200 are 50 of each.
 MOMENTS = int(os.environ.get("QUICKSET_TEST_KILLS", "40")) // 4
 # The rest are at random.

@@ -29,6 +29,8 @@ from tests.updates.harness import (
     same,
 )
 
+pytestmark = pytest.mark.ci
+
 FIRST, LAST = "0.1.0", "HEAD"
 
 # Written once: the service keeps what it was born with.
