@@ -109,7 +109,8 @@ def python_digest(folder: Path) -> str:
             continue
         if path == "pyproject.toml":
             project = tomllib.loads(text)
-            project["project"].pop("license")
+            for name in ("license", "license-files", "classifiers"):
+                project["project"].pop(name, None)
             digest.update(json.dumps(project).encode())
         else:
             digest.update(f"{path}\0{text}\0".encode())

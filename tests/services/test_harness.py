@@ -95,6 +95,7 @@ def test_phases_fail_one_by_one(tmp_path: Path) -> None:
     assert trial.seconds.keys() == {"first", "second"}
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("kind", KINDS)
 def test_private_server_survives_faults(kind: Kind, missing_server: Callable[[str], None]) -> None:
     """It keeps its data when stopped or killed, and nothing of it stays when it is closed."""
@@ -140,6 +141,7 @@ def test_missing_server_is_explained(kind: Kind, monkeypatch: pytest.MonkeyPatch
         assert words in str(missing.value)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("kind", KINDS)
 def test_server_is_started_where_none_answers(
     kind: Kind, monkeypatch: pytest.MonkeyPatch, missing_server: Callable[[str], None]
