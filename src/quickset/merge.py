@@ -17,9 +17,10 @@ import pathspec
 from quickset import adapt, formatting, git
 from quickset.answers import ANSWERS_FILE
 from quickset.errors import RefusedError
+from quickset.filters import Filters
 from quickset.formatting import Styles
 from quickset.history import IDENTITY
-from quickset.repository import Entry, Repository, Tree, parse_tree
+from quickset.repository import Entry, Repository, Tree, is_file, parse_tree
 
 Kind = Literal["added", "changed", "merged", "conflict", "removed", "kept", "deleted", "moved"]
 
@@ -88,6 +89,7 @@ class Workshop:
 
     def __init__(self, folder: Path, objects: Path, head: str) -> None:
         self.folder = folder
+        self.objects = objects
         self._env = {"GIT_DIR": str(folder), "GIT_INDEX_FILE": str(folder / "index")}
         kind = "sha256" if len(head) > _SHA1 else "sha1"
         git.run("init", "--quiet", "--bare", "--initial-branch=main", f"--object-format={kind}", str(folder))
@@ -287,13 +289,17 @@ def merge(
     if ANSWERS_FILE not in head:
         raise RefusedError(f"{repository.prefix}{ANSWERS_FILE} is not committed; commit it first. Nothing was touched.")
     was, will = work.add(old), work.add(new)
+    filters = Filters(work, repository)
+    filters.store(was, will, head)
     result = Merged()
     _leave_nested(was, will, head, result.notes)
     _seed_once(was, will, head, pathspec.GitIgnoreSpec.from_lines(once), result.notes)
     user = _relevant(repository, was, will, head)
     # Before line endings and formatting are adapted: they follow a file to where either side moved it.
     matches = _matches(was, will, user, _Moves(work.renames(was, user), work.renames(was, will)))
-    base, template = _adapt(work, repository, (was, will, head), matches, result.notes)
+    base, template = dict(was), dict(will)
+    filters.open(base, template, user, matches)
+    base, template = _adapt(work, repository, (base, template, {**head, **user}), matches, result.notes)
     merged, stages = work.merge(base, template, user, label)
     while met := _met(merged, head, user):
         user |= met
@@ -302,6 +308,7 @@ def merge(
     away = base.keys() - user.keys() - set(moves.by_user.values())
     verdicts = _verdicts(merged, stages, away, moves)
     _leave_ignored(repository, head, merged, stages, (moves, result.notes))
+    filters.close(merged, stages)
     _record(result, head, merged, stages, user)
     gone = {source for target, source in moves.by_template.items() if source in result.after and target in merged}
     for path in result.after:
@@ -427,7 +434,7 @@ def _adapt(
     reads = python.union(
         *(match for match in matches if was.get(match.old) != head[match.user] or python.intersection(match))
     )
-    old, new, user = (work.read(tree, [path for path in reads if _is_file(tree.get(path))]) for tree in trees)
+    old, new, user = (work.read(tree, [path for path in reads if is_file(tree.get(path))]) for tree in trees)
     sides = adapt.Sides(old, new, user, matches)
     before = (dict(sides.old), dict(sides.new))
     adapt.line_endings(sides)
@@ -446,7 +453,7 @@ def _adapt(
 
 def _reason(work: Workshop, path: str, stages: Mapping[int, Entry]) -> str:
     """Say of a conflict whether formatting is its reason."""
-    if stages.keys() != {_OLD, _YOURS, _THEIRS} or not all(map(_is_file, stages.values())):
+    if stages.keys() != {_OLD, _YOURS, _THEIRS} or not all(map(is_file, stages.values())):
         return ""
     names = {str(stage): entry for stage, entry in stages.items()}
     contents = work.read(names, names)
@@ -460,13 +467,9 @@ def _styles(work: Workshop, tree: Tree, prefix: str, above: Callable[[str], byte
         name = path.removeprefix(prefix)
         if not path.startswith(prefix):
             return above(path)
-        return work.read(tree, [name])[name] if _is_file(tree.get(name)) else None
+        return work.read(tree, [name])[name] if is_file(tree.get(name)) else None
 
     return Styles(read, prefix)
-
-
-def _is_file(entry: Entry | None) -> bool:
-    return entry is not None and entry.mode.startswith("100")
 
 
 def _relevant(repository: Repository, base: Tree, template: Tree, user: Tree) -> dict[str, Entry]:

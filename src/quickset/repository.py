@@ -294,6 +294,18 @@ class Repository:
         )
 
 
+def is_file(entry: Entry | None) -> bool:
+    """Tell a file from a link and a submodule.
+
+    Args:
+        entry: What a tree has, or nothing.
+
+    Returns:
+        Whether it is a file.
+    """
+    return entry is not None and entry.mode.startswith("100")
+
+
 def parse_tree(listing: str) -> dict[str, Entry]:
     """Read what `git ls-tree -r -z` printed.
 

@@ -1,0 +1,147 @@
+"""What git makes of files on their way into a repository and out of it: filters, encodings, keywords, line endings.
+
+A render holds files as a work tree has them, and a commit holds them as `git add` stores them. So both renders are
+compared and committed as `git add` would store them. What both sides changed is merged as the work tree has it, since
+an encrypted file or the pointer to a large one has no lines to merge.
+
+The programs are those of the user's own settings. A template can name a filter and bring none.
+"""
+
+from collections.abc import Iterable, MutableMapping
+from typing import TYPE_CHECKING
+
+from quickset import git
+from quickset.adapt import Match
+from quickset.repository import Entry, Repository, Tree, is_file
+
+if TYPE_CHECKING:
+    from quickset.merge import Workshop
+
+Files = MutableMapping[str, Entry]
+
+_ATTRIBUTES = ("filter", "ident", "working-tree-encoding")
+_NONE = ("unspecified", "unset")
+
+
+class Filters:
+    """Brings files into the form in which they are stored, and back for the merge.
+
+    Args:
+        work: Where to merge.
+        repository: The user's, whose attributes and settings count.
+    """
+
+    def __init__(self, work: "Workshop", repository: Repository) -> None:
+        self._work = work
+        self._repository = repository
+        self._old: dict[str, Entry] = {}
+        self._new: dict[str, Entry] = {}
+        self._yours: dict[str, str] = {}
+        self._open: set[str] = set()
+
+    def store(self, was: Files, will: Files, head: Tree) -> None:
+        """Bring both renders into the form in which `git add` would store their files.
+
+        Args:
+            was: The render of what the service was made of; changed in place.
+            will: The render of what it is to become; changed in place.
+            head: What the user has committed.
+        """
+        # What the template leaves alone needs no program to run, and stays as it is.
+        moving = {path for path in was.keys() | will.keys() if was.get(path) != will.get(path)}
+        named = self._named(moving)
+        for tree, plain in ((was, self._old), (will, self._new)):
+            contents = self._work.read(tree, [path for path in moving if is_file(tree.get(path))])
+            ending = [path for path, content in contents.items() if b"\r\n" in content and path not in named]
+            # Git leaves line endings alone that are committed already.
+            kept = self._work.read(head, [path for path in ending if is_file(head.get(path))])
+            chosen = named.union(path for path in ending if b"\r\n" not in kept.get(path, b""))
+            for path, content in contents.items():
+                if path in chosen:
+                    oid = self._stored(path, content)
+                    if oid != tree[path].oid:
+                        plain[path] = tree[path]
+                        tree[path] = Entry(tree[path].mode, oid)
+        for path in [path for path in self._old if head.get(path) == self._old[path]]:
+            # Committed before the filter was set, and not stored again as long as nothing changes.
+            was[path] = self._old.pop(path)
+            if self._new.get(path) == was[path]:
+                will[path] = self._new.pop(path)
+
+    def open(self, base: Files, template: Files, user: Files, matches: Iterable[Match]) -> None:
+        """Bring files that all sides have in different states into the form that the work tree has.
+
+        Args:
+            base: The old render as stored; changed in place.
+            template: The new one; changed in place.
+            user: What the user has committed; changed in place.
+            matches: Where each file is on the three sides.
+        """
+        named = self._named(match.user for match in matches)
+        for match in matches:
+            old, new, mine = base.get(match.old), template.get(match.new), user[match.user]
+            if match.user not in named or not (is_file(new) and is_file(mine)) or len({old, new, mine}) < 3:  # noqa: PLR2004 -- sides
+                continue
+            content = self._smudged(match.user, mine.oid)
+            if content is None:
+                continue
+            if old:
+                base[match.old] = self._old.get(match.old, old)
+            template[match.new] = self._new.get(match.new, template[match.new])
+            oid = self._work.write({match.user: content})[match.user]
+            user[match.user] = Entry(mine.mode, oid)
+            self._yours[oid] = mine.oid
+            self._open.update(match)
+
+    def close(self, merged: Files, stages: MutableMapping[str, dict[int, Entry]]) -> None:
+        """Bring what was merged back into the form in which it is stored; the user's side is as committed.
+
+        Args:
+            merged: The files that result; changed in place.
+            stages: The sides of each conflict; changed in place.
+        """
+        for path in self._open & merged.keys():
+            merged[path] = self._closed(path, merged[path])
+        for path in self._open & stages.keys():
+            stages[path] = {stage: self._closed(path, entry) for stage, entry in stages[path].items()}
+
+    def _closed(self, path: str, entry: Entry) -> Entry:
+        if not is_file(entry):
+            return entry
+        content = self._work.read({path: entry}, [path])[path]
+        return Entry(entry.mode, self._yours.get(entry.oid) or self._stored(path, content))
+
+    def _named(self, paths: Iterable[str]) -> set[str]:
+        """Find the files that attributes name for a conversion."""
+        prefix = self._repository.prefix
+        listed = self._repository.git(
+            *("check-attr", "-z", "--stdin", *_ATTRIBUTES), stdin="".join(f"{prefix}{path}\0" for path in paths)
+        ).split("\0")
+        found = zip(listed[::3], listed[2::3], strict=False)
+        return {path.removeprefix(prefix) for path, value in found if value not in _NONE}
+
+    def _stored(self, path: str, content: bytes) -> str:
+        """Store a file as `git add` would, apart from the user's objects."""
+        done = git.attempt(
+            *("hash-object", "-w", "--stdin", f"--path={self._repository.prefix}{path}"),
+            cwd=self._repository.top,
+            stdin=content.decode(errors="surrogateescape"),
+            env={
+                "GIT_OBJECT_DIRECTORY": str(self._work.folder / "objects"),
+                "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(self._work.objects),
+            },
+            config={"core.safecrlf": "false"},
+            theirs=True,
+        )
+        if done.returncode:
+            raise git.GitError(f"{path} cannot be stored: {git.reason(done.stderr)}. Nothing was touched.")
+        return done.stdout.strip()
+
+    def _smudged(self, path: str, oid: str) -> bytes | None:
+        """Read a committed file as the work tree has it; None where that fails."""
+        done = git.attempt(
+            *("cat-file", "--filters", f"--path={self._repository.prefix}{path}", oid),
+            cwd=self._repository.top,
+            theirs=True,
+        )
+        return None if done.returncode else done.stdout.encode(errors="surrogateescape")

@@ -1,0 +1,192 @@
+"""Files that go through a filter of the user's on their way into the repository, as git-lfs and git-crypt set them."""
+
+import base64
+
+import pytest
+
+from quickset.errors import ConflictError
+from tests.updates.harness import BLOCKS, NUMBERS, PICTURE, Lab, has_markers, kinds, refusal
+
+ATTRIBUTES = "*.txt filter=base64\n*.png filter=base64\n"
+FIXED = NUMBERS.replace("line 05", "theirs 5")
+
+
+def encoded(content: str | bytes) -> bytes:
+    return base64.b64encode(content.encode() if isinstance(content, str) else content)
+
+
+@pytest.fixture
+def lab(lab: Lab) -> Lab:
+    """A service that keeps text files and pictures encoded, so that a stored file has a single line."""
+    lab.git("config", "--global", "filter.base64.clean", "base64 --wrap=0")
+    lab.git("config", "--global", "filter.base64.smudge", "base64 --decode")
+    lab.git("config", "--global", "filter.base64.required", "true")
+    lab.commit({".gitattributes": ATTRIBUTES})
+    lab.git("add", "--renormalize", ".")
+    lab.git("commit", "--quiet", "--allow-empty", "--message", "Encode")
+    assert lab.git("cat-file", "blob", "HEAD:numbers.txt").encode() == encoded(NUMBERS)
+    return lab
+
+
+def commit(lab: Lab) -> None:
+    """Commit what an update staged, and require that nothing is left over."""
+    lab.git("commit", "--quiet", "--message", "Update")
+    assert lab.git("status", "--porcelain") == ""
+    lab.git("rm", "--quiet", "-r", "--cached", ".")
+    lab.git("add", "--all")
+    assert lab.git("status", "--porcelain") == ""
+
+
+def test_added(lab: Lab) -> None:
+    """What the template adds is stored as `git add` stores it."""
+    lab.release({"added.txt": FIXED, "added.png": PICTURE, "plain.md": FIXED})
+
+    lab.assert_clean(lab.update())
+
+    assert lab.read("added.txt") == FIXED
+    assert lab.staged("added.txt") == encoded(FIXED)
+    assert lab.staged("added.png") == encoded(PICTURE)
+    assert lab.staged("plain.md") == FIXED.encode()
+    commit(lab)
+
+
+def test_untouched(lab: Lab) -> None:
+    """A file that the user left alone is the template's, also where either side moved it."""
+    lab.git("mv", "latin.txt", "old.txt")
+    lab.commit()
+    latin = lab.read_bytes("old.txt") + b"theirs\n"
+    lab.release({"numbers.txt": FIXED, "unended.txt": None, "moved.txt": lab.read("unended.txt"), "latin.txt": latin})
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert kinds(result) == {"numbers.txt": "changed", "moved.txt": "moved", "old.txt": "changed"}
+    assert lab.read("numbers.txt") == FIXED
+    assert lab.staged("numbers.txt") == encoded(FIXED)
+    assert lab.read_bytes("old.txt") == latin
+    commit(lab)
+
+
+def test_merged(lab: Lab) -> None:
+    """Edits of both sides in different lines are merged as text, and stored."""
+    lab.commit({"numbers.txt": NUMBERS.replace("line 40", "mine 40")})
+    lab.release({"numbers.txt": FIXED})
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert kinds(result) == {"numbers.txt": "merged"}
+    assert lab.read("numbers.txt") == FIXED.replace("line 40", "mine 40")
+    assert lab.staged("numbers.txt") == encoded(FIXED.replace("line 40", "mine 40"))
+    commit(lab)
+
+
+def test_conflict(lab: Lab) -> None:
+    """A conflict has markers that can be read, and stages that git can check out; `--abort` leaves nothing."""
+    lab.commit({"numbers.txt": NUMBERS.replace("line 05", "mine 5"), "both.txt": "mine\n"})
+    before = lab.snapshot()
+    committed = lab.git("cat-file", "blob", "HEAD:numbers.txt")
+    lab.release({"numbers.txt": FIXED, "both.txt": "theirs\n"})
+
+    lab.assert_conflict(lab.update(), "both.txt", "numbers.txt")
+
+    text = lab.read("numbers.txt")
+    assert has_markers(text.encode())
+    assert "mine 5\n" in text
+    assert "theirs 5\n" in text
+    assert has_markers(lab.read_bytes("both.txt"))
+    assert lab.git("cat-file", "blob", ":2:numbers.txt") == committed
+    assert lab.git("cat-file", "blob", ":1:numbers.txt").encode() == encoded(NUMBERS)
+    lab.abort()
+    assert lab.snapshot() == before
+    lab.update()
+    lab.git("checkout", "--theirs", "--", "numbers.txt")
+    assert lab.read("numbers.txt") == FIXED
+    lab.write({"both.txt": "both\n"})
+    lab.git("add", "--all")
+    lab.resume()
+    assert lab.at() == lab.version
+    commit(lab)
+
+
+def test_markers_are_seen(lab: Lab) -> None:
+    """A file with markers that is added as it is stops `--continue`, though its stored form shows none."""
+    lab.commit({"numbers.txt": NUMBERS.replace("line 05", "mine 5")})
+    lab.release({"numbers.txt": FIXED})
+    lab.update()
+    lab.git("add", "--all")
+
+    with pytest.raises(ConflictError, match=r"numbers\.txt"):
+        lab.resume()
+
+
+def test_committed_before_the_filter(lab: Lab) -> None:
+    """A file that was committed as it is stays so until the template changes it."""
+    lab.git("config", "--global", "filter.base64.required", "false")
+    lab.write({".gitattributes": f"{ATTRIBUTES}*.yaml filter=base64\n"})
+    lab.git("commit", "--quiet", "--message", "More", "--", ".gitattributes")
+    lab.release({"numbers.txt": FIXED})
+    result = lab.update()
+    lab.assert_clean(result)
+    assert kinds(result) == {"numbers.txt": "changed"}
+    lab.git("commit", "--quiet", "--message", "Update")
+    lab.release({"blocks.yaml": f"{BLOCKS}# theirs\n"})
+
+    result = lab.update()
+
+    assert kinds(result) == {"blocks.yaml": "changed"}
+    assert lab.staged("blocks.yaml") == encoded(f"{BLOCKS}# theirs\n")
+
+
+def test_filter_fails(lab: Lab) -> None:
+    """A filter that fails ends an update that needs it, before anything is touched, and no other one."""
+    lab.git("config", "--global", "filter.base64.clean", "false")
+    lab.release({"plain.md": FIXED})
+    lab.assert_clean(lab.update())
+    lab.commit()
+    before = lab.snapshot()
+    lab.release({"added.txt": FIXED})
+
+    error = refusal(lab.update)
+
+    assert str(error).startswith("added.txt cannot be stored: ")
+    assert str(error).endswith("Nothing was touched.")
+    assert lab.snapshot() == before
+
+
+def test_preview_stores_nothing(lab: Lab) -> None:
+    """A preview writes no object into the user's repository."""
+    lab.commit({"numbers.txt": NUMBERS.replace("line 40", "mine 40")})
+    lab.release({"numbers.txt": FIXED, "added.txt": FIXED})
+    before = lab.git("count-objects")
+
+    result = lab.preview()
+
+    assert kinds(result) == {"numbers.txt": "merged", "added.txt": "added"}
+    assert lab.git("count-objects") == before
+
+
+@pytest.mark.parametrize(
+    ("attributes", "content", "stored"),
+    [
+        ("*.cfg text\n", b"one\r\ntwo\r\n", b"one\ntwo\n"),
+        ("*.cfg working-tree-encoding=UTF-16LE\n", "größe\n".encode("utf-16-le"), "größe\n".encode()),
+        ("*.cfg ident\n", b"$Id: theirs $\n", b"$Id$\n"),
+    ],
+    ids=["line endings", "encoding", "keyword"],
+)
+def test_other_conversions(lab: Lab, attributes: str, content: bytes, stored: bytes) -> None:
+    """Other conversions hold for the template's files too: what it adds is stored converted, and then untouched."""
+    lab.commit({".gitattributes": ATTRIBUTES + attributes})
+    lab.release({"added.cfg": content})
+    lab.assert_clean(lab.update())
+    assert lab.staged("added.cfg") == stored
+    commit(lab)
+    lab.release({"added.cfg": content * 2})
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert kinds(result) == {"added.cfg": "changed"}
+    assert lab.staged("added.cfg") == stored * 2
+    commit(lab)
