@@ -6,7 +6,7 @@ names, turns "maybe" into true and lets hidden answers be set; so what is given 
 
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -29,6 +29,8 @@ CUSTOM = "custom"
 # Ten times a usual file of answers.
 _SHORT = 8192
 
+_JINJA = {"block": "{%", "variable": "{{"}
+_TYPES = {bool: "bool", int: "int", float: "float", str: "str"}
 _TRUE = frozenset({"true", "yes", "on"})
 _FALSE = frozenset({"false", "no", "off"})
 
@@ -44,6 +46,10 @@ class Question:
     when: str
     validator: str
     default: Any
+    computed: bool = False
+    """Whether its choices are written in Jinja, so that only Copier knows them."""
+    secret: bool = False
+    """Whether its answer is never recorded."""
 
     @property
     def hidden(self) -> bool:
@@ -53,7 +59,7 @@ class Question:
     @property
     def offers_choices(self) -> bool:
         """Whether it is answered by choosing, not by writing."""
-        return bool(self.choices) or self.type == "bool"
+        return bool(self.choices) or self.computed or self.type == "bool"
 
     def depends_on(self) -> list[str]:
         """Name the answers that decide whether it is asked.
@@ -64,7 +70,11 @@ class Question:
         import jinja2.meta
         from jinja2.sandbox import SandboxedEnvironment
 
-        return sorted(jinja2.meta.find_undeclared_variables(SandboxedEnvironment().parse(self.when)))
+        try:
+            return sorted(jinja2.meta.find_undeclared_variables(SandboxedEnvironment().parse(self.when)))
+        except jinja2.TemplateSyntaxError:
+            # Copier reads it with the template's extensions, and says what is wrong with it.
+            return []
 
     def parse(self, value: Any) -> Any:
         """Check a given answer and bring it to its type.
@@ -123,10 +133,20 @@ def load_questions(config: str) -> dict[str, Question]:
         raise QuicksetError(f"the template's copier.yml is not valid YAML: {_flat(error)}") from error
     if not isinstance(loaded, dict):
         raise QuicksetError("the template's copier.yml holds no questions by name.")
-    return {name: _question(name, details) for name, details in loaded.items() if not str(name).startswith("_")}
+    operators = loaded.get("_envops") or {}
+    starts = tuple(operators.get(f"{kind}_start_string", usual) for kind, usual in _JINJA.items())
+    secrets = loaded.get("_secret_questions") or ()
+    return {
+        name: _question(name, details, starts, secret=name in secrets)
+        for name, details in loaded.items()
+        if not str(name).startswith("_")
+    }
 
 
-def _question(name: str, details: Any) -> Question:
+def _question(name: str, details: Any, starts: Iterable[str], *, secret: bool) -> Question:
+    def is_jinja(value: Any) -> bool:
+        return isinstance(value, str) and any(start in value for start in starts)
+
     if not isinstance(details, dict):
         details = {"default": details}
     default = details.get("default", "")
@@ -136,16 +156,20 @@ def _question(name: str, details: Any) -> Question:
         values = choices.values()
     elif isinstance(choices, list):
         values = (choice[1] if isinstance(choice, list) else choice for choice in choices)
+    offered = tuple(value.get("value") if isinstance(value, dict) else value for value in values)
+    computed = is_jinja(choices) or any(map(is_jinja, offered))
+    kind = str(details.get("type") or _TYPES.get(type(default), "yaml"))
     return Question(
         name=name,
-        type=str(
-            details.get("type") or {bool: "bool", int: "int", float: "float", str: "str"}.get(type(default), "yaml")
-        ),
-        choices=tuple(value["value"] if isinstance(value, dict) else value for value in values),
+        # Of a type that is written in Jinja any value is left to Copier.
+        type="yaml" if is_jinja(kind) else kind,
+        choices=() if computed else offered,
         several=bool(details.get("multiselect", False)),
         when=str(details.get("when", True)),
         validator=str(details.get("validator", "")),
         default=default,
+        computed=computed,
+        secret=secret or bool(details.get("secret", False)),
     )
 
 
@@ -228,20 +252,25 @@ def _find(questions: Mapping[str, Question], name: str) -> Question:
     return question
 
 
-def check_asked(questions: Mapping[str, Question], given: Iterable[str], recorded: Mapping[str, Any]) -> None:
+def check_asked(
+    questions: Mapping[str, Question], given: Iterable[str], recorded: Mapping[str, Any], ruled_out: Collection[str]
+) -> None:
     """Refuse given answers to questions that their conditions rule out.
 
     Args:
         questions: The template's questions.
         given: Names of given answers.
-        recorded: All answers that Copier recorded; it leaves out what a condition ruled out.
+        recorded: All answers that Copier recorded.
+        ruled_out: Names of the questions whose condition is false.
 
     Raises:
         UsageError: One was ruled out; the message names it and the answers that did it.
     """
     for name in given:
-        if name not in recorded:
+        if name in ruled_out:
             others = [other for other in questions[name].depends_on() if other in questions]
+            if not others:
+                raise UsageError(f"'{name}' is not asked here; leave it out.")
             because = " and ".join(
                 f"{other}={_shown(recorded.get(other, questions[other].default))}" for other in others
             )

@@ -1,5 +1,6 @@
 """`quickset add` and `quickset remove`: one answer of a service changes, and its files follow by the same merge."""
 
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from functools import partial
@@ -16,6 +17,7 @@ from quickset.source import Source
 from quickset.transition import Goal, Progress, Result
 
 _OFF = "none"
+_LABEL = 60  # characters of a value in a conflict marker
 _WITH_TABLES = {"auth", "example"}
 _FIXED = {
     "layout": "it decides where every file lands, so that a change would move them all",
@@ -118,7 +120,7 @@ def _change(
         transition.require_finished(repository, state)
         repository.require_quiet()
         with transition.planned(repository, goal, lock=lock and not dry_run, progress=progress) as plan:
-            answers.check_asked(questions, on, plan.answers)
+            answers.check_asked(questions, on, plan.answers, plan.ruled_out)
             if dry_run:
                 return transition.with_patch(plan)
             return transition.carry_out(plan, state)
@@ -146,16 +148,16 @@ def is_component(question: Question) -> bool:
     Returns:
         Whether it can.
     """
-    if question.hidden or question.name in _FIXED:
+    if question.hidden or question.secret or question.name in _FIXED:
         return False
-    return question.several or question.type == "bool" or _OFF in question.choices or len(question.choices) > 1
+    return question.several or question.computed or question.type == "bool" or len(question.choices) > 1
 
 
 def _on(question: Question, value: str | None, now: Any) -> Any:
     if question.several:
         more = question.parse(value) if value else []
         if not more:
-            raise UsageError(f"{question.name}: say which, as in {question.name}={question.choices[0]}.")
+            raise _which(question)
         return [*(now or []), *(one for one in more if one not in (now or []))]
     if value is not None:
         return question.parse(value)
@@ -164,7 +166,14 @@ def _on(question: Question, value: str | None, now: Any) -> Any:
     choices = [choice for choice in question.choices if choice != _OFF]
     if len(choices) == 1:
         return choices[0]
-    raise UsageError(f"{question.name}: say which, as in {question.name}={choices[0]} (or {', '.join(choices[1:])}).")
+    raise _which(question)
+
+
+def _which(question: Question) -> UsageError:
+    """Ask for a value, with those that there are as far as they are known."""
+    first, *more = [str(choice) for choice in question.choices if choice != _OFF] or ["VALUE"]
+    others = f" (or {', '.join(more)})" if more else ""
+    return UsageError(f"{question.name}: say which, as in {question.name}={first}{others}.")
 
 
 def _off(question: Question, value: str | None, now: Any) -> Any:
@@ -189,7 +198,7 @@ def _goal(template: Any, questions: Mapping[str, Question], old: Mapping[str, An
     absent = {name: known.absent(name) for name in fresh}
     return Goal(
         title=f"Change {shown} (template {template.ref})",
-        label="+".join([template.ref, *(f"{name}-{_shown(value)}" for name, value in changed.items())]),
+        label="+".join([template.ref, *(f"{name}-{_in_a_ref(value)}" for name, value in changed.items())]),
         before=template,
         after=template,
         old=old,
@@ -205,6 +214,11 @@ def _shown(value: Any) -> str:
     if isinstance(value, list):
         return "-".join(map(str, value)) or _OFF
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _in_a_ref(value: Any) -> str:
+    """Write a value so that the name of a git ref can hold it."""
+    return re.sub(r"[^\w.-]+|\.\.+", "-", _shown(value))[:_LABEL].strip("-.").removesuffix(".lock") or _OFF
 
 
 def _next_steps(changed: Mapping[str, Any], given: Mapping[str, Any], merged: Merged) -> tuple[str, ...]:

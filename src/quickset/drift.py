@@ -4,10 +4,8 @@ import stat
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import yaml
 
 from quickset import answers
 
@@ -42,26 +40,19 @@ def differences(folder: Path, recorded: Mapping[str, Any], work: "Renderer") -> 
         QuicksetError: It could not be rendered.
         OSError: A file of the service cannot be read.
     """
-    config = work.template.config()
-    questions = answers.load_questions(config)
+    questions = answers.load_questions(work.template.config())
     given = {name: value for name, value in recorded.items() if name in questions and not questions[name].hidden}
-    once = (yaml.safe_load(config) or {}).get("_skip_if_exists") or []
     found = []
     with tempfile.TemporaryDirectory(prefix="quickset-", ignore_cleanup_errors=True) as scratch:
-        fresh = Path(scratch, "fresh")
-        work.render(fresh, given)
+        fresh = Path(scratch, folder.resolve().name)
+        rendered = work.render(fresh, given)
         for file in sorted(fresh.rglob("*")):
-            name = PurePosixPath(file.relative_to(fresh).as_posix())
-            if (file.is_dir() and not file.is_symlink()) or str(name) == answers.ANSWERS_FILE or _matches(name, once):
+            name = file.relative_to(fresh).as_posix()
+            if (file.is_dir() and not file.is_symlink()) or name == answers.ANSWERS_FILE:
                 continue
-            if kind := _difference(file, folder / name):
-                found.append(Drift(path=str(name), kind=kind))
+            if not rendered.is_written_once(name) and (kind := _difference(file, folder / name)):
+                found.append(Drift(path=name, kind=kind))
     return tuple(found)
-
-
-def _matches(name: PurePosixPath, patterns: list[str]) -> bool:
-    parts = (name, *name.parents)
-    return any(part.match(pattern.rstrip("/")) for pattern in patterns for part in parts if pattern.strip("/"))
 
 
 def _difference(fresh: Path, own: Path) -> str | None:

@@ -15,6 +15,20 @@ class UsageError(QuicksetError):
     exit_code = 2
 
 
+class AnswerError(UsageError):
+    """The template refuses an answer.
+
+    Args:
+        question: The question's name.
+        reason: Why, in the template's words.
+    """
+
+    def __init__(self, question: str, reason: str) -> None:
+        super().__init__(f"{question}: {reason}")
+        self.question = question
+        self.reason = reason
+
+
 class ConflictError(QuicksetError):
     """Conflicts are left that the user has to resolve first."""
 

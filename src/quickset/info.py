@@ -74,14 +74,14 @@ def info(path: Path, *, template_source: source.Source | None = None) -> Info:
     given = {name: value for name, value in recorded.items() if name in questions and not questions[name].hidden}
     components, off = [], []
     with renderer(template) as work, tempfile.TemporaryDirectory(prefix="quickset-") as scratch:
-        whole = Path(scratch, "whole")
-        given = work.render(whole, given)
+        whole = Path(scratch, "whole", path.resolve().name)
+        given = work.render(whole, given).answers
         given = {name: value for name, value in given.items() if name in questions}
         for number, (question, value, without) in enumerate(_switches(questions, given)):
             if value is None:
                 off.append(question.name)
                 continue
-            rest = Path(scratch, str(number))
+            rest = Path(scratch, str(number), path.resolve().name)
             # What is asked because of it goes with it.
             kept = {name: each for name, each in given.items() if question.name not in questions[name].depends_on()}
             work.render(rest, kept | {question.name: without})

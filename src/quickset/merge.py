@@ -12,8 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-import pathspec
-
 from quickset import adapt, formatting, git
 from quickset.answers import ANSWERS_FILE
 from quickset.errors import RefusedError
@@ -267,7 +265,7 @@ def merge(
     old: Path,
     new: Path,
     label: str,
-    once: Iterable[str],
+    once: Callable[[str], bool],
 ) -> Merged:
     """Merge a new render into what the user has committed.
 
@@ -277,7 +275,7 @@ def merge(
         old: The render of what the service was made of.
         new: The render of what it is to become.
         label: What conflict markers call the new render.
-        once: Patterns of files that belong to the service once they are there.
+        once: Whether a path belongs to the service once it is there.
 
     Returns:
         What to change.
@@ -293,7 +291,7 @@ def merge(
     filters.store(was, will, head)
     result = Merged()
     _leave_nested(was, will, head, result.notes)
-    _seed_once(was, will, head, pathspec.GitIgnoreSpec.from_lines(once), result.notes)
+    _seed_once(was, will, head, once, result.notes)
     user = _relevant(repository, was, will, head)
     # Before line endings and formatting are adapted: they follow a file to where either side moved it.
     matches = _matches(was, will, user, _Moves(work.renames(was, user), work.renames(was, will)))
@@ -387,10 +385,10 @@ def _record(result: Merged, head: Tree, merged: Tree, stages: Mapping[str, dict[
 
 
 def _seed_once(
-    was: dict[str, Entry], will: dict[str, Entry], head: Tree, once: pathspec.GitIgnoreSpec, notes: list[str]
+    was: dict[str, Entry], will: dict[str, Entry], head: Tree, once: Callable[[str], bool], notes: list[str]
 ) -> None:
     """Take files that belong to the service out of the merge, by making both renders agree on them."""
-    seeds = [path for path in sorted(was.keys() | will.keys()) if once.match_file(path)]
+    seeds = [path for path in sorted(was.keys() | will.keys()) if once(path)]
     # One chain has one beginning: a first migration of another name does not take the place of the one that ran.
     replaced = any(str(PurePosixPath(path).parent) == MIGRATIONS and path not in was for path in seeds)
     for path in seeds:

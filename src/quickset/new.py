@@ -84,13 +84,13 @@ def new(
     try:
         with target.staging(dry_run=request.dry_run) as folder:
             with renderer(template) as work, nullcontext() if request.ask else progress("Rendering"):
-                recorded = work.render(
+                rendered = work.render(
                     folder,
                     data,
                     proposals=answers.proposals(questions, target.path, settings),
                     ask=answers.to_ask(questions, data, preset) if request.ask else (),
                 )
-            answers.check_asked(questions, given, recorded)
+            answers.check_asked(questions, given, rendered.answers, rendered.ruled_out)
             _write_env(folder)
             notes = list(template.notes)
             locked = False
@@ -117,7 +117,7 @@ def new(
         path=target.path,
         template=template.ref,
         released=template.released,
-        answers={name: value for name, value in recorded.items() if not name.startswith("_")},
+        answers={name: value for name, value in rendered.answers.items() if not name.startswith("_")},
         files=files,
         committed=committed,
         locked=locked,
@@ -157,7 +157,7 @@ def _commit(target: Target, folder: Path, message: str, branch: str) -> tuple[bo
         git.run("init", "--quiet", f"--initial-branch={branch}", cwd=folder)
         git_dir = folder / ".git"
     # The service's own .gitignore lists .env; its secrets must not depend on that line.
-    ignored = folder.parent / "ignored"
+    ignored = folder.with_name(f"{folder.name}.ignored")
     ignored.write_text(".env\n", encoding="utf-8")
     at = {"GIT_DIR": str(git_dir), "GIT_WORK_TREE": str(folder)}
     try:

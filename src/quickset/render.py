@@ -2,12 +2,13 @@
 
 import os
 import re
+import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import copier
@@ -17,10 +18,22 @@ from copier.errors import CopierError, ForbiddenPathError, InteractiveSessionErr
 from plumbum import ProcessExecutionError, local
 
 from quickset import answers, git
-from quickset.errors import QuicksetError, RefusedError, UsageError, os_reason
+from quickset.errors import AnswerError, QuicksetError, RefusedError, UsageError, os_reason
 from quickset.source import Template
 
 _BAD_ANSWER = re.compile(r"(?:Validation error for question|Invalid choice for) '(\w+)': (.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What came of a render, apart from the files."""
+
+    answers: dict[str, Any]
+    """As recorded."""
+    ruled_out: frozenset[str]
+    """The questions whose condition is false, hidden ones included."""
+    is_written_once: Callable[[str], bool]
+    """Whether a path belongs to the service once it is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,31 +50,51 @@ class Renderer:
         *,
         proposals: Mapping[str, Any] | None = None,
         ask: Sequence[str] | None = (),
-    ) -> dict[str, Any]:
+    ) -> Rendered:
         """Render the template.
 
+        Copier takes a given answer even where the question's condition is false. Such an answer is dropped, and what
+        follows from the others is rendered: that is what the recorded answers give the next time.
+
         Args:
-            destination: The folder to make.
+            destination: The folder to make. Templates can read its name, so it has the service's.
             data: Given answers, checked already.
             proposals: What to offer, or take, in place of the template's defaults.
             ask: The questions to put to the user; None for every one that is not given.
 
         Returns:
-            The answers as recorded.
+            The answers as recorded, and what else the template decided.
 
         Raises:
-            UsageError: The template refuses an answer, or there is no terminal to ask at.
+            AnswerError: The template refuses an answer.
+            UsageError: There is no terminal to ask at.
             RefusedError: The template wants to run code, or reaches outside the folder.
             QuicksetError: Anything else went wrong.
         """
+        rendered, asked = self._render(destination, data, proposals, ask)
+        while rendered.ruled_out & data.keys():
+            data = {name: value for name, value in {**data, **asked}.items() if name not in rendered.ruled_out}
+            shutil.rmtree(destination)
+            rendered, _ = self._render(destination, data, proposals, ())
+        return rendered
+
+    def _render(
+        self,
+        destination: Path,
+        data: Mapping[str, Any],
+        proposals: Mapping[str, Any] | None,
+        ask: Sequence[str] | None,
+    ) -> tuple[Rendered, dict[str, Any]]:
+        """Render once; return also what the user answered."""
         with (
             _environment(self._scratch, self.template.url),
             without_index(),
+            _same_everywhere(),
             _plain_errors(),
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore")
-            copier.run_copy(
+            worker = copier.run_copy(
                 self.template.url,
                 destination,
                 dict(data),
@@ -72,13 +105,20 @@ class Renderer:
                 settings=copier.Settings(),
                 quiet=True,
             )
+            matches = worker.match_skip
         _check_reach(destination)
         if not (destination / answers.ANSWERS_FILE).is_file():
             raise QuicksetError(
                 f"the template at {self.template.url} records no answers in {answers.ANSWERS_FILE}, so the service "
                 "could never be updated: it needs a file '{{ _copier_conf.answers_file }}.jinja'."
             )
-        return answers.read(destination)
+        put = {name: value for name, value in worker.answers.user.items() if ask is None or name in ask}
+        rendered = Rendered(
+            answers=answers.read(destination),
+            ruled_out=frozenset(worker.answers.hidden),
+            is_written_once=lambda path: matches(Path(path)),
+        )
+        return rendered, put
 
 
 @contextmanager
@@ -110,6 +150,37 @@ def without_index() -> Iterator[None]:
         yield
         return
     setattr(worker, name, lambda *_: None)
+    try:
+        yield
+    finally:
+        setattr(worker, name, method)
+
+
+@contextmanager
+def _same_everywhere() -> Iterator[None]:
+    """Let a template see nothing of this machine and this call in `_copier_conf`.
+
+    A file that holds some of it would differ from render to render, and conflict although nobody edited it. Where a
+    later Copier does not have the method, that is so.
+    """
+    name = "_render_context"
+    worker = copier.run_copy.__globals__.get("Worker")
+    method = getattr(worker, name, None)
+    if method is None:
+        yield
+        return
+
+    def context(self: Any) -> Any:
+        found = method(self)
+        repository = PurePath(self.template.url).name.removesuffix(".git")
+        fixed: dict[str, Any] = {"src_path": PurePath(repository), "dst_path": PurePath(self.dst_path.name)}
+        fixed |= {"data": {}, "defaults": True, "user_defaults": {}}
+        for key, value in fixed.items():
+            found["_copier_conf"][key] = value
+        found["_copier_python"] = "python"
+        return found
+
+    setattr(worker, name, context)
     try:
         yield
     finally:
@@ -179,5 +250,5 @@ def _plain_errors() -> Iterator[None]:
     except (CopierError, ValueError, jinja2.TemplateError, yaml.YAMLError) as error:
         text = " ".join(str(error).split())
         if bad := _BAD_ANSWER.match(text):
-            raise UsageError(f"{bad[1]}: {bad[2]}") from error
+            raise AnswerError(bad[1], bad[2]) from error
         raise QuicksetError(f"the template could not be rendered: {text}") from error

@@ -77,7 +77,7 @@ class Target:
 
     @contextmanager
     def staging(self, *, dry_run: bool = False) -> Iterator[Path]:
-        """Offer a folder, not made yet, on the target's own disk; what is left of it goes in the end.
+        """Offer a folder of the target's name, not made yet, on its own disk; what is left of it goes in the end.
 
         Args:
             dry_run: Offer one among the temporary files; nothing near the target is touched.
@@ -90,7 +90,7 @@ class Target:
         """
         if dry_run:
             with tempfile.TemporaryDirectory(prefix="quickset-") as folder:
-                yield Path(folder, "service")
+                yield Path(folder, self.path.name)
             return
         # Inside an existing target: its parent may be another disk, or not writable.
         beside = self.path if self.exists else self.path.parent
@@ -102,7 +102,7 @@ class Target:
                 work.mkdir()
             except OSError as error:
                 raise QuicksetError(os_reason(error)) from error
-            yield work / "service"
+            yield work / self.path.name
         finally:
             with uninterrupted():
                 shutil.rmtree(work, ignore_errors=True)

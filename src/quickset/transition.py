@@ -4,13 +4,11 @@ import re
 import secrets
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from quickset import adapt, answers, git, journal, locking, merge, remote
 from quickset.adapt import PROJECT
@@ -18,7 +16,7 @@ from quickset.answers import ANSWERS_FILE
 from quickset.errors import ConflictError, QuicksetError, RefusedError, UsageError, os_reason
 from quickset.journal import Journal, Step
 from quickset.merge import Change, Merged, Workshop
-from quickset.render import renderer
+from quickset.render import Rendered, renderer
 from quickset.repository import Entry, Repository
 from quickset.source import Template
 from quickset.target import uninterrupted
@@ -87,6 +85,8 @@ class Planned:
     merged: Merged
     result: Result
     answers: Mapping[str, Any]
+    ruled_out: Collection[str]
+    """The questions whose condition is false."""
     lasting: tuple[str, ...] = ()
     """The notes that still hold when conflicts are resolved."""
 
@@ -151,12 +151,13 @@ def planned(
     # What it reads from the answers must be what it merges into.
     _require_untouched(repository.touched([ANSWERS_FILE]))
     with tempfile.TemporaryDirectory(prefix="quickset-", ignore_cleanup_errors=True) as folder:
-        old, new = Path(folder, "old"), Path(folder, "new")
+        old, new = (Path(folder, side, repository.service.name) for side in ("old", "new"))
         with progress("Rendering") if not goal.ask else nullcontext():
-            recorded, given = _render(goal, old, new)
+            recorded, rendered = _render(goal, old, new)
         _require_same(goal, recorded)
+        given = rendered.answers
         with merge.workshop(repository) as work:
-            once = _seed_once(goal.after)
+            once = rendered.is_written_once
             merged = merge.merge(work, repository, old=old, new=new, label=goal.label, once=once)
             if lock and (note := _lock(work, repository, merged, progress, trusted=not goal.after.is_foreign)):
                 merged.notes.append(note)
@@ -174,15 +175,15 @@ def planned(
                 notes=(*goal.after.notes, *merged.notes, *settings),
                 next_steps=goal.next_steps(given, merged),
             )
-            yield Planned(repository, work, merged, result, given, settings)
+            yield Planned(repository, work, merged, result, given, rendered.ruled_out, settings)
 
 
-def _render(goal: Goal, old: Path, new: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def _render(goal: Goal, old: Path, new: Path) -> tuple[dict[str, Any], Rendered]:
     with renderer(goal.before) as work:
-        recorded = work.render(old, goal.old)
+        recorded = work.render(old, goal.old).answers
     with renderer(goal.after) as work:
-        given = work.render(new, goal.new, proposals=goal.proposals, ask=goal.fresh if goal.ask else ())
-    return recorded, given
+        rendered = work.render(new, goal.new, proposals=goal.proposals, ask=goal.fresh if goal.ask else ())
+    return recorded, rendered
 
 
 def _require_same(goal: Goal, recorded: Mapping[str, Any]) -> None:
@@ -191,12 +192,6 @@ def _require_same(goal: Goal, recorded: Mapping[str, Any]) -> None:
     if wrong:
         shown = ", ".join(f"{name}={goal.old[name]}" for name in wrong)
         raise QuicksetError(f"{ANSWERS_FILE} says {shown}, which {goal.before.ref} does not take; restore it from git.")
-
-
-def _seed_once(template: Template) -> list[str]:
-    """Read which files belong to the service once they are there."""
-    patterns = (yaml.safe_load(template.config()) or {}).get("_skip_if_exists") or []
-    return [str(pattern) for pattern in patterns]
 
 
 def _lock(work: Workshop, repository: Repository, merged: Merged, progress: Progress, *, trusted: bool) -> str | None:

@@ -87,7 +87,7 @@ class Upgrades:
         Raises:
             QuicksetError: One of the two is no version.
         """
-        if _version(old) == _version(new):
+        if not self.releases or _version(old) == _version(new):
             return {}
         numbers, unreleased = _version(old)
         first, last = (*numbers, 0 if unreleased else 1), (*_version(new)[0], 1)

@@ -93,7 +93,7 @@ def test_worktree(checkout: Path, tmp_path: Path, home: Path) -> None:
     git.run("worktree", "add", "--quiet", str(tmp_path / "linked"), cwd=checkout)
 
     with renderer(Source(tmp_path / "linked").template()) as work:
-        assert work.render(tmp_path / "made", {"project_name": "A"})["project_name"] == "A"
+        assert work.render(tmp_path / "made", {"project_name": "A"}).answers["project_name"] == "A"
 
 
 def test_unpacked_in_a_repository(tmp_path: Path) -> None:
