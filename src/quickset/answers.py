@@ -133,13 +133,16 @@ def load_questions(config: str) -> dict[str, Question]:
         raise QuicksetError(f"the template's copier.yml is not valid YAML: {_flat(error)}") from error
     if not isinstance(loaded, dict):
         raise QuicksetError("the template's copier.yml holds no questions by name.")
+    for name in loaded:
+        if not isinstance(name, str):
+            raise QuicksetError(f"the template's copier.yml holds the name '{name}', which needs quotes.")
     operators = loaded.get("_envops") or {}
     starts = tuple(operators.get(f"{kind}_start_string", usual) for kind, usual in _JINJA.items())
     secrets = loaded.get("_secret_questions") or ()
     return {
         name: _question(name, details, starts, secret=name in secrets)
         for name, details in loaded.items()
-        if not str(name).startswith("_")
+        if not name.startswith("_")
     }
 
 

@@ -431,6 +431,10 @@ def test_no_template(foreign: Path, checkout: Path, work: Path, tmp_path: Path) 
     commit_all(foreign, "No questions")
     with pytest.raises(QuicksetError, match="no questions"):
         make(work / "a", foreign, "HEAD")
+    (foreign / "copier.yml").write_text("on: true")
+    commit_all(foreign, "A name that YAML takes for true")
+    with pytest.raises(QuicksetError, match="the name 'True', which needs quotes"):
+        make(work / "a", foreign, "HEAD")
     (foreign / "copier.yml").unlink()
     commit_all(foreign, "No template")
     with pytest.raises(QuicksetError, match="no Copier template"):
