@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
-from quickset.errors import ConflictError, QuicksetError, UsageError
+from quickset.errors import ConflictError, QuicksetError, UsageError, os_reason
 
 if TYPE_CHECKING:
     from quickset.transition import Progress, Result
@@ -167,10 +167,12 @@ def new(
 
         if as_json:
             created = command.new(request)
-            typer.echo(report.as_json(created, dry_run=dry_run, next=report.next_commands(created)))
+            with _writing():
+                typer.echo(report.as_json(created, dry_run=dry_run, next=report.next_commands(created)))
         else:
             created = command.new(request, progress=report.progress)
-            report.show_created(created, dry_run=dry_run, out=report.console())
+            with _writing():
+                report.show_created(created, dry_run=dry_run, out=report.console())
 
 
 @app.command(epilog=_EPILOG)
@@ -200,10 +202,11 @@ def info(
 
         with nullcontext() if quiet or as_json else report.progress("Comparing renders"):
             found = command.info(path)
-        if as_json:
-            typer.echo(report.as_json(found))
-        elif not quiet:
-            report.show_info(found, out=report.console())
+        with _writing():
+            if as_json:
+                typer.echo(report.as_json(found))
+            elif not quiet:
+                report.show_info(found, out=report.console())
 
 
 Service = Annotated[
@@ -389,12 +392,13 @@ def _end(result: "Result", *, would: bool, quiet: bool, as_json: bool) -> None:
     """Tell what was done, or would be, and end with the exit code for it."""
     from quickset import report
 
-    if as_json:
-        typer.echo(report.as_json(result, summary_markdown=report.as_markdown(result)))
-    elif not quiet:
-        if result.patch:
-            typer.echo(result.patch)
-        report.show_result(result, would=would, out=report.console())
+    with _writing():
+        if as_json:
+            typer.echo(report.as_json(result, summary_markdown=report.as_markdown(result)))
+        elif not quiet:
+            if result.patch:
+                typer.echo(result.patch)
+            report.show_result(result, would=would, out=report.console())
     if result.conflicts:
         raise typer.Exit(ConflictError.exit_code)
     if would and result.changes:
@@ -453,12 +457,14 @@ def check(
             from quickset import report
 
             found = command.check(paths, drift=drift, progress=report.progress)
-            report.show_checks(found, out=report.console())
-        if as_json:
-            typer.echo(command.as_json(found))
-        for each in found:
-            if each.error:
-                typer.echo(f"quickset: {each.error}", err=True)
+            with _writing():
+                report.show_checks(found, out=report.console())
+        with _writing():
+            if as_json:
+                typer.echo(command.as_json(found))
+            for each in found:
+                if each.error:
+                    typer.echo(f"quickset: {each.error}", err=True)
         raise typer.Exit(command.exit_code(found, strict=strict))
 
 
@@ -473,9 +479,21 @@ def _failing() -> Iterator[None]:
     except BrokenPipeError as error:
         # Typer would end with 1, which means something else here.
         raise typer.Exit(unwritten(error)) from error
+    except OSError as error:
+        typer.echo(f"quickset: {os_reason(error)}", err=True)
+        raise typer.Exit(QuicksetError.exit_code) from error
     except KeyboardInterrupt:
         typer.echo("quickset: interrupted; nothing was written.", err=True)
         raise typer.Exit(QuicksetError.exit_code) from None
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """End a command whose output cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise typer.Exit(unwritten(error)) from error
 
 
 def run() -> None:

@@ -97,7 +97,7 @@ def _change(
     origin: Source | None,
     progress: Progress,
 ) -> Result:
-    recorded = answers.read(path)
+    recorded = transition.recorded(path)
     origin = origin or source.of(str(recorded["_src_path"]))
     template = origin.recorded(str(recorded["_commit"]))
     old, questions = transition.read_answers(path, template)

@@ -216,6 +216,19 @@ def read_blobs(names: Iterable[str], *, env: Mapping[str, str]) -> dict[str, byt
     return found
 
 
+def quoted(path: Path) -> bytes:
+    """Write a path as git reads it in its own files, whatever bytes it holds.
+
+    Args:
+        path: The path.
+
+    Returns:
+        The path in quotes, with escapes.
+    """
+    plain = set(range(0x20, 0x7F)) - set(b'"\\')
+    return b'"%b"' % b"".join(bytes([byte]) if byte in plain else b"\\%03o" % byte for byte in os.fsencode(path))
+
+
 def reason(output: str) -> str:
     """Pick the line of a failed command's output that says why.
 

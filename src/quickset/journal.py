@@ -9,10 +9,12 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -27,6 +29,10 @@ Phase = Literal["applying", "conflicts", "aborting"]
 _JOURNAL = "journal.json"
 _INDEX = "index"
 _LINK, _GITLINK = "120000", "160000"
+# What a lock of ours on git's index holds. Git's own is empty or an index.
+_LOCKED = b"quickset\n"
+# In every conflict style. A separator has seven characters; headings are underlined with more.
+_MARKER = re.compile(r"^(?:(?:<{7,}|>{7,}|\|{7,})(?: .*)?|={7})\r?$", re.MULTILINE)
 
 
 @dataclass(slots=True)
@@ -40,6 +46,10 @@ class Step:
     """Digest of the file in the work tree before; None where there was none."""
     becomes: str | None = None
     """Digest of the file in the work tree afterwards; None where there is to be none."""
+    flags: list[str] = field(default_factory=list)
+    """What the user set in the index for this path: skip-worktree, assume-unchanged."""
+    alike: dict[str, int] = field(default_factory=dict)
+    """Lines of a conflict's sides that look like markers, with their number."""
 
 
 @dataclass(slots=True)
@@ -75,6 +85,8 @@ class Journal:
                     "stages": step.stages,
                     "was": step.was,
                     "becomes": step.becomes,
+                    "flags": step.flags,
+                    "alike": step.alike,
                 }
                 for path, step in self.steps.items()
             },
@@ -108,6 +120,9 @@ class Journal:
                     stages={int(stage): Entry(*entry) for stage, entry in step["stages"].items()},
                     was=step["was"],
                     becomes=step["becomes"],
+                    # Not in a journal of 0.3.3 and before.
+                    flags=step.get("flags", []),
+                    alike=step.get("alike", {}),
                 )
                 for path, step in raw["steps"].items()
             }
@@ -144,9 +159,63 @@ def locked(repository: Repository) -> Iterator[Path]:
             raise RefusedError(
                 f"another quickset is at work in {repository.top}; wait for it. Nothing was touched."
             ) from None
-        yield state
-        if not (state / _JOURNAL).exists():
-            clean(state)
+        # Left by a run that was killed.
+        _unlock_index(repository)
+        try:
+            yield state
+        finally:
+            if not (state / _JOURNAL).exists():
+                clean(state)
+
+
+@contextmanager
+def index_locked(repository: Repository, state: Path) -> Iterator[None]:
+    """Keep git away from the index by git's own lock.
+
+    Args:
+        repository: Whose index.
+        state: The folder of the journal, which is locked.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        RefusedError: The index is locked already.
+    """
+    try:
+        _lock_index(repository, state)
+        yield
+    finally:
+        _unlock_index(repository)
+
+
+def _lock_index(repository: Repository, state: Path) -> None:
+    lock, made = repository.git_dir / f"{_INDEX}.lock", state / f"{_INDEX}.lock"
+    made.write_bytes(_LOCKED)
+    try:
+        try:
+            # It has its content from the first moment, so that the next run knows a lock of ours.
+            os.link(made, lock)
+        except FileExistsError:
+            raise
+        except OSError:
+            # A file system without hard links.
+            with lock.open("xb") as file:
+                file.write(_LOCKED)
+    except FileExistsError:
+        raise RefusedError(
+            f"{lock} exists: another git is at work, or one was killed (then delete it). Nothing was touched; "
+            "run the command again."
+        ) from None
+    finally:
+        made.unlink()
+
+
+def _unlock_index(repository: Repository) -> None:
+    lock = repository.git_dir / f"{_INDEX}.lock"
+    with suppress(FileNotFoundError):
+        if lock.stat().st_size == len(_LOCKED) and lock.read_bytes() == _LOCKED:
+            lock.unlink()
 
 
 def clean(state: Path) -> None:
@@ -170,11 +239,13 @@ def prepare(repository: Repository, state: Path, steps: Mapping[str, Step]) -> N
         steps: The steps; completed in place.
     """
     _write_aside(repository, state / "files", {path: step.after for path, step in steps.items()})
-    sparse = repository.sparse()
+    flags = repository.flags(steps)
     for path, step in steps.items():
-        if path in sparse and not step.stages:
-            continue
+        step.flags = step.flags or flags.get(path, [])
         step.was = digest(repository.top / path)
+        if step.was is None and "skip-worktree" in step.flags and not step.stages:
+            # A sparse checkout leaves it out of the work tree.
+            continue
         if step.after:
             step.becomes = step.was if step.after.mode == _GITLINK else digest(state / "files" / path)
 
@@ -285,7 +356,7 @@ def undo(repository: Repository, state: Path, journal: Journal) -> None:
             f"{'that file' if len(edited) == 1 else 'those files'}, and abort again. Nothing was touched."
         )
     journal.phase = "aborting"
-    back = {path: Step(before=step.after, after=step.before) for path, step in journal.steps.items()}
+    back = {path: Step(before=step.after, after=step.before, flags=step.flags) for path, step in journal.steps.items()}
     _write_aside(repository, state / "back", {path: step.after for path, step in back.items()})
     journal.save(state)
     for path, step in sorted(journal.steps.items(), key=lambda item: item[1].was is not None):
@@ -300,27 +371,90 @@ def undo(repository: Repository, state: Path, journal: Journal) -> None:
 
 
 def vanished(repository: Repository, journal: Journal) -> bool:
-    """Tell whether nothing of an unfinished update is left, as after `git reset --hard`.
+    """Return whether nothing of an unfinished update is left, as after `git reset --hard`.
 
     Args:
         repository: The repository.
         journal: The journal.
 
     Returns:
-        Whether files, index and HEAD hold nothing of it.
+        Whether the index and the work tree hold none of its changes and no conflict of it was resolved.
     """
-    top = Repository(repository.top, repository.git_dir, "", repository.head)
-    if top.touched(journal.steps):
-        return False
-    staged = top.staged(journal.steps)
+    staged = repository.staged(journal.steps)
+    # Git keeps the sides of a conflict that was resolved, and drops them in a reset.
+    resolved = repository.staged(journal.steps, resolved=True)
+    plain = [path for path, step in journal.steps.items() if not step.stages]
     for path, step in journal.steps.items():
-        now = staged.get(path, {}).get(0)
-        if step.stages and now != step.before:
-            # Resolved and committed.
+        now, before, after = (
+            staged.get(path, {}),
+            *({0: entry} if entry else {} for entry in (step.before, step.after)),
+        )
+        if step.stages and (now.keys() - {0} or resolved.get(path) == step.stages or (not plain and now != before)):
             return False
-        if not step.stages and step.before != step.after and now == step.after:
+        if not step.stages and before != after and now == after:
+            return False
+        if step.was != step.becomes and digest(repository.top / path) == step.becomes:
             return False
     return True
+
+
+def unresolved(repository: Repository, journal: Journal) -> list[str]:
+    """Find conflicts that are as they were written, or of which markers are left.
+
+    Args:
+        repository: The repository.
+        journal: The journal of an update with conflicts, none of which is unmerged any more.
+
+    Returns:
+        Their paths.
+    """
+    conflicts = {path: step for path, step in journal.steps.items() if step.stages}
+    staged = {path: found[0] for path, found in repository.staged(conflicts).items() if 0 in found}
+    found = []
+    for path, step in conflicts.items():
+        entry, file = staged.get(path), repository.top / path
+        written = step.after is not None and step.after.oid not in {side.oid for side in step.stages.values()}
+        texts = [repository.as_on_disk(entry, path)] if entry else []
+        if file.is_file() and not file.is_symlink():
+            texts.append(file.read_bytes().decode(errors="surrogateescape"))
+        left = any(markers([text]) - Counter(step.alike) for text in texts)
+        if left or (written and entry and step.after and entry.oid == step.after.oid):
+            found.append(path)
+    return found
+
+
+def unstaged(repository: Repository, journal: Journal) -> list[str]:
+    """Find changes of an update that are in the work tree and no longer in the index, as after `git reset`.
+
+    Args:
+        repository: The repository.
+        journal: The journal.
+
+    Returns:
+        Their paths.
+    """
+    staged = repository.staged(journal.steps)
+    return [
+        path
+        for path, step in journal.steps.items()
+        if not step.stages
+        and step.before != step.after
+        and staged.get(path, {}) == ({0: step.before} if step.before else {})
+        and step.was != step.becomes
+        and digest(repository.top / path) == step.becomes
+    ]
+
+
+def markers(texts: Iterable[str]) -> Counter[str]:
+    """Count the lines that look like a conflict's markers.
+
+    Args:
+        texts: The contents of files.
+
+    Returns:
+        The number of each such line.
+    """
+    return Counter(found.removesuffix("\r") for text in texts for found in _MARKER.findall(text))
 
 
 def finish(state: Path) -> None:
@@ -420,37 +554,23 @@ def _unlink_index(index: Path) -> None:
 
 def _write_index(repository: Repository, state: Path, journal: Journal) -> None:
     """Put the new entries into the index: into a copy, which then takes the index's place by one rename."""
-    index = repository.git_dir / _INDEX
-    lock, copy = index.with_name(f"{_INDEX}.lock"), state / _INDEX
-    if lock.exists() and copy.exists() and lock.samefile(copy):
-        # Ours, from a run that was killed between the two.
-        lock.unlink()
+    index, copy = repository.git_dir / _INDEX, state / _INDEX
     _unlink_index(copy)
     shutil.copyfile(index, copy)
     env = {"GIT_INDEX_FILE": str(copy)}
-    before = index.stat()
     lines = []
-    hidden = {path for path in repository.sparse() & journal.steps.keys() if not journal.steps[path].stages}
+    flagged: dict[str, list[str]] = {}
     for path, step in journal.steps.items():
         lines.append(f"0 {'0' * len(journal.head)}\t{path}\0")
         if step.stages:
             lines += [f"{entry.mode} {entry.oid} {stage}\t{path}\0" for stage, entry in sorted(step.stages.items())]
         elif step.after:
             lines.append(f"{step.after.mode} {step.after.oid}\t{path}\0")
+            for flag in step.flags:
+                flagged.setdefault(flag, []).append(path)
     repository.git("update-index", "-z", "--index-info", stdin="".join(lines), env=env)
-    if hidden:
-        listed = "".join(f"{path}\0" for path in hidden if journal.steps[path].after)
-        repository.git("update-index", "-z", "--skip-worktree", "--stdin", stdin=listed, env=env)
     repository.refresh(env)
-    try:
-        os.link(copy, lock)
-    except FileExistsError:
-        raise RefusedError(
-            f"{lock} exists: another git is at work, or one was killed (then delete it). Run the command again."
-        ) from None
-    after = index.stat()
-    if (after.st_ino, after.st_mtime_ns, after.st_size) != (before.st_ino, before.st_mtime_ns, before.st_size):
-        lock.unlink()
-        raise RefusedError("the index changed meanwhile; run the command again.")
-    lock.replace(index)
-    copy.unlink(missing_ok=True)
+    for flag, paths in flagged.items():
+        listed = "".join(f"{path}\0" for path in paths)
+        repository.git("update-index", "-z", f"--{flag}", "--stdin", stdin=listed, env=env)
+    copy.replace(index)

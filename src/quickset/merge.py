@@ -26,9 +26,10 @@ YOURS = "yours"
 # A revision beside existing ones would give the chain of migrations two heads.
 MIGRATIONS = "migrations/versions"
 
-_OLD, _YOURS, _THEIRS = 1, 2, 3
+OLD, _YOURS, THEIRS = 1, 2, 3
 _MANY = 1000
 _SHA1 = 40  # hexadecimal digits
+_SUBMODULE = "160000"
 _CONFIG = {
     "merge.renames": "true",
     "merge.directoryRenames": "true",
@@ -91,7 +92,7 @@ class Workshop:
         self._env = {"GIT_DIR": str(folder), "GIT_INDEX_FILE": str(folder / "index")}
         kind = "sha256" if len(head) > _SHA1 else "sha1"
         git.run("init", "--quiet", "--bare", "--initial-branch=main", f"--object-format={kind}", str(folder))
-        (folder / "objects" / "info" / "alternates").write_text(f"{objects}\n", encoding="utf-8")
+        (folder / "objects" / "info" / "alternates").write_bytes(git.quoted(objects) + b"\n")
         # Bytes are merged as they are: no filter, no conversion, whatever the renders' own attributes say.
         (folder / "info").mkdir(exist_ok=True)
         (folder / "info" / "attributes").write_text("* -text -filter -ident -working-tree-encoding\n", encoding="utf-8")
@@ -162,6 +163,19 @@ class Workshop:
         wanted = {path: tree[path].oid for path in paths}
         contents = git.read_blobs(wanted.values(), env=self._env)
         return {path: contents[oid] for path, oid in wanted.items()}
+
+    def missing(self, tree: Tree) -> list[str]:
+        """Find the objects that a partial clone has not fetched yet; from here git fetches nothing by itself.
+
+        Args:
+            tree: The user's files.
+
+        Returns:
+            The names of the objects.
+        """
+        names = "".join(f"{entry.oid}\n" for entry in tree.values() if entry.mode != _SUBMODULE)
+        listed = self.git("cat-file", "--batch-check=%(objectname)", stdin=names)
+        return sorted({line.removesuffix(" missing") for line in listed.splitlines() if line.endswith(" missing")})
 
     def tree(self, entries: Tree) -> str:
         """Make a tree.
@@ -286,6 +300,8 @@ def merge(
     head = repository.tree()
     if ANSWERS_FILE not in head:
         raise RefusedError(f"{repository.prefix}{ANSWERS_FILE} is not committed; commit it first. Nothing was touched.")
+    if missing := work.missing(head):
+        repository.fetch(missing)
     was, will = work.add(old), work.add(new)
     filters = Filters(work, repository)
     filters.store(was, will, head)
@@ -451,11 +467,11 @@ def _adapt(
 
 def _reason(work: Workshop, path: str, stages: Mapping[int, Entry]) -> str:
     """Say of a conflict whether formatting is its reason."""
-    if stages.keys() != {_OLD, _YOURS, _THEIRS} or not all(map(is_file, stages.values())):
+    if stages.keys() != {OLD, _YOURS, THEIRS} or not all(map(is_file, stages.values())):
         return ""
     names = {str(stage): entry for stage, entry in stages.items()}
     contents = work.read(names, names)
-    return formatting.reason(path, *(contents[str(stage)] for stage in (_OLD, _THEIRS, _YOURS)))
+    return formatting.reason(path, *(contents[str(stage)] for stage in (OLD, THEIRS, _YOURS)))
 
 
 def _styles(work: Workshop, tree: Tree, prefix: str, above: Callable[[str], bytes | None]) -> Styles:
@@ -527,11 +543,11 @@ def _verdicts(
     found: dict[str, Kind] = {}
     for path, sides in list(stages.items()):
         source = moves.by_template.get(path, path)
-        if _YOURS not in sides and _THEIRS in sides and source in away:
+        if _YOURS not in sides and THEIRS in sides and source in away:
             del stages[path]
             merged.pop(path, None)
             found[path] = "deleted"
-        elif _THEIRS not in sides and _YOURS in sides and _OLD in sides:
+        elif THEIRS not in sides and _YOURS in sides and OLD in sides:
             del stages[path]
             merged[path] = sides[_YOURS]
             found[path] = "kept"
@@ -572,4 +588,4 @@ def all_objects(merged: Merged) -> list[str]:
     """
     entries = [entry for entry in merged.after.values() if entry]
     entries += [entry for sides in merged.stages.values() for entry in sides.values()]
-    return [entry.oid for entry in entries if entry.mode != "160000"]
+    return [entry.oid for entry in entries if entry.mode != _SUBMODULE]

@@ -63,16 +63,19 @@ class Repository:
         _require_version()
         if not service.is_dir():
             raise UsageError(f"{service} is no folder.")
-        options = ("--show-toplevel", "--absolute-git-dir", "--show-prefix", "--is-bare-repository")
-        done = git.attempt("rev-parse", *options, cwd=service)
-        if done.returncode:
-            reason = git.reason(done.stderr)
+        # One at a time, because a path may hold a line break.
+        done = [
+            git.attempt("rev-parse", option, cwd=service)
+            for option in ("--show-toplevel", "--absolute-git-dir", "--show-prefix")
+        ]
+        if failed := next((each for each in done if each.returncode), None):
+            reason = git.reason(failed.stderr)
             if "not a git repository" in reason:
                 reason = "it is in no git repository; make one (git init, git add, git commit)"
             elif "must be run in a work tree" in reason:
                 reason = "its repository is bare; use a clone that has a work tree"
             raise RefusedError(f"{service}: {reason.rstrip('.')}. Nothing was touched.")
-        top, git_dir, prefix, _ = done.stdout.split("\n")[:4]
+        top, git_dir, prefix = (each.stdout.removesuffix("\n") for each in done)
         head = git.attempt("rev-parse", "--verify", "--quiet", "HEAD^{commit}", cwd=service).stdout.strip()
         if not head:
             raise RefusedError(
@@ -174,6 +177,41 @@ class Repository:
         done = git.attempt("cat-file", "blob", f"{self.head}:{path}", cwd=self.top)
         return None if done.returncode else done.stdout.encode(errors="surrogateescape")
 
+    def fetch(self, oids: Iterable[str]) -> None:
+        """Fetch objects that a partial clone lacks, all at once.
+
+        Args:
+            oids: The objects.
+
+        Raises:
+            GitError: They cannot be fetched.
+        """
+        listed = git.attempt("config", "--null", "--get-regexp", r"^remote\..*\.promisor$", cwd=self.top).stdout
+        keys = [setting.split("\n")[0] for setting in listed.split("\0") if setting.endswith("\ntrue")]
+        options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--recurse-submodules=no", "--filter=blob:none")
+        for key in keys:
+            remote = key.removeprefix("remote.").removesuffix(".promisor")
+            git.run(
+                *("fetch", *options, "--stdin", remote),
+                cwd=self.top,
+                stdin="".join(f"{oid}\n" for oid in oids),
+                # As git does it when it lacks an object.
+                config={"fetch.negotiationAlgorithm": "noop"},
+                theirs=True,
+            )
+
+    def as_on_disk(self, entry: Entry, path: str) -> str:
+        """Read a blob as the work tree has it: what a filter stores may hold no text.
+
+        Args:
+            entry: The blob.
+            path: Where it is, relative to the top.
+
+        Returns:
+            Its content.
+        """
+        return git.attempt("cat-file", "--filters", f"--path={path}", entry.oid, cwd=self.top, theirs=True).stdout
+
     def oid_of(self, path: str) -> str:
         """Name the blob that a file in the work tree would become.
 
@@ -207,11 +245,12 @@ class Repository:
         stdin = "".join(f"{path}\0" for path in paths)
         return git.attempt("check-ignore", "--no-index", "-z", "--stdin", cwd=self.service, stdin=stdin, theirs=True)
 
-    def staged(self, paths: Iterable[str]) -> dict[str, dict[int, Entry]]:
+    def staged(self, paths: Iterable[str], *, resolved: bool = False) -> dict[str, dict[int, Entry]]:
         """Read the index.
 
         Args:
             paths: Which, relative to the top.
+            resolved: Read the sides of conflicts that were resolved since the last checkout or reset.
 
         Returns:
             Entries by stage by path.
@@ -219,9 +258,8 @@ class Repository:
         wanted = sorted(paths)
         if not wanted:
             return {}
-        listed = self.git(
-            *("ls-files", "--stage", "-z", "--full-name", "--", *wanted), env={"GIT_LITERAL_PATHSPECS": "1"}
-        )
+        kind = "--resolve-undo" if resolved else "--stage"
+        listed = self.git("ls-files", kind, "-z", "--full-name", "--", *wanted, env={"GIT_LITERAL_PATHSPECS": "1"})
         found: dict[str, dict[int, Entry]] = {}
         for line in listed.split("\0"):
             if line:
@@ -230,16 +268,25 @@ class Repository:
                 found.setdefault(path, {})[int(stage)] = Entry(mode, oid)
         return found
 
-    def sparse(self) -> set[str]:
-        """Find the paths that a sparse checkout leaves out of the work tree.
+    def flags(self, paths: Iterable[str]) -> dict[str, list[str]]:
+        """Read what the user set in the index for paths.
+
+        Args:
+            paths: Which, relative to the top.
 
         Returns:
-            The paths, relative to the top.
+            `skip-worktree`, as in a sparse checkout, and `assume-unchanged`, by path.
         """
-        if self.git("config", "--bool", "--default", "false", "core.sparseCheckout") != "true":
-            return set()
-        listed = self.git("ls-files", "-t", "-z", "--full-name")
-        return {line[2:] for line in listed.split("\0") if line.startswith("S ")}
+        wanted = sorted(paths)
+        if not wanted:
+            return {}
+        listed = self.git("ls-files", "-v", "-z", "--full-name", "--", *wanted, env={"GIT_LITERAL_PATHSPECS": "1"})
+        found: dict[str, list[str]] = {}
+        for line in filter(None, listed.split("\0")):
+            tag, path = line[0], line[2:]
+            set_here = {"skip-worktree": tag in "Ss", "assume-unchanged": tag.islower()}
+            found[path] = [flag for flag, is_set in set_here.items() if is_set]
+        return found
 
     def refresh(self, env: Mapping[str, str]) -> None:
         """Let git look at the files again, so that an index knows them by their times.

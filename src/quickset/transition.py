@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from quickset import adapt, answers, git, journal, locking, merge, remote
 from quickset.adapt import PROJECT
 from quickset.answers import ANSWERS_FILE
@@ -17,7 +19,7 @@ from quickset.errors import ConflictError, QuicksetError, RefusedError, UsageErr
 from quickset.journal import Journal, Step
 from quickset.merge import Change, Merged, Workshop
 from quickset.render import Rendered, renderer
-from quickset.repository import Entry, Repository
+from quickset.repository import Entry, Repository, is_file
 from quickset.source import Template
 from quickset.target import uninterrupted
 from quickset.upgrades import Entry as Deploy
@@ -89,6 +91,30 @@ class Planned:
     """The questions whose condition is false."""
     lasting: tuple[str, ...] = ()
     """The notes that still hold when conflicts are resolved."""
+
+
+def recorded(path: Path) -> dict[str, Any]:
+    """Read the answers of a service.
+
+    Args:
+        path: The service.
+
+    Returns:
+        The answers.
+
+    Raises:
+        UsageError: There is no service.
+        ConflictError: An unfinished update left them as they are.
+        QuicksetError: They are damaged.
+    """
+    try:
+        return answers.read(path)
+    except UsageError:
+        raise
+    except QuicksetError:
+        repository = Repository.around(path)
+        require_finished(repository, repository.state)
+        raise
 
 
 def require_finished(repository: Repository, state: Path) -> None:
@@ -294,7 +320,6 @@ def carry_out(plan: Planned, state: Path) -> Result:
         RefusedError: Something that is not committed is in the way; nothing was touched.
     """
     repository, merged = plan.repository, plan.merged
-    _require_untouched(repository.touched(merged.after))
     if not merged.after:
         return plan.result
     steps = {
@@ -303,33 +328,59 @@ def carry_out(plan: Planned, state: Path) -> Result:
     }
     facts: dict[str, Any] = {"answers": None, "result": _kept(replace(plan.result, notes=plan.lasting))}
     if merged.stages:
-        # The service counts as updated when its conflicts are resolved, not before.
-        step = steps.pop(repository.prefix + ANSWERS_FILE, None)
-        if step and step.before and step.after:
-            facts["answers"] = [step.before, step.after]
-            # Nothing refers to this object until then, so that git may tidy it away.
-            content = plan.work.read({ANSWERS_FILE: step.after}, [ANSWERS_FILE])[ANSWERS_FILE]
-            facts["answers_text"] = content.decode(errors="surrogateescape")
-    plan.work.hand_over(merge.all_objects(merged), repository)
-    journal.prepare(repository, state, steps)
-    _require_untouched(journal.edited(repository, state, steps))
-    if repository.git("rev-parse", "HEAD") != repository.head:
-        raise RefusedError("HEAD has moved meanwhile; run the command again. Nothing was touched.")
-    record = Journal("applying", repository.prefix, repository.head, steps, facts=facts)
-    record.save(state)
-    milliseconds = _put_in_place(repository, state, record)
+        facts |= _hold_back(plan, steps)
+    with journal.index_locked(repository, state):
+        _require_untouched(repository.touched(merged.after))
+        plan.work.hand_over(merge.all_objects(merged), repository)
+        _note_markers(repository, steps)
+        journal.prepare(repository, state, steps)
+        _require_untouched(journal.edited(repository, state, steps))
+        if repository.git("rev-parse", "HEAD") != repository.head:
+            raise RefusedError("HEAD has moved meanwhile; run the command again. Nothing was touched.")
+        record = Journal("applying", repository.prefix, repository.head, steps, facts=facts)
+        record.save(state)
+        milliseconds = _put_in_place(repository, state, record)
     settle(state, record)
     return replace(plan.result, applied_ms=round(milliseconds, 1))
 
 
+def _hold_back(plan: Planned, steps: dict[str, Step]) -> dict[str, Any]:
+    """Return for the journal what `--continue` records: the service counts as updated once conflicts are resolved."""
+    path = plan.repository.prefix + ANSWERS_FILE
+    if sides := plan.merged.stages.get(ANSWERS_FILE):
+        old, new = sides.get(merge.OLD), sides.get(merge.THEIRS)
+    else:
+        step = steps.pop(path, None)
+        old, new = (step.before, step.after) if step else (None, None)
+    if not old or not new:
+        return {}
+    # Nothing refers to these objects until then, so that git may tidy them away.
+    texts = plan.work.read({"old": old, "new": new}, ["old", "new"])
+    return {"answers": [old, new], "answers_texts": [text.decode(errors="surrogateescape") for text in texts.values()]}
+
+
+def _note_markers(repository: Repository, steps: Mapping[str, Step]) -> None:
+    """Note the lines of each conflict's sides that look like markers, for `--continue`, which looks for markers."""
+    for path, step in steps.items():
+        sides = [side for number, side in step.stages.items() if number != merge.OLD and is_file(side)]
+        step.alike = dict(journal.markers(repository.as_on_disk(side, path) for side in sides))
+
+
 def _put_in_place(repository: Repository, state: Path, record: Journal) -> float:
-    """Carry a journal out, held up by no signal; say how to go on when the system refuses half-way."""
+    """Carry a journal out, held up by no signal."""
+    with _half_done(), uninterrupted():
+        return journal.apply(repository, state, record)
+
+
+@contextmanager
+def _half_done() -> Iterator[None]:
+    """Say how to go on when the system refuses half-way."""
     try:
-        with uninterrupted():
-            return journal.apply(repository, state, record)
-    except OSError as error:
+        yield
+    except (OSError, git.GitError) as error:
+        reason = os_reason(error) if isinstance(error, OSError) else str(error).rstrip(".")
         raise QuicksetError(
-            f"{os_reason(error)}. The update is half done: mend that, then `quickset update --continue` finishes it "
+            f"{reason}. The update is half done: fix that, then `quickset update --continue` finishes it "
             "and `--abort` undoes it."
         ) from error
 
@@ -458,15 +509,14 @@ def finish_interrupted(repository: Repository, state: Path, record: Journal) -> 
     """
     told = _told(repository, record)
     if record.phase == "aborting":
-        with uninterrupted():
-            journal.undo(repository, state, record)
-            journal.finish(state)
+        _undo(repository, state, record)
         return Result(
             path=told.path, title=told.title, notes=("The interrupted --abort was finished; everything is as it was.",)
         )
     if forget_vanished(repository, state, record):
         return Result(path=told.path, title=told.title, notes=("It was interrupted, and nothing of it is left.",))
-    milliseconds = _put_in_place(repository, state, record)
+    with journal.index_locked(repository, state):
+        milliseconds = _put_in_place(repository, state, record)
     settle(state, record)
     conflicts = tuple(sorted(path.removeprefix(record.service) for path, step in record.steps.items() if step.stages))
     notes = ("It was interrupted, and is finished now.",)
@@ -499,7 +549,7 @@ def resume(path: Path, *, lock: bool = True, progress: Progress = lambda _: null
             raise RefusedError("nothing of the update is left here, so it was forgotten; run `quickset update` again.")
         paths = [path for path, step in record.steps.items() if step.stages]
         repository.require_merged(paths)
-        _require_no_markers(repository, paths)
+        _require_resolved(repository, record)
         told = _told(repository, record)
         _advance(repository, state, record)
         service = Repository(repository.top, repository.git_dir, record.service, repository.head)
@@ -508,60 +558,85 @@ def resume(path: Path, *, lock: bool = True, progress: Progress = lambda _: null
         return replace(told, notes=(*told.notes, *([note] if note else [])))
 
 
-def _require_no_markers(repository: Repository, paths: list[str]) -> None:
-    # Of a file that somebody moved, git says under which name, too.
-    marker = re.compile(rf"^<{{7,}} {merge.YOURS}(?::.*)?\r?$", re.MULTILINE)
-    left = []
-    for path in paths:
-        # As the work tree has it: what a filter stores may hold no text.
-        staged = git.attempt("cat-file", "--filters", f":0:{path}", cwd=repository.top, theirs=True)
-        if not staged.returncode and marker.search(staged.stdout):
-            left.append(path)
-    if left:
+def _require_resolved(repository: Repository, record: Journal) -> None:
+    """Refuse to go on over what is unmerged no longer and yet not resolved."""
+    if left := journal.unresolved(repository, record):
         raise ConflictError(f"conflict markers are left in {', '.join(left)}; resolve, `git add`, and run this again.")
+    if left := journal.unstaged(repository, record):
+        raise ConflictError(
+            f"no longer staged: {', '.join(left)}. `git add` what you want of the update, `git restore` the rest, and "
+            "run this again."
+        )
 
 
 def _advance(repository: Repository, state: Path, record: Journal) -> None:
-    """Record the new version, now that the service has it."""
-    if not record.facts.get("answers"):
-        journal.finish(state)
-        return
-    before, after = (Entry(*raw) for raw in record.facts["answers"])
-    repository.git("hash-object", "-w", "--stdin", stdin=record.facts["answers_text"])
+    """Record the new version, now that the service has it, and set the index flags of resolved files again."""
     path = record.service + ANSWERS_FILE
-    service = Repository(repository.top, repository.git_dir, record.service, repository.head)
-    if service.touched([ANSWERS_FILE]):
-        raise RefusedError(f"{path} was edited since the update; commit that, or restore it, and go on.")
-    now = service.tree().get(ANSWERS_FILE)
-    if now is None:
-        raise RefusedError(
-            f"{path} was deleted since the update; restore it (git checkout HEAD~1 -- {path}) and go on."
-        )
-    if now != before:
-        after = _carried(repository, before, after, now)
-    step = Step(now, after)
-    if step.before == step.after:
-        journal.finish(state)
-        return
-    journal.prepare(repository, state, {path: step})
-    facts = record.facts | {"continued": True}
-    going = Journal("applying", record.service, repository.head, {path: step}, facts=facts)
-    going.save(state)
-    _put_in_place(repository, state, going)
+    staged = repository.staged(record.steps.keys() | {path})
+    steps = {}
+    for name, step in record.steps.items():
+        now = staged.get(name, {}).get(0)
+        # What a sparse checkout left out is on disk because of its conflict.
+        if step.stages and step.flags and step.was is not None and now:
+            steps[name] = Step(now, now, flags=step.flags)
+    if record.facts.get("answers"):
+        answered = staged.get(path, {}).get(0)
+        if answered is None:
+            raise RefusedError(
+                f"{path} was deleted since the update; restore it (git checkout {record.head[:12]} -- {path}) and "
+                "go on."
+            )
+        after = _carried(repository, record, answered)
+        if after != answered:
+            steps[path] = Step(answered, after, flags=steps[path].flags if path in steps else [])
+    with journal.index_locked(repository, state):
+        journal.prepare(repository, state, steps)
+        edited = journal.edited(repository, state, steps)
+        if path in steps and (path in edited or steps[path].was is None):
+            raise RefusedError(f"{path} was edited since the update; `git add` that, or restore it, and go on.")
+        steps = {name: step for name, step in steps.items() if name == path or step.was == step.becomes}
+        if steps:
+            facts = record.facts | {"continued": True}
+            going = Journal("applying", record.service, repository.head, steps, facts=facts)
+            going.save(state)
+            _put_in_place(repository, state, going)
     journal.finish(state)
 
 
-def _carried(repository: Repository, before: Entry, after: Entry, now: Entry) -> Entry:
-    """Bring the new answers into a file that the user has changed and committed meanwhile."""
-    env = {"GIT_DIR": repository.git("rev-parse", "--absolute-git-dir")}
-    contents = git.read_blobs([before.oid, after.oid, now.oid], env=env)
-    old, new, user = ({ANSWERS_FILE: contents[entry.oid]} for entry in (before, after, now))
-    sides = adapt.Sides(old, new, user)
+def _carried(repository: Repository, record: Journal, now: Entry) -> Entry:
+    """Bring the new answers into the file as the user has it now."""
+    old, new = (Entry(*raw) for raw in record.facts["answers"])
+    # A journal of 0.3.3 holds only the new text.
+    for text in record.facts.get("answers_texts") or [record.facts["answers_text"]]:
+        repository.git("hash-object", "-w", "--stdin", stdin=text)
+    if now == old:
+        return new
+    env = {"GIT_DIR": str(repository.git_dir)}
+    contents = git.read_blobs([old.oid, new.oid, now.oid], env=env)
+    before, after, user = ({ANSWERS_FILE: contents[entry.oid]} for entry in (old, new, now))
+    sides = adapt.Sides(before, after, user)
     adapt.answers_file(sides, ANSWERS_FILE)
-    if sides.old[ANSWERS_FILE] != sides.user[ANSWERS_FILE]:
-        raise RefusedError(f"{ANSWERS_FILE} was changed since the update and cannot be merged; restore it and go on.")
-    text = sides.new[ANSWERS_FILE].decode(errors="surrogateescape")
-    return Entry(now.mode, repository.git("hash-object", "-w", "--stdin", stdin=text))
+    if sides.old[ANSWERS_FILE] == sides.user[ANSWERS_FILE]:
+        text = sides.new[ANSWERS_FILE].decode(errors="surrogateescape")
+        return Entry(now.mode, repository.git("hash-object", "-w", "--stdin", stdin=text))
+    was, will, own = (_loaded(contents[entry.oid]) for entry in (old, new, now))
+    wanted = {key: value for key, value in will.items() if key not in was or was[key] != value}
+    missing = [f"{key}: {value}" for key, value in wanted.items() if own.get(key) != value]
+    missing += [f"no {key}" for key in was.keys() - will.keys() if key in own]
+    if missing:
+        raise RefusedError(
+            f"{record.service}{ANSWERS_FILE} cannot be merged line by line. Write into it: {', '.join(missing)}; then "
+            "`git add` it and run this again."
+        )
+    return now
+
+
+def _loaded(content: bytes) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(content)
+    except yaml.YAMLError:
+        return {}
+    return loaded if isinstance(loaded, dict) else {}
 
 
 def _lock_in_place(repository: Repository, progress: Progress, written: Step | None) -> str | None:
@@ -618,10 +693,14 @@ def abort(path: Path) -> Result:
                 f"HEAD has moved since '{told.title}': it is {repository.head[:12]} and was {record.head[:12]}. "
                 "Nothing was touched."
             )
-        with uninterrupted():
-            journal.undo(repository, state, record)
-            journal.finish(state)
+        _undo(repository, state, record)
         return replace(done, notes=("Taken back; everything is as it was.",))
+
+
+def _undo(repository: Repository, state: Path, record: Journal) -> None:
+    with journal.index_locked(repository, state), _half_done(), uninterrupted():
+        journal.undo(repository, state, record)
+    journal.finish(state)
 
 
 def read_answers(path: Path, template: Template) -> tuple[dict[str, Any], dict[str, answers.Question]]:

@@ -1,7 +1,7 @@
 """`quickset diff` and `quickset update`: a newer template, merged into what the user made of an older one."""
 
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from packaging.version import InvalidVersion, Version
 
 from quickset import answers, journal, source, transition, upgrades
-from quickset.errors import UsageError
+from quickset.errors import ConflictError, UsageError
 from quickset.journal import Journal
 from quickset.repository import Repository
 from quickset.source import Source
@@ -57,9 +57,10 @@ def preview(
         RefusedError: The repository or the recorded version forbids it.
         QuicksetError: The recorded answers are damaged, or something failed.
     """
-    goal = goal_of(request, template_source)
+    transition.recorded(request.path)
     repository = Repository.around(request.path)
     transition.require_finished(repository, repository.state)
+    goal = goal_of(request, template_source)
     if goal is None:
         return _current(request)
     with transition.planned(repository, goal, lock=False, progress=progress) as plan:
@@ -85,8 +86,9 @@ def update(
         RefusedError: The repository or the recorded version forbids it; nothing was touched.
         QuicksetError: The recorded answers are damaged, or something failed.
     """
-    # First of all: whoever is in the wrong folder should hear that, and nothing of its repository.
-    answers.read(request.path)
+    # First of all: in the wrong folder that is what to say, and nothing about its repository.
+    with suppress(ConflictError):
+        transition.recorded(request.path)
     repository = Repository.around(request.path)
     with journal.locked(repository) as state:
         unfinished = Journal.load(state)

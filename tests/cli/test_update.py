@@ -270,3 +270,14 @@ def test_output_that_cannot_be_written(service: Path, quickset: Run, command: li
     assert done.returncode == 5
     assert done.stderr.removeprefix("ready\n").startswith("quickset: the output could not be written")
     assert done.stderr.removeprefix("ready\n").count("\n") == 1
+
+
+def test_file_system_that_refuses(service: Path, quickset: Run) -> None:
+    """What the system refuses is named with its file, and is not taken for an output that cannot be written."""
+    state = service / ".git" / "quickset"
+    state.write_text("")
+
+    done = quickset("update", "--no-lock", cwd=service)
+
+    assert (done.returncode, done.stderr) == (5, f"quickset: File exists: {state}\n")
+    assert git.run("status", "--porcelain", cwd=service) == ""

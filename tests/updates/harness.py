@@ -204,7 +204,13 @@ def git(*args: str, cwd: Path, env: Mapping[str, str] | None = None, check: bool
         What it printed.
     """
     done = subprocess.run(
-        ["git", *args], cwd=cwd, env=os.environ | dict(env or {}), capture_output=True, text=True, check=False
+        ["git", *args],
+        cwd=cwd,
+        env=os.environ | dict(env or {}),
+        capture_output=True,
+        text=True,
+        errors="surrogateescape",
+        check=False,
     )
     if check and done.returncode:
         raise AssertionError(f"git {' '.join(args)}: {done.stderr or done.stdout}")

@@ -1,5 +1,6 @@
 """Where a service can be."""
 
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -168,6 +169,23 @@ def test_shallow_clone(lab: Lab, tmp_path: Path) -> None:
     clone.assert_clean(clone.update())
 
     assert clone.read("numbers.txt") == NUMBERS.replace("line 40", "mine 40").replace("line 05", "theirs 5")
+
+
+def test_partial_clone(lab: Lab, tmp_path: Path) -> None:
+    """A partial and sparse clone fetches what the merge reads, and nothing else is put on disk."""
+    lab.commit({"app/orders/service.py": ORDERS + "# mine\n"})
+    for setting in ("uploadpack.allowFilter", "uploadpack.allowAnySHA1InWant"):
+        lab.git("config", setting, "true")
+    lab.git("clone", "--quiet", "--filter=blob:none", "--sparse", lab.path.as_uri(), str(tmp_path / "clone"))
+    clone = Lab(lab.origin, tmp_path / "clone", tmp_path / "clone")
+    clone.release({"numbers.txt": THEIRS["numbers.txt"], SERVICE_PY: f"# theirs\n{ORDERS}"})
+
+    clone.assert_clean(clone.update())
+
+    assert clone.staged("app/orders/service.py").decode() == f"# theirs\n{ORDERS}# mine\n"
+    assert not clone.exists("app")
+    clone.git("commit", "--quiet", "--message", "Update")
+    assert clone.git("status", "--porcelain") == ""
 
 
 @pytest.mark.parametrize("cone", [True, False])
@@ -352,6 +370,25 @@ def test_service_with_spaces_in_its_path(another: Another, tmp_path: Path) -> No
     lab.abort()
 
     assert lab.snapshot() == before
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", b"line\nbreak", b'"quo\\ted"'], ids=["bytes", "line", "quotes"])
+def test_folder_with_an_odd_name(lab: Lab, tmp_path: Path, name: bytes) -> None:
+    """A folder whose name is no UTF-8, or holds a line break or quotes, is a folder like any other."""
+    lab.commit({"numbers.txt": NUMBERS.replace("line 05", "mine 5")})
+    folder = lab.path.rename(tmp_path / os.fsdecode(name))
+    moved = Lab(lab.origin, folder, folder)
+    before = moved.snapshot()
+    moved.release(THEIRS)
+    moved.assert_conflict(moved.update(), "numbers.txt")
+
+    moved.abort()
+
+    assert moved.snapshot() == before
+    moved.update()
+    moved.commit({"numbers.txt": NUMBERS})
+    moved.resume()
+    assert moved.at() == "0.2.0"
 
 
 def test_path_through_a_link(lab: Lab, tmp_path: Path) -> None:

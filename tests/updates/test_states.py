@@ -1,6 +1,7 @@
 """States that a repository can be in before, between and after."""
 
 import os
+import sys
 
 import pytest
 
@@ -102,21 +103,42 @@ def test_unmerged_index(lab: Lab) -> None:
     refused(lab, "numbers.txt")
 
 
-def test_index_is_locked(lab: Lab) -> None:
-    """While another git holds the index, nothing is touched, and what was begun is undone or finished next time."""
+@pytest.mark.parametrize("content", ["", "DIRC"])
+def test_index_is_locked(lab: Lab, content: str) -> None:
+    """While another git holds the index, an update is refused before anything is written."""
     conflicting(lab)
     before = lab.snapshot()
     lock = lab.git_dir / "index.lock"
-    lock.write_text("")
+    lock.write_text(content)
 
-    with pytest.raises(QuicksetError, match=r"lock"):
+    with pytest.raises(RefusedError, match=r"index\.lock.*Nothing was touched"):
         lab.update()
-    lock.unlink()
-    if lab.journal.exists():
-        lab.abort()
 
     same(lab.snapshot(), before)
+    assert lock.read_text() == content
+    assert [path.name for path in (lab.git_dir / "quickset").iterdir()] == ["lock"]
+    lock.unlink()
     lab.assert_conflict(lab.update(), "numbers.txt")
+
+
+def test_update_in_a_hook(lab: Lab) -> None:
+    """In a hook of `git commit --all`, which holds the index, an update is refused and the commit is the user's."""
+    lab.release(THEIRS)
+    hook = lab.git_dir / "hooks" / "pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    program = (
+        "from quickset.update import Request, update; from quickset.source import Source; from pathlib import Path"
+    )
+    call = f"update(Request(path=Path(), lock=False), template_source=Source(Path({str(lab.origin)!r})))"
+    hook.write_text(f"#!/bin/sh\n'{sys.executable}' -c \"{program}; {call}\" 2>error && exit 1\nexit 0\n")
+    hook.chmod(0o755)
+    lab.write({"run.sh": "#!/bin/sh\n# mine\n"})
+
+    lab.git("commit", "--quiet", "--no-gpg-sign", "--all", "--message", "Mine")
+
+    assert "index.lock exists" in lab.read("error")
+    assert lab.git("show", "--format=", "--name-only", "HEAD").split() == ["run.sh"]
+    assert lab.git("status", "--porcelain", "--untracked-files=no") == ""
 
 
 # --- --continue ------------------------------------------------------------------------------------------------------

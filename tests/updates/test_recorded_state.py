@@ -1,0 +1,331 @@
+"""What the journal records of an update with conflicts, and what the commands after it make of that."""
+
+import errno
+import json
+import os
+
+import pytest
+
+from quickset.answers import ANSWERS_FILE
+from quickset.errors import ConflictError, QuicksetError, RefusedError
+from tests.updates.harness import NUMBERS, ORDERS, ROUTER, ROUTER_PY, SERVICE_PY, Lab, Snapshot, same
+
+MINE = NUMBERS.replace("line 05", "mine 5")
+THEIRS = NUMBERS.replace("line 05", "theirs 5")
+
+
+def conflict(lab: Lab, *, only: bool = False) -> None:
+    """Bring a service to a conflict in one file; without `only`, another file is changed without a conflict."""
+    lab.commit({"numbers.txt": MINE})
+    lab.release({"numbers.txt": THEIRS, **({} if only else {"blocks.yaml": "theirs\n"})})
+    lab.assert_conflict(lab.update(), "numbers.txt")
+
+
+def resolve(lab: Lab, name: str, side: str) -> None:
+    """Take one side of a conflict, as with git."""
+    lab.git("checkout", "--quiet", f"--{side}", name)
+    lab.git("add", name)
+
+
+# --- The answers file ------------------------------------------------------------------------------------------------
+
+
+def answers_in_conflict(lab: Lab, files: dict[str, str]) -> Snapshot:
+    """Bring a service to a conflict in its answers file, which is written in a way that is not merged by lines.
+
+    Returns:
+        The service before.
+    """
+    lab.commit({ANSWERS_FILE: json.dumps(lab.recorded()) + "\n", **files})
+    before = lab.snapshot()
+    lab.release({"numbers.txt": THEIRS})
+    assert lab.update().conflicts == (ANSWERS_FILE, *files)
+    assert lab.stages().keys() == {ANSWERS_FILE, *files}
+    return before
+
+
+@pytest.mark.parametrize("second", [{}, {"numbers.txt": MINE}], ids=["only", "with another"])
+def test_conflict_in_the_answers(lab: Lab, second: dict[str, str]) -> None:
+    """A conflict in the answers file has stages, waits for --continue and is refused while it is open."""
+    answers_in_conflict(lab, second)
+    for action in (lab.resume, lab.update, lab.preview):
+        with pytest.raises(ConflictError, match=ANSWERS_FILE):
+            action()
+    resolve(lab, ANSWERS_FILE, "theirs")
+    for name in second:
+        resolve(lab, name, "theirs")
+
+    lab.resume()
+
+    assert lab.at() == "0.2.0"
+    assert lab.read("numbers.txt") == THEIRS
+    assert lab.staged(ANSWERS_FILE) == lab.read_bytes(ANSWERS_FILE)
+    assert not lab.journal.exists()
+
+
+def test_own_side_of_the_answers(lab: Lab) -> None:
+    """The user's answers, kept as they are, lack the new version: that is said, and written by hand it is enough."""
+    answers_in_conflict(lab, {})
+    resolve(lab, ANSWERS_FILE, "ours")
+
+    with pytest.raises(RefusedError, match=r"_commit: v?0\.2\.0"):
+        lab.resume()
+
+    lab.write({ANSWERS_FILE: lab.read(ANSWERS_FILE).replace("0.1.0", "0.2.0")})
+    lab.git("add", "--all")
+    lab.resume()
+    assert lab.at() == "0.2.0"
+    assert lab.read(ANSWERS_FILE).startswith("{")
+
+
+def test_abort_with_the_answers_in_conflict(lab: Lab) -> None:
+    """An abort takes markers out of the answers file, too."""
+    before = answers_in_conflict(lab, {})
+
+    lab.abort()
+
+    same(lab.snapshot(), before)
+
+
+# --- What is resolved ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("only", [True, False])
+def test_nothing_of_a_conflict_is_wanted(lab: Lab, *, only: bool) -> None:
+    """The user's side is a resolution: the version advances, and the next update does not conflict again."""
+    conflict(lab, only=only)
+    resolve(lab, "numbers.txt", "ours")
+
+    lab.resume()
+
+    assert lab.at() == "0.2.0"
+    lab.commit()
+    lab.release({"numbers.txt": THEIRS.replace("line 50", "theirs 50")})
+    lab.assert_clean(lab.update())
+    assert lab.read("numbers.txt") == MINE.replace("line 50", "theirs 50")
+
+
+def test_nothing_is_wanted_and_something_is_committed(lab: Lab) -> None:
+    """The same after a commit of something else in between."""
+    conflict(lab, only=True)
+    resolve(lab, "numbers.txt", "ours")
+    lab.commit({"mine.txt": "mine\n"})
+
+    lab.resume()
+
+    assert lab.at() == "0.2.0"
+
+
+@pytest.mark.parametrize("only", [True, False])
+def test_reset_of_everything(lab: Lab, *, only: bool) -> None:
+    """After `git reset --hard` there is nothing to go on with, whatever was committed since."""
+    conflict(lab, only=only)
+    resolve(lab, "numbers.txt", "ours")
+    lab.git("reset", "--quiet", "--hard")
+    lab.commit({"mine.txt": "mine\n"} if only else {"numbers.txt": "mine\n"})
+
+    with pytest.raises(RefusedError, match="nothing of the update is left"):
+        lab.resume()
+
+    assert lab.at() == "0.1.0"
+    lab.assert_conflict(lab.update(), "numbers.txt")
+
+
+def test_reset_of_the_index(lab: Lab) -> None:
+    """After `git reset` neither markers nor changes that are no longer staged are taken for the user's decision."""
+    conflict(lab)
+    lab.git("reset", "--quiet")
+    before = lab.snapshot()
+    with pytest.raises(ConflictError, match=r"markers are left in numbers\.txt"):
+        lab.resume()
+    same(lab.snapshot(), before)
+    lab.write({"numbers.txt": THEIRS})
+    lab.git("add", "numbers.txt")
+
+    with pytest.raises(ConflictError, match=r"no longer staged: blocks\.yaml"):
+        lab.resume()
+
+    assert lab.at() == "0.1.0"
+    lab.git("add", "blocks.yaml")
+    lab.resume()
+    assert lab.at() == "0.2.0"
+
+
+def test_change_that_is_not_wanted(lab: Lab) -> None:
+    """A change that the user restored is a decision, and not in the way."""
+    conflict(lab)
+    resolve(lab, "numbers.txt", "theirs")
+    lab.git("restore", "--staged", "--worktree", "blocks.yaml")
+
+    lab.resume()
+
+    assert lab.at() == "0.2.0"
+    assert lab.read("blocks.yaml") != "theirs\n"
+
+
+@pytest.mark.parametrize(
+    ("style", "kept"), [("merge", "=>"), ("merge", "="), ("diff3", "<|=>"), ("diff3", "|"), ("zdiff3", "<=")]
+)
+def test_markers_left(lab: Lab, style: str, kept: str) -> None:
+    """Each marker of each style is found, also where the user let git write the conflict again."""
+    conflict(lab, only=True)
+    lab.git("checkout", f"--conflict={style}", "numbers.txt")
+    lines = lab.read("numbers.txt").splitlines(keepends=True)
+    signs = tuple(7 * sign for sign in "<|=>" if sign not in kept)
+    lab.write({"numbers.txt": "".join(line for line in lines if not signs or not line.startswith(signs))})
+    lab.git("add", "numbers.txt")
+
+    with pytest.raises(ConflictError, match=r"markers are left in numbers\.txt"):
+        lab.resume()
+
+    assert lab.at() == "0.1.0"
+
+
+def test_lines_that_look_like_markers(lab: Lab) -> None:
+    """A heading that is underlined with seven signs is no marker when one of the sides has it."""
+    heading = "Changes\n=======\n\n"
+    lab.commit({"numbers.txt": heading + MINE})
+    lab.release({"numbers.txt": heading + THEIRS})
+    lab.assert_conflict(lab.update(), "numbers.txt")
+    lab.write({"numbers.txt": heading + heading + MINE})
+    lab.git("add", "numbers.txt")
+
+    lab.resume()
+
+    assert lab.at() == "0.2.0"
+
+
+# --- Flags of the index ----------------------------------------------------------------------------------------------
+
+
+def test_conflict_outside_a_sparse_checkout(lab: Lab) -> None:
+    """A conflict in a file that is left out of the work tree is undone with that."""
+    lab.commit({"app/orders/service.py": ORDERS + "# mine\n"})
+    lab.git("sparse-checkout", "set", "app/core")
+    before = lab.snapshot()
+    lab.release({SERVICE_PY: ORDERS + "# theirs\n", ROUTER_PY: ROUTER + "# theirs\n", "numbers.txt": THEIRS})
+    lab.assert_conflict(lab.update(), "app/orders/service.py")
+    assert not lab.exists("app/orders/router.py")
+
+    lab.abort()
+
+    same(lab.snapshot(), before)
+    assert lab.git("status", "--porcelain") == ""
+
+
+def flags(lab: Lab) -> str:
+    """Return the flags of each path that has some."""
+    return "".join(line for line in lab.git("ls-files", "-v").splitlines(keepends=True) if not line.startswith("H "))
+
+
+@pytest.mark.parametrize("flag", ["skip-worktree", "assume-unchanged"])
+def test_flags_set_by_hand(lab: Lab, flag: str) -> None:
+    """A flag survives an update, its abort, and the resolution of a conflict in its file."""
+    lab.commit({"numbers.txt": MINE})
+    lab.git("update-index", f"--{flag}", "numbers.txt", "blocks.yaml")
+    before, flagged = lab.snapshot(), flags(lab)
+    lab.release({"numbers.txt": THEIRS, "blocks.yaml": "theirs\n"})
+    lab.assert_conflict(lab.update(), "numbers.txt")
+    assert lab.read("blocks.yaml") == "theirs\n"
+
+    lab.abort()
+
+    same(lab.snapshot(), before)
+    assert flags(lab) == flagged
+    lab.update()
+    resolve(lab, "numbers.txt", "theirs")
+    lab.resume()
+    assert flags(lab) == flagged
+    assert lab.staged("numbers.txt") == lab.read_bytes("numbers.txt") == THEIRS.encode()
+
+
+def test_edit_after_a_resolution(lab: Lab) -> None:
+    """To set a flag again does not touch what the user wrote after staging a resolution."""
+    lab.commit({"numbers.txt": MINE})
+    lab.git("update-index", "--assume-unchanged", "numbers.txt")
+    lab.release({"numbers.txt": THEIRS})
+    lab.update()
+    resolve(lab, "numbers.txt", "theirs")
+    lab.write({"numbers.txt": THEIRS + "mine\n"})
+
+    lab.resume()
+
+    assert lab.read("numbers.txt") == THEIRS + "mine\n"
+    assert lab.staged("numbers.txt").decode() == THEIRS
+
+
+# --- File systems and the lock of the index --------------------------------------------------------------------------
+
+
+def test_no_hard_links(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the file system has no hard links, an update, its abort and its end work all the same."""
+
+    def link(*_args: object, **_options: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", link)
+    lab.commit({"numbers.txt": MINE})
+    before = lab.snapshot()
+    lab.release({"numbers.txt": THEIRS, SERVICE_PY: None, "added.txt": "new\n"})
+    lab.assert_conflict(lab.update(), "numbers.txt")
+
+    lab.abort()
+
+    same(lab.snapshot(), before)
+    lab.update()
+    resolve(lab, "numbers.txt", "theirs")
+    lab.resume()
+    assert lab.at() == "0.2.0"
+    assert not (lab.git_dir / "index.lock").exists()
+
+
+@pytest.mark.parametrize("command", ["abort", "resume"])
+def test_index_is_locked_later(lab: Lab, command: str) -> None:
+    """Neither command writes anything while another git holds the index, and each works afterwards."""
+    conflict(lab)
+    if command == "resume":
+        resolve(lab, "numbers.txt", "theirs")
+    lock = lab.git_dir / "index.lock"
+    lock.write_text("")
+    before = lab.snapshot()
+    action = {"abort": lab.abort, "resume": lab.resume}[command]
+
+    with pytest.raises(RefusedError, match=r"index\.lock"):
+        action()
+
+    same(lab.snapshot(), before)
+    assert lock.exists()
+    lock.unlink()
+    action()
+    assert not lock.exists()
+
+
+def test_late_refusal_leaves_nothing(lab: Lab) -> None:
+    """A refusal after new files were put aside takes them away, and frees the index."""
+    lab.git("update-index", "--assume-unchanged", "numbers.txt")
+    lab.write({"numbers.txt": MINE})
+    lab.release({"numbers.txt": THEIRS})
+
+    with pytest.raises(RefusedError, match=r"numbers\.txt"):
+        lab.update()
+
+    assert [path.name for path in (lab.git_dir / "quickset").iterdir()] == ["lock"]
+    assert not (lab.git_dir / "index.lock").exists()
+
+
+def test_full_disk_leaves_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same where the journal cannot be written: the update did not begin."""
+    lab.release({"numbers.txt": THEIRS})
+    before = lab.snapshot()
+
+    def fsync(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        with pytest.raises((OSError, QuicksetError), match="No space"):
+            lab.update()
+
+    same(lab.snapshot(), before)
+    assert [path.name for path in (lab.git_dir / "quickset").iterdir()] == ["lock"]
+    lab.assert_clean(lab.update())
