@@ -1,0 +1,199 @@
+"""Values of settings that cannot work are refused at the start, by the name of the setting."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from tests.services.behaviour.variants import EVERYTHING_VARIANTS, VARIANTS, where
+from tests.services.running import PACKAGE, Project, Variant
+
+# Reads settings many times in one process: the values of one setting each, as JSON, in the order that it got them.
+SCRIPT = f"""
+import json, os, sys
+from pydantic import SecretStr
+from {PACKAGE}.core.settings import Settings, SettingsError, get_settings
+
+def read(name, value):
+    os.environ[name] = value
+    get_settings.cache_clear()
+    try:
+        read = getattr(get_settings(), name.lower())
+        return {{"value": read.get_secret_value() if isinstance(read, SecretStr) else read, "faults": []}}
+    except SettingsError as error:
+        return {{"faults": str(error).splitlines()[1:]}}
+    finally:
+        del os.environ[name]
+
+kinds = {{name.upper(): type(field.default).__name__ for name, field in Settings.model_fields.items()}}
+json.dump({{"kinds": kinds, "read": [read(*case) for case in json.load(sys.stdin)]}}, sys.stdout, default=str)
+"""
+
+NUMBERS = {"int", "float"}
+NO_NUMBERS = ["inf", "-inf", "nan", "1e400", "1" + "0" * 30, "9" * 5000, "-1", "many", ""]
+SECRETS = {"SecretStr"}
+SECRET = "p4ssw0rd"
+# "\udce9" is how Python reads a byte that is not UTF-8.
+NO_SECRETS = [f"{SECRET}\n", f"\r\n{SECRET}", f"{SECRET}\t{SECRET}", f"{SECRET}\udce9"]
+
+REFUSED = {
+    "ALLOWED_HOSTS": [
+        "",
+        '["a.example"]',
+        '"a.example"',
+        "https://a.example",
+        "a.example:8000",
+        "a.example/",
+        "a b",
+        "10.0.0.0/8",
+        "[::1]",
+        "256.1.1.1",
+        "*a.example",
+        "*.",
+        "a.*.example",
+        "a.example.",
+        "a..example",
+        "-a.example",
+        "b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher.example",
+        "user@a.example",
+        "a" * 64,
+        "good.example,bad one",
+    ],
+    "HOST": ["0.0.0.0:8000", "http://0.0.0.0", "[::]", "0.0.0.0\n", "a b", "*", "0.0.0.0/0"],
+    "TRUSTED_PROXIES": ["proxy.example", "[::1]", "10.0.0.1:80", "10.0.0.0/99", '["10.0.0.1"]', "10.0.0.1 10.0.0.2"],
+    "CORS_ORIGINS": [
+        "a.example",
+        "https://a.example/cart",
+        "https://*.a.example",
+        "https://a.example:99999",
+        "https://a b.example",
+        '["https://a.example"]',
+        "https://user@a.example",
+        "https://b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher.example",
+    ],
+    "RATE_LIMIT": ["0/minute", "-1/minute", "10", "10/fortnight", "inf/day", f"{10**30}/day", "10/minute\n"],
+    "RATE_LIMIT_ROUTES": ["GET /orders", "GET orders=1/minute", "/orders=1/minute"],
+    "EXCHANGE_RATES_URL": ["rates", "ftp://a.example", "https://", "https://a.example:99999", "https://a.example?a=b"],
+    "WEB_CONCURRENCY": ["0", "100000"],
+    "WEBSOCKET_PING_SECONDS": ["0", "1e-9", "9999999"],
+    "PORT": ["65536", "http"],
+    "ENVIRONMENT": ["prod", "Production", "production\n"],
+    "LOG_LEVEL": ["debug", "TRACE"],
+    "LOG_FORMAT": ["JSON", "text"],
+    "DEBUG": ["maybe", "2"],
+}
+READ: dict[str, dict[str, object]] = {
+    "ALLOWED_HOSTS": {
+        "Shop.example, *.Shops.example,my_host": ["shop.example", "*.shops.example", "my_host"],
+        "10.0.0.7,::1,0:0:0:0:0:0:0:1,*": ["10.0.0.7", "::1", "::1", "*"],
+    },
+    "HOST": {"": "", "::1": "::1", "10.0.0.7": "10.0.0.7", "fe80::1%eth0": "fe80::1%eth0"},
+    "TRUSTED_PROXIES": {"10.1.2.3/8, ::1,*": ["10.0.0.0/8", "::1", "*"]},
+    "CORS_ORIGINS": {
+        "https://A.example:443/,http://b.example:80": ["https://a.example", "http://b.example"],
+        "http://[::1]:3000,https://a.example:80": ["http://[::1]:3000", "https://a.example:80"],
+        "null,*,chrome-extension://abcdef": ["null", "*", "chrome-extension://abcdef"],
+    },
+    "DRAIN_DELAY_SECONDS": {"0": 0.0, "86400": 86_400.0},
+    "EXCHANGE_RATES_URL": {"https://a.example/v2/": "https://a.example/v2/"},
+}
+DATABASE_URLS_REFUSED = {
+    "sqlite": [
+        "sqlite+aiosqlite://data.db",
+        "sqlite+aiosqlite:///data.db?mode=ro",
+        "sqlite+aiosqlite:///data.db?timeout=soon",
+        "sqlite+aiosqlite:///file:data.db?uri=true",
+    ],
+    "postgresql": [
+        "postgres://app@db/app",
+        "postgresql+asyncpg://app@db/app?sslmode=require&channel_binding=require",
+        "postgresql+asyncpg://app@db/app?connect_timeout=10",
+        "postgresql+asyncpg://app@db/app?pgbouncer=true",
+        "postgresql+asyncpg://app@db/app?sslmode=yes",
+        "postgresql+asyncpg://app@db/app?ssl=true",
+        "postgresql+asyncpg://app@db/app?prepared_statement_cache_size=none",
+        "postgresql+asyncpg://app@db:99999/app",
+        "postgresql+asyncpg://app@db1,db2/app",
+        f"postgresql+asyncpg://app:{SECRET}@{SECRET}@db/app",
+        f"postgresql+asyncpg://db:{SECRET}/app",
+    ],
+    "mysql": [
+        "mysql://app@db/app",
+        "mysql+asyncmy://app@db",
+        "mysql+asyncmy://app@db/app?sslaccept=strict",
+        "mysql+asyncmy://app@db/app?reconnect=true",
+        "mysql+asyncmy://app@db/app?ssl-mode=yes",
+        "mysql+asyncmy://app@db/app?read_timeout=soon",
+        "mysql+asyncmy://app@db:99999/app",
+        f"mysql+asyncmy://db:{SECRET}/app",
+    ],
+}
+DATABASE_URLS_READ = {
+    "sqlite": ["sqlite+aiosqlite://", "sqlite+aiosqlite:////tmp/a.db", "sqlite+aiosqlite:///a.db?timeout=3"],
+    "postgresql": [
+        "postgresql+asyncpg://app@db/app?sslmode=require&application_name=shop&options=-c%20search_path%3Dshop",
+        "postgresql+asyncpg://app@db/app?sslmode=verify-full&sslrootcert=/etc/ca.pem&target_session_attrs=read-write",
+        "postgresql+asyncpg://app@db/app?ssl=require&prepared_statement_cache_size=0",
+        "postgresql+asyncpg:///app?host=/run/postgresql",
+        "postgresql+asyncpg://app@/app?host=db1:5432&host=db2:5432",
+        "postgresql+asyncpg://app:p%40ss%2Fword@my_db:5432/app",
+        "postgresql+asyncpg://app@[::1]/app",
+        "postgresql+asyncpg://app:pass/word@db/app",
+    ],
+    "mysql": [
+        "mysql+asyncmy://app@db/app?ssl-mode=REQUIRED&charset=utf8mb4",
+        "mysql+asyncmy://app@db/app?ssl_ca=/etc/ca.pem",
+        "mysql+asyncmy://app@/app?unix_socket=/run/mysqld/mysqld.sock",
+    ],
+}
+
+everything = where(lambda variant: variant.database == "sqlite", EVERYTHING_VARIANTS)
+each_database = where(lambda variant: variant.layout == "feature" and variant.database != "none", VARIANTS)
+
+
+def read(project: Project, cases: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Return what the service makes of values, each of them with the defaults of all other settings."""
+    finished = project.run("-c", SCRIPT, typed=json.dumps(cases))
+    assert finished.returncode == 0, finished.stderr
+    answer: dict[str, Any] = json.loads(finished.stdout)
+    return answer
+
+
+def assert_refused(project: Project, refused: Mapping[str, Sequence[str]]) -> None:
+    """Check that each value is refused in one line that begins with the setting and holds no secret."""
+    cases = [(name, value) for name, values in refused.items() for value in values]
+    for (name, value), result in zip(cases, read(project, cases)["read"], strict=True):
+        assert [fault.split()[0] for fault in result["faults"]] == [name], (name, value, result)
+        assert SECRET not in result["faults"][0]
+
+
+@everything
+def test_refused(project: Project) -> None:
+    """A value that cannot work is refused, whatever its setting is for."""
+    assert_refused(project, REFUSED)
+
+
+@everything
+@pytest.mark.parametrize(("kinds", "values"), [(NUMBERS, NO_NUMBERS), (SECRETS, NO_SECRETS)], ids=["number", "secret"])
+def test_every_setting_of_a_kind(project: Project, kinds: set[str], values: Sequence[str]) -> None:
+    """No number may be infinite or overflow, and no secret may end with a line break."""
+    names = [name for name, kind in read(project, [])["kinds"].items() if kind in kinds]
+    assert names
+    assert_refused(project, dict.fromkeys(names, values))
+
+
+@everything
+def test_read(project: Project) -> None:
+    """What can work is taken, and written as clients and browsers write it."""
+    cases = [(name, value) for name, values in READ.items() for value in values]
+    for (name, value), result in zip(cases, read(project, cases)["read"], strict=True):
+        assert result == {"value": READ[name][value], "faults": []}, (name, value)
+
+
+@each_database
+def test_database_url(project: Project, variant: Variant) -> None:
+    """What providers hand out is taken, unless the driver does not know it."""
+    assert_refused(project, {"DATABASE_URL": DATABASE_URLS_REFUSED[variant.database]})
+    accepted = [("DATABASE_URL", url) for url in DATABASE_URLS_READ[variant.database]]
+    assert [result["faults"] for result in read(project, accepted)["read"]] == [[] for _ in accepted]
