@@ -69,8 +69,7 @@ def newest_python() -> str:
 
 def environment_of(service: Path, version: str) -> Environment:
     """Return an environment with all that a rendered service depends on, made if there is none yet."""
-    project = tomllib.loads((service / "pyproject.toml").read_text(encoding="utf-8"))
-    requirements = sorted([*project["project"]["dependencies"], *project["dependency-groups"]["dev"]])
+    requirements = requirements_of(service)
     key = hashlib.sha256("\n".join([version, *requirements]).encode()).hexdigest()[:16]
     folder = cache_folder() / key
     environment = Environment(folder, version)
@@ -82,6 +81,12 @@ def environment_of(service: Path, version: str) -> Environment:
             _uv("pip", "install", "--python", str(environment.python), *requirements)
             (folder / "complete").touch()
     return environment
+
+
+def requirements_of(service: Path) -> list[str]:
+    """Return what a rendered service and its own tests depend on, sorted."""
+    project = tomllib.loads((service / "pyproject.toml").read_text(encoding="utf-8"))
+    return sorted([*project["project"]["dependencies"], *project["dependency-groups"]["dev"]])
 
 
 def cache_folder() -> Path:

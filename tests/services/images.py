@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from tests.services.debian import call, install, missing_tools
+
 PYTHON_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 # What the official slim image holds beyond Debian's essential packages.
@@ -179,33 +181,6 @@ class Engine(ABC):
             container.close()
 
 
-def call(
-    command: Sequence[str | Path],
-    *,
-    timeout: float = 600,
-    folder: Path | None = None,
-    env: Mapping[str, str] | None = None,
-) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end.
-
-    Raises:
-        RuntimeError: It failed; the message has the end of what it printed.
-    """
-    done = subprocess.run(
-        command,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        cwd=folder,
-        env=env,
-    )
-    if done.returncode:
-        printed = "\n".join((done.stdout + done.stderr).splitlines()[-40:])
-        raise RuntimeError(f"{command[0]} ended with {done.returncode}:\n{printed}")
-    return done
-
-
 def find_engine() -> Engine:
     """Return what this machine builds images with.
 
@@ -217,13 +192,7 @@ def find_engine() -> Engine:
         and not subprocess.run(["docker", "version"], check=False, capture_output=True, timeout=60).returncode
     ):
         return Docker()
-    tools = ("buildah", "debootstrap", "chroot", "nsenter", "setpriv", "unshare", "uv")
-    missing = [tool for tool in tools if not shutil.which(tool)]
-    if sys.platform != "linux":
-        missing.append("Linux")
-    elif os.geteuid() != 0:
-        missing.append("root")
-    if missing:
+    if missing := missing_tools("buildah", "nsenter", "setpriv", "uv"):
         raise MissingError(f"no Docker engine answers, and to do without one lacks {', '.join(missing)}")
     return Buildah()
 
@@ -445,19 +414,15 @@ class Buildah(Engine):
                 environment[key] = value
         trusted = certificates.read_text() if certificates.is_file() else ""
         recipe = inspect.getsource(_copy_python) + inspect.getsource(Buildah._provide_python)
-        needs = ",".join(PYTHON_NEEDS)
-        parts = [recipe, needs, sys.version, sys.base_prefix, str(environment), trusted]
+        parts = [recipe, *PYTHON_NEEDS, sys.version, sys.base_prefix, str(environment), trusted]
         with self._stand_in(name, "\n".join(parts)) as stand_in:
             if not stand_in:
                 return
             container, root = stand_in
-            call(["debootstrap", "--variant=minbase", f"--include={needs}", "bookworm", root])
-            for folder in ("var/cache/apt/archives", "var/lib/apt/lists"):
-                shutil.rmtree(root / folder)
+            install("bookworm", PYTHON_NEEDS, root)
             _copy_python(root)
             if trusted:
                 (root / CERTIFICATES).write_text(trusted)
-            (root / "etc/hosts").touch()
             options = [f"--env={key}={value}" for key, value in environment.items()]
             self._buildah("config", *options, "--cmd=python3", container)
 

@@ -23,7 +23,8 @@ import yaml
 
 from tests.questions import read_questions
 from tests.rendering import render
-from tests.services.images import PYTHON_VERSION, Container, Engine, Image, MissingError, call, find_engine
+from tests.services.debian import call
+from tests.services.images import PYTHON_VERSION, Container, Engine, Image, MissingError, find_engine
 from tests.services.running import PASSWORD
 from tests.services.servers import KINDS, Kind, MissingServerError, Server, free_port
 
