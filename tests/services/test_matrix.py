@@ -17,6 +17,7 @@ from tests.rendering import read_tree, render
 from tests.services.environments import Environment, environment_of, newest_python, python_for
 from tests.services.inspection import inspect, python_digest
 from tests.services.matrix import Row, build_rows, missing_answers, missing_pairs
+from tests.services.python314 import MissingPythonError, debian_environment_of
 from tests.services.running import Project, Variant
 from tests.services.servers import Kind, MissingServerError, Server
 from tests.services.trial import Trial
@@ -26,6 +27,8 @@ ROWS = build_rows(QUESTIONS)
 PRESET_ROWS = {"defaults", *(f"preset-{name}" for name in PRESETS)}
 # Measuring doubles the time of a suite: `.ci/run` measures the presets, `.ci/full` every row.
 EVERY_COVERAGE = bool(os.environ.get("QUICKSET_TEST_COVERAGE"))
+# A Python that is not on this machine comes from Debian in `.ci/full`. In `.ci/run`, the presets run on it.
+EVERY_PYTHON = bool(os.environ.get("QUICKSET_TEST_EVERYTHING"))
 
 
 def test_every_choice_is_in_a_row() -> None:
@@ -95,13 +98,16 @@ def test_row(
     trial.git("init", "--quiet")
     trial.git("add", "--all")
     check(trial, environment, oldest)
-    if runs_on is None:
+    to_run = runs_on is not None or EVERY_PYTHON
+    if not to_run:
         trial.not_run = f"needs Python {oldest}, which is not on this machine"
     else:
         with ExitStack() as stack:
             try:
+                if runs_on is None:
+                    environment = debian_environment_of(trial.folder)
                 url = database_url(row, server_of, stack, trial)
-            except MissingServerError as error:
+            except (MissingPythonError, MissingServerError) as error:
                 trial.not_run = str(error)
             else:
                 run(trial, row, environment, url)
@@ -109,7 +115,7 @@ def test_row(
         left = trial.git("ls-files", "--others", "--exclude-standard", "--modified")
         assert not left, f"running the service changed, or left beside what .gitignore knows:\n{left}"
     trial.fail_on_faults(row)
-    if runs_on is not None and trial.not_run:
+    if to_run and trial.not_run:
         missing_server(trial.not_run)
 
 

@@ -13,7 +13,7 @@ from tests.rendering import render
 from tests.services.environments import Environment, cache_folder, environment_of, find_python
 from tests.services.matrix import Row
 from tests.services.python314 import VERSION, MissingPythonError, debian_environment_of
-from tests.services.test_matrix import ROWS, run
+from tests.services.test_matrix import PRESET_ROWS, ROWS, run
 from tests.services.trial import Trial
 
 # Debian and the packages are installed by one worker, once.
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.ci, pytest.mark.xdist_group("python-3.14")]
 PRESETS = [
     replace(row, name=f"{row.name}-python-{VERSION}", answers={**row.answers, "python_version": VERSION})
     for row in ROWS
-    if row.name == "defaults" or row.name.startswith("preset-")
+    if row.name in PRESET_ROWS
 ]
 
 
@@ -45,9 +45,9 @@ def test_preset(row: Row, trial: Trial, template: Path, missing_server: Callable
         render(template, trial.folder, row.answers)
     with trial.phase("install"):
         environment = environment_for(trial.folder, missing_server)
+    trial.fail_on_faults(row)
     run(trial, row, environment, "")
-    if trial.faults:
-        pytest.fail("\n\n".join([f"{row.name}: {dict(row.answers)}", *trial.faults]), pytrace=False)
+    trial.fail_on_faults(row)
 
 
 @pytest.fixture
