@@ -82,7 +82,7 @@ def render_with_copie(copie: Copie, source: Path, answers: Mapping[str, Answer])
         result = copie.copy(extra_answers=data, template_dir=source)
     if result.exception or not result.project_dir:
         raise result.exception or RuntimeError("pytest-copie rendered nothing and reported no error")
-    check_asked(questions, data, result.answers)
+    check_asked(questions, data, result.answers, questions.keys() - result.answers.keys())
     return result.project_dir
 
 
