@@ -61,6 +61,18 @@ class Question:
         """Whether it is answered by choosing, not by writing."""
         return bool(self.choices) or self.computed or self.type == "bool"
 
+    def takes_the_same_as(self, other: "Question") -> bool:
+        """Tell whether an answer that is valid for another version of it is certainly valid for this one.
+
+        Args:
+            other: The other version.
+
+        Returns:
+            Whether it is.
+        """
+        rules = [(each.type, each.choices, each.several, each.validator) for each in (self, other)]
+        return rules[0] == rules[1] and not self.computed
+
     def depends_on(self) -> list[str]:
         """Name the answers that decide whether it is asked.
 
@@ -241,6 +253,25 @@ def check(questions: Mapping[str, Question], given: Mapping[str, Any]) -> dict[s
         UsageError: A name is unknown or hidden, a value is none of the choices or of the wrong type.
     """
     return {name: _find(questions, name).parse(value) for name, value in given.items()}
+
+
+def faults(questions: Mapping[str, Question], recorded: Mapping[str, Any]) -> dict[str, str]:
+    """Find recorded answers that a template does not take.
+
+    Args:
+        questions: The template's questions.
+        recorded: The answers by name.
+
+    Returns:
+        What is wrong by name, without the name.
+    """
+    found = {}
+    for name, value in recorded.items():
+        try:
+            questions[name].parse(value)
+        except UsageError as error:
+            found[name] = str(error).removeprefix(f"{name}: ")
+    return found
 
 
 def _find(questions: Mapping[str, Question], name: str) -> Question:

@@ -223,12 +223,21 @@ Template = Annotated[
 ]
 
 
+Data = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data", "-d", metavar="KEY=VALUE", help="Answer a new question, or one whose answer is not valid any more."
+    ),
+]
+
+
 @app.command(epilog=_EPILOG)
 def diff(
     path: Service = Path(),
     *,
     to: To = None,
     template: Template = None,
+    data: Data = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -244,11 +253,11 @@ def diff(
       quickset diff --json
     """
     with _failing():
-        from quickset import report
+        from quickset import answers, report
         from quickset import update as command
 
         out = report.console()
-        request = command.Request(path=path, to=to, template=template)
+        request = command.Request(path=path, to=to, template=template, data=answers.parse_pairs(data or []))
         silent = quiet or as_json
         found = command.preview(request, progress=_progress(silent=silent), colour=out.is_terminal and not silent)
         _end(found, would=True, quiet=quiet, as_json=as_json)
@@ -263,9 +272,7 @@ def update(
     defaults: Annotated[
         bool, typer.Option("--defaults", help="Ask nothing: new questions leave the service as it is.")
     ] = False,
-    data: Annotated[
-        list[str] | None, typer.Option("--data", "-d", metavar="KEY=VALUE", help="Answer a new question.")
-    ] = None,
+    data: Data = None,
     branch: Annotated[
         str | None, typer.Option(metavar="NAME", help="Commit on this branch; index and files stay as they are.")
     ] = None,
@@ -296,7 +303,7 @@ def update(
         if go_on + abort + dry_run > 1 or ((go_on or abort) and (to or template or data or branch)):
             raise UsageError("--continue, --abort and --dry-run exclude each other, and the first two other options.")
         if dry_run:
-            diff(path, to=to, template=template, quiet=quiet, as_json=as_json)
+            diff(path, to=to, template=template, data=data, quiet=quiet, as_json=as_json)
             return
         show = _progress(silent=quiet or as_json)
         if go_on:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -110,9 +111,9 @@ def _change(
             path=path.resolve(), before=template.ref, after=template.ref, notes=("Nothing to do: it is so already.",)
         )
     repository = Repository.around(path)
-    goal = _goal(template, questions, old, new)
     # Turned off together with what rules it out, it is not asked any more.
-    on = [question.name for question, _ in wanted if not upgrades.is_off(new[question.name])]
+    on = tuple(question.name for question, _ in wanted if not upgrades.is_off(new[question.name]))
+    goal = replace(_goal(template, questions, old, new), required=on)
     with journal.locked(repository) as state:
         unfinished = Journal.load(state)
         if unfinished and unfinished.phase != "conflicts":
@@ -120,7 +121,6 @@ def _change(
         transition.require_finished(repository, state)
         repository.require_quiet()
         with transition.planned(repository, goal, lock=lock and not dry_run, progress=progress) as plan:
-            answers.check_asked(questions, on, plan.answers, plan.ruled_out)
             if dry_run:
                 return transition.with_patch(plan)
             return transition.carry_out(plan, state)
@@ -203,6 +203,7 @@ def _goal(template: Any, questions: Mapping[str, Question], old: Mapping[str, An
         after=template,
         old=old,
         new=new,
+        given=frozenset(changed),
         fresh=tuple(fresh),
         proposals={name: value for name, value in absent.items() if value is not None},
         deploy=lambda final: known.on_change(old, final),

@@ -48,6 +48,8 @@ class Created:
     locked: bool
     notes: tuple[str, ...]
     """What did not happen and what to do about it, a line each."""
+    foreign: bool = False
+    """Whether the template is another than quickset's own."""
 
 
 def new(
@@ -122,6 +124,7 @@ def new(
         committed=committed,
         locked=locked,
         notes=tuple(notes),
+        foreign=template.is_foreign,
     )
 
 

@@ -57,12 +57,15 @@ PARTS: Mapping[str, str] = {
     ".pre-commit-config.yaml": "checks before each commit",
     ".copier-answers.yml": "your answers, the template's version",
     "CHANGELOG.md": "the service's own change log",
-    "LICENSE": "the licence",
+    "LICENSE": "the license",
     "README.md": "how to run, test, configure and extend it",
     "justfile": "its commands: uv run just",
     "pyproject.toml": "dependencies and tools",
     "uv.lock": "exact versions of all dependencies",
 }
+
+# What these are for does not depend on the template.
+_ANYWHERE = (".copier-answers.yml", ".gitignore", "LICENSE", "uv.lock")
 
 _SERVERS = {"postgresql": "PostgreSQL", "mysql": "MySQL or MariaDB"}
 
@@ -121,10 +124,11 @@ def show_created(created: "Created", *, dry_run: bool, out: Console) -> None:
         out.print(Text(f"! {note}", style="yellow"), soft_wrap=True)
     if dry_run:
         return
-    out.print("\nNext:")
-    for command in next_commands(created):
+    if commands := next_commands(created):
+        out.print("\nNext:")
+    for command in commands:
         out.print(Text(f"  {command}", style="bold"), soft_wrap=True)
-    if need := _need(created.answers):
+    if not created.foreign and (need := _need(created.answers)):
         out.print(need, soft_wrap=True)
 
 
@@ -135,28 +139,29 @@ def service_tree(created: "Created") -> Tree:
         created: The service.
 
     Returns:
-        Its parts, each with what it is for.
+        Its parts, each with what it is for, as far as that is known of its template.
     """
     package = str(created.answers.get("package_name", "app"))
+    parts = {name: PARTS[name] for name in _ANYWHERE} if created.foreign else PARTS
     top = sorted({file.split("/")[0] for file in created.files}, key=lambda name: (name in created.files, name))
-    inner = sorted({part for file in created.files if (part := _described_part(file, package))})
+    inner = sorted({part for file in created.files if (part := _described_part(file, package, parts))})
     tree = Tree(Text(f"{created.path.name}/", style="bold"))
     # Names of the second level are two guides further right.
     widths = [len(name) + 1 for name in top] + [len(name.split("/")[1]) + 5 for name in inner]
     width = max(widths, default=0)
     for name in top:
         folder = name not in created.files
-        branch = tree.add(_entry(name, PARTS.get(_key(name, package), ""), width, folder=folder))
+        branch = tree.add(_entry(name, parts.get(_key(name, package), ""), width, folder=folder))
         for part in inner:
             if part.startswith(f"{name}/"):
-                text = PARTS[_key(part, package)]
+                text = parts[_key(part, package)]
                 branch.add(_entry(part.split("/")[1], text, width - 4, folder=part not in created.files))
     return tree
 
 
-def _described_part(file: str, package: str) -> str | None:
+def _described_part(file: str, package: str, parts: Mapping[str, str]) -> str | None:
     part = "/".join(file.split("/")[:2])
-    return part if "/" in part and _key(part, package) in PARTS else None
+    return part if "/" in part and _key(part, package) in parts else None
 
 
 def _key(path: str, package: str) -> str:
@@ -170,7 +175,7 @@ def _entry(name: str, text: str, width: int, *, folder: bool) -> Text:
 
 
 def next_commands(created: "Created") -> list[str]:
-    """Say what to type next: into the folder, its tests, and the running service.
+    """Say what to type next, as far as it exists: into the folder, its tests, and the running service.
 
     Args:
         created: The service.
@@ -180,6 +185,9 @@ def next_commands(created: "Created") -> list[str]:
     """
     package = created.answers.get("package_name", "app")
     database = created.answers.get("database", "none")
+    there = _change_folder(created.path)
+    if created.foreign and not _is_like_ours(created):
+        return there
     test = ["uv run pytest"]
     if find_uv() is None:
         test.insert(0, "python -m pip install uv")
@@ -188,8 +196,16 @@ def next_commands(created: "Created") -> list[str]:
         start.insert(0, f"uv run python -m {package}.migrate")
     if database in _SERVERS and created.answers.get("docker"):
         start.insert(0, "docker compose up --detach --wait database")
-    there = _change_folder(created.path)
     return [*there, " && ".join(test), " && ".join(start)] if there else [" && ".join(test), *start]
+
+
+def _is_like_ours(created: "Created") -> bool:
+    """Tell whether the commands of this template's services exist in one of another template, such as a fork."""
+    package = created.answers.get("package_name", "app")
+    needed = {"pyproject.toml", "tests/conftest.py", f"{package}/__main__.py"}
+    if created.answers.get("database", "none") != "none":
+        needed.add(f"{package}/migrate.py")
+    return needed <= {*created.files}
 
 
 def _need(answers: Mapping[str, Any]) -> str | None:

@@ -4,8 +4,10 @@ import functools
 import re
 import secrets
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+
+import yaml
 
 from quickset import git, history, remote
 from quickset.errors import QuicksetError, RefusedError, UsageError
@@ -59,10 +61,40 @@ class Template:
         Raises:
             QuicksetError: There is none.
         """
+        return self._config()[1]
+
+    def _config(self) -> tuple[str, str]:
         for name in _CONFIGS:
             if (text := self.read(name)) is not None:
-                return text
+                return name, text
         raise QuicksetError(f"{self.url} is no Copier template: at {self.ref} it holds no copier.yml.")
+
+    def for_update(self) -> "Template":
+        """Note what Copier would run in an update.
+
+        Returns:
+            The same, with a note where there are migrations.
+        """
+        if not (found := self._code("_migrations")):
+            return self
+        note = (
+            f"The template's migrations ({found}) were not run: quickset runs no code of a template. Read them, and do "
+            "by hand what applies."
+        )
+        return replace(self, notes=(*self.notes, note))
+
+    def _code(self, *names: str) -> str:
+        """Say which of some settings run code on this machine, and in which file; empty when none does."""
+        if not self.is_foreign:
+            return ""
+        file, text = self._config()
+        try:
+            settings = yaml.safe_load(text) or {}
+        except yaml.YAMLError:
+            # The error is reported when the questions are read.
+            return ""
+        found = [name for name in names if isinstance(settings, dict) and settings.get(name)]
+        return f"{' and '.join(found)} in {file}" if found else ""
 
     def read(self, name: str) -> str | None:
         """Read a file of its root.
@@ -83,8 +115,13 @@ class Template:
             folder: Where; it must not exist.
 
         Raises:
-            RefusedError: It reaches outside itself.
+            RefusedError: It reaches outside itself, or wants to run code.
         """
+        if found := self._code("_tasks", "_jinja_extensions"):
+            raise RefusedError(
+                f"the template has code of its own to run on this machine ({found}), and quickset runs none. Use a "
+                "release or a fork of the template without that, or run `copier` with --trust. Nothing was touched."
+            )
         env = history.init(folder)
         history.borrow(folder, self.repository)
         if self.is_foreign:

@@ -4,7 +4,7 @@ import re
 import secrets
 import tempfile
 import tomllib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ import yaml
 from quickset import adapt, answers, git, journal, locking, merge, remote
 from quickset.adapt import PROJECT
 from quickset.answers import ANSWERS_FILE
-from quickset.errors import ConflictError, QuicksetError, RefusedError, UsageError, os_reason
+from quickset.errors import AnswerError, ConflictError, QuicksetError, RefusedError, UsageError, os_reason
 from quickset.journal import Journal, Step
 from quickset.merge import Change, Merged, Workshop
 from quickset.render import Rendered, renderer
@@ -45,6 +45,10 @@ class Goal:
     """The answers of the service as it is."""
     new: Mapping[str, Any]
     """The answers that are given for what it is to become; the rest is asked or proposed."""
+    given: frozenset[str] = frozenset()
+    """Those of them that are not from the record."""
+    required: tuple[str, ...] = ()
+    """Those that no condition may rule out."""
     fresh: tuple[str, ...] = ()
     """New questions that nobody has answered."""
     ask: bool = False
@@ -87,8 +91,6 @@ class Planned:
     merged: Merged
     result: Result
     answers: Mapping[str, Any]
-    ruled_out: Collection[str]
-    """The questions whose condition is false."""
     lasting: tuple[str, ...] = ()
     """The notes that still hold when conflicts are resolved."""
 
@@ -182,6 +184,7 @@ def planned(
             recorded, rendered = _render(goal, old, new)
         _require_same(goal, recorded)
         given = rendered.answers
+        answers.check_asked(answers.load_questions(goal.after.config()), goal.required, given, rendered.ruled_out)
         with merge.workshop(repository) as work:
             once = rendered.is_written_once
             merged = merge.merge(work, repository, old=old, new=new, label=goal.label, once=once)
@@ -201,15 +204,44 @@ def planned(
                 notes=(*goal.after.notes, *merged.notes, *settings),
                 next_steps=goal.next_steps(given, merged),
             )
-            yield Planned(repository, work, merged, result, given, rendered.ruled_out, settings)
+            yield Planned(repository, work, merged, result, given, settings)
 
 
 def _render(goal: Goal, old: Path, new: Path) -> tuple[dict[str, Any], Rendered]:
     with renderer(goal.before) as work:
         recorded = work.render(old, goal.old).answers
+    data, ask = dict(goal.new), goal.fresh if goal.ask else ()
     with renderer(goal.after) as work:
-        rendered = work.render(new, goal.new, proposals=goal.proposals, ask=goal.fresh if goal.ask else ())
-    return recorded, rendered
+        while True:
+            try:
+                return recorded, work.render(new, data, proposals=goal.proposals, ask=ask)
+            except AnswerError as error:
+                name = error.question
+                if name not in data or name in goal.given:
+                    raise
+                if not goal.ask:
+                    raise no_longer_valid(name, data[name], goal.after, error.reason) from error
+                # Only Copier knows choices and conditions in Jinja, and it stops at the first fault.
+                del data[name]
+                ask = (*ask, name)
+
+
+def no_longer_valid(name: str, value: Any, template: Template, reason: str) -> UsageError:
+    """Say which recorded answer a template does not take, and what to do about it.
+
+    Args:
+        name: The question.
+        value: The answer.
+        template: The template.
+        reason: Why it does not take it; it names the choices where there are some.
+
+    Returns:
+        The error.
+    """
+    return UsageError(
+        f"{name}: the service has '{value}', which is not valid in {template.ref}: {reason.rstrip('.')}. Give another "
+        f"answer in the same command: `--data {name}=VALUE` for an update, `{name}=VALUE` for `quickset add`."
+    )
 
 
 def _require_same(goal: Goal, recorded: Mapping[str, Any]) -> None:

@@ -122,7 +122,7 @@ def goal_of(request: Request, template_source: Source | None) -> Goal | None:
     """
     recorded = answers.read(request.path)
     origin = template_source or source.of(str(recorded["_src_path"]), template=request.template)
-    before, after = origin.recorded(str(recorded["_commit"])), origin.template(request.to)
+    before, after = origin.recorded(str(recorded["_commit"])), origin.template(request.to).for_update()
     if before.ref == after.ref:
         return None
     if _older(after.version, before.version):
@@ -141,17 +141,32 @@ def goal_of(request: Request, template_source: Source | None) -> Goal | None:
         if not question.hidden and name not in new and name not in old_questions
     ]
     given = answers.check(questions, request.data)
-    if settled := sorted(given.keys() - set(fresh)):
+    invalid = answers.faults(questions, new)
+    settled = sorted(
+        name
+        for name in new.keys() & given.keys() - invalid.keys()
+        if name in old_questions and questions[name].takes_the_same_as(old_questions[name])
+    )
+    if settled:
         raise UsageError(f"--data: '{settled[0]}' is answered already; change it with `quickset add` or `remove`.")
     fresh = [name for name in fresh if name not in given]
     absent = {name: known.absent(name) for name in fresh}
+    for name in invalid.keys() - given.keys():
+        if not request.ask:
+            raise transition.no_longer_valid(name, new[name], after, invalid[name])
+        del new[name]
+        fresh.append(name)
+    # A secret is in the service's files, not among its answers.
+    secrets = {name: value for name, value in given.items() if name in old_questions and questions[name].secret}
     return Goal(
         title=f"Update {_name(old)}from template {before.ref} to {after.ref}",
         label=after.ref,
         before=before,
         after=after,
-        old=old,
+        old={**old, **secrets},
         new={**new, **given},
+        given=frozenset(given),
+        required=tuple(given),
         fresh=tuple(fresh),
         ask=request.ask,
         proposals={name: value for name, value in absent.items() if value is not None},

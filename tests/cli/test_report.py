@@ -1,5 +1,6 @@
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,28 @@ def test_next_commands(work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert next_commands(made(tmp_path / "b"))[0] == f"cd {tmp_path / 'b'}"
     uv.unlink()
     assert next_commands(made(work / "a"))[1] == "python -m pip install uv && uv run pytest"
+
+
+def test_next_commands_of_another_template(work: Path) -> None:
+    """Only what exists is proposed: everything for a fork, and no more than the way into the folder for the others."""
+    fork = replace(made(work / "a", database="sqlite"), foreign=True)
+    files = ("app/__main__.py", "app/migrate.py", "pyproject.toml", "tests/conftest.py")
+
+    assert next_commands(replace(fork, files=files)) == next_commands(replace(fork, foreign=False))
+    for missing in files:
+        assert next_commands(replace(fork, files=tuple({*files} - {missing}))) == ["cd a"]
+
+
+def test_tree_of_another_template(work: Path) -> None:
+    """Files are described only where their name says what they are."""
+    files = (".copier-answers.yml", "README.md", "app/core/a.py", "scripts/a.sh", "uv.lock")
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(service_tree(replace(made(work / "a"), files=files, foreign=True)))
+
+    lines = [line.strip(" ├└─│") for line in captured.get().splitlines()]
+    assert [line.split("  ")[0] for line in lines if "  " in line] == [".copier-answers.yml", "uv.lock"]
+    assert lines[1:3] == ["app/", "scripts/"]
 
 
 def test_what_a_server_needs(work: Path) -> None:

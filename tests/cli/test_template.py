@@ -15,6 +15,8 @@ from quickset import git, remote
 from quickset.errors import QuicksetError, RefusedError, UsageError
 from quickset.new import Created, Request, new
 from quickset.source import CANONICAL_URL, Clone, here, of
+from quickset.update import Request as Update
+from quickset.update import update
 from tests.cli.conftest import Run, commit_all, leftovers, write_template
 
 USER, PASSWORD = "jane", "s3cr/et@pass"
@@ -315,8 +317,12 @@ def both(*changes: Callable[[Path], None]) -> Callable[[Path], None]:
 KEEP_LINKS = setting("_preserve_symlinks: true")
 UP = "{{ '..' }}"
 HOSTILE = {
-    "task": (setting("_tasks: ['touch ../../pwned']"), "quickset runs none"),
-    "extension": (setting("_jinja_extensions: [os.path]"), "quickset runs none"),
+    "task": (setting("_tasks: ['touch ../../pwned']"), r"\(_tasks in copier.yml\), and quickset runs none"),
+    "extension": (setting("_jinja_extensions: [os.path]"), r"\(_jinja_extensions in copier.yml\), and quickset runs"),
+    "both": (
+        both(setting("_tasks: [x]\n_jinja_extensions: [y]"), lambda folder: _rename(folder / "copier.yml")),
+        r"_tasks and _jinja_extensions in copier.yaml\), .* Use a release or a fork .* or run `copier` with --trust",
+    ),
     "parent": (add(f"template/{UP}/pwned"), "outside"),
     "parent in a name": (add("template/{{ '..\\x2fpwned' }}"), "outside"),
     "absolute": (add("template/{{ '\\x2ftmp\\x2fquickset-pwned' }}"), "outside"),
@@ -341,8 +347,12 @@ HOSTILE = {
 }
 
 
+def _rename(config: Path) -> None:
+    config.rename(config.with_suffix(".yaml"))
+
+
 def _replace(folder: Path, old: str, new_text: str) -> None:
-    config = folder / "copier.yml"
+    config = next(folder.glob("copier.y*ml"))
     config.write_text(config.read_text().replace(old, new_text))
 
 
@@ -375,13 +385,15 @@ def test_submodules_are_not_fetched(foreign: Path, checkout: Path, work: Path) -
 
 
 def test_migrations_do_not_run(foreign: Path, work: Path) -> None:
-    """Migrations are for updates; a template that has some makes a service, and runs none."""
+    """Migrations are for updates; one to a template that has some runs none, and says so."""
     setting("_migrations: [{command: touch ../../pwned}]")(foreign)
     commit_all(foreign, "Migration")
 
-    make(work / "a", foreign, "HEAD")
+    service = make(work / "a", foreign, "1.9.0").path
+    result = update(Update(path=service, to="HEAD", lock=False))
 
     assert not list(work.rglob("pwned"))
+    assert any("migrations (_migrations in copier.yml) were not run" in note for note in result.notes)
 
 
 def test_links_inside_are_fine(foreign: Path, work: Path) -> None:

@@ -230,12 +230,20 @@ def test_invalid_answer(lab: Lab, name: str, value: object) -> None:
 
 
 def test_choice_is_gone(lab: Lab) -> None:
-    """A recorded choice that the new version no longer has, and that nothing maps, is refused with its name."""
+    """A recorded choice that the new version no longer has is refused with the way out, and another one is taken."""
     rewrite(lab, cache="redis")
     lab.commit()
-    lab.release(root={"copier.yml": COPIER_YML.replace("[none, memory, redis]", "[none, memory]")})
+    lab.release(THEIRS, root={"copier.yml": COPIER_YML.replace("[none, memory, redis]", "[none, memory]")})
 
-    refused(lab, "cache")
+    error = refused(lab, "cache: the service has 'redis'", "v0.2.0", "'redis' is none of none, memory", "--data cache=")
+    assert error.exit_code == 2
+    with pytest.raises(UsageError, match="none of none, memory"):
+        lab.update(data={"cache": "disk"})
+
+    assert "theirs" in lab.preview(data={"cache": "memory"}).patch
+    lab.update(data={"cache": "memory"})
+
+    assert lab.recorded()["cache"] == "memory"
 
 
 def test_question_is_gone(lab: Lab) -> None:

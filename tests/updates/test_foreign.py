@@ -65,6 +65,40 @@ color: {type: str, choices: "{% if name == 'a' %}[red, blue]{% else %}[green]{% 
         components.add(lab.path, ["color"], lock=False, template_source=lab.source)
 
 
+def test_recorded_answer_that_only_copier_refuses(tmp_path: Path) -> None:
+    """A choice in Jinja that is gone, or a new condition on a text, names the way out, which is taken."""
+    questions = """\
+name: a
+color: {type: str, choices: ["{{ name }}-red", "{{ name }}-blue"], default: "{{ name }}-red"}
+port: {type: str, default: "80"}
+"""
+    lab = make(tmp_path, questions, {"a.txt.jinja": "{{ color }} {{ port }}\n"}, color="a-blue")
+    validator = """, validator: "{{ '81 is needed' if port != '81' else '' }}"}"""
+    stricter = questions.replace("blue", "green").replace('"80"}', f'"80"{validator}')
+    lab.release(root={"copier.yml": f"_subdirectory: template\n_exclude: [.git]\n{stricter}"})
+
+    with pytest.raises(UsageError, match=r"color: the service has 'a-blue', .*'a-green'.*--data color=VALUE"):
+        lab.update()
+    with pytest.raises(UsageError, match=r"port: the service has '80', .*--data port=VALUE"):
+        lab.update(data={"color": "a-green"})
+    lab.assert_clean(lab.update(data={"color": "a-green", "port": "81"}))
+
+    assert lab.read("a.txt") == "a-green 81\n"
+
+
+def test_secret_in_an_update(tmp_path: Path) -> None:
+    """A secret that is given again makes both renders those of the service, so that its line is no conflict."""
+    questions = "token: {type: str, secret: true, default: ''}\n"
+    lab = make(tmp_path, questions, {"a.txt.jinja": "key={{ token }}\n"}, token="s3")
+    lab.release({"a.txt.jinja": "key={{ token }}!\n"})
+
+    lab.assert_conflict(lab.update(), "a.txt")
+    lab.abort()
+    lab.assert_clean(lab.update(data={"token": "s3"}))
+
+    assert lab.read("a.txt") == "key=s3!\n"
+
+
 @pytest.mark.parametrize("listed", [False, True])
 def test_secret_question(tmp_path: Path, *, listed: bool) -> None:
     """A secret can be answered, is not recorded, and is still refused where its condition rules it out."""
