@@ -7,7 +7,9 @@ an encrypted file or the pointer to a large one has no lines to merge.
 The programs are those of the user's own settings. A template can name a filter and bring none.
 """
 
-from collections.abc import Iterable, MutableMapping
+import subprocess
+from collections.abc import Collection, Iterable, MutableMapping
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from quickset import git
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 Files = MutableMapping[str, Entry]
 
 _ATTRIBUTES = ("filter", "ident", "working-tree-encoding")
+_FILE = ".gitattributes"
 _NONE = ("unspecified", "unset")
 
 
@@ -38,6 +41,8 @@ class Filters:
         self._new: dict[str, Entry] = {}
         self._yours: dict[str, str] = {}
         self._open: set[str] = set()
+        self._after: Path | None = None
+        """A work tree that holds the attributes of after the merge, where it changes them."""
 
     def store(self, was: Files, will: Files, head: Tree) -> None:
         """Bring both renders into the form in which `git add` would store their files.
@@ -49,8 +54,9 @@ class Filters:
         """
         # What the template leaves alone needs no program to run, and stays as it is.
         moving = {path for path in was.keys() | will.keys() if was.get(path) != will.get(path)}
-        named = self._named(moving)
-        for tree, plain in ((was, self._old), (will, self._new)):
+        self._lay_out([path for path in moving if PurePosixPath(path).name == _FILE], was, will, head)
+        for tree, plain, after in ((was, self._old, None), (will, self._new, self._after)):
+            named = self._named(moving, after)
             contents = self._work.read(tree, [path for path in moving if is_file(tree.get(path))])
             ending = [path for path, content in contents.items() if b"\r\n" in content and path not in named]
             # Git leaves line endings alone that are committed already.
@@ -58,7 +64,7 @@ class Filters:
             chosen = named.union(path for path in ending if b"\r\n" not in kept.get(path, b""))
             for path, content in contents.items():
                 if path in chosen:
-                    oid = self._stored(path, content)
+                    oid = self._stored(path, content, after)
                     if oid != tree[path].oid:
                         plain[path] = tree[path]
                         tree[path] = Entry(tree[path].mode, oid)
@@ -77,17 +83,24 @@ class Filters:
             user: What the user has committed; changed in place.
             matches: Where each file is on the three sides.
         """
-        named = self._named(match.user for match in matches)
-        for match in matches:
-            old, new, mine = base.get(match.old), template.get(match.new), user[match.user]
-            if match.user not in named or not (is_file(new) and is_file(mine)) or len({old, new, mine}) < 3:  # noqa: PLR2004 -- sides
-                continue
-            content = self._smudged(match.user, mine.oid)
+        differing = [
+            match
+            for match in matches
+            if is_file(template.get(match.new))
+            and is_file(user[match.user])
+            and user[match.user] not in (base.get(match.old), template[match.new])
+            and base.get(match.old) != template[match.new]
+        ]
+        paths = [match.user for match in differing]
+        named = self._named(paths) | self._named(paths, self._after)
+        for match in differing:
+            mine = user[match.user]
+            content = self._smudged(match.user, mine.oid) if match.user in named else None
             if content is None:
                 continue
-            if old:
-                base[match.old] = self._old.get(match.old, old)
-            template[match.new] = self._new.get(match.new, template[match.new])
+            for side, path, plain in ((base, match.old, self._old), (template, match.new, self._new)):
+                if path in plain:
+                    side[path] = plain[path]
             oid = self._work.write({match.user: content})[match.user]
             user[match.user] = Entry(mine.mode, oid)
             self._yours[oid] = mine.oid
@@ -109,39 +122,64 @@ class Filters:
         if not is_file(entry):
             return entry
         content = self._work.read({path: entry}, [path])[path]
-        return Entry(entry.mode, self._yours.get(entry.oid) or self._stored(path, content))
+        return Entry(entry.mode, self._yours.get(entry.oid) or self._stored(path, content, self._after))
 
-    def _named(self, paths: Iterable[str]) -> set[str]:
+    def _lay_out(self, names: list[str], was: Tree, will: Tree, head: Tree) -> None:
+        """Write files of attributes that the template changes into a work tree of their own, with all others."""
+        if not names:
+            return
+        old, new, mine = ({path: tree[path] for path in names if path in tree} for tree in (was, will, head))
+        merged, stages = self._work.merge(old, new, mine, "attributes")
+        if stages:
+            # Until that conflict is resolved, the user's attributes hold.
+            return
+        others = {path: entry for path, entry in head.items() if PurePosixPath(path).name == _FILE} | merged
+        contents = dict.fromkeys(names, b"") | self._work.read(others, others)
+        placed = {self._repository.prefix + path: content for path, content in contents.items()}
+        for folder in PurePosixPath(self._repository.prefix, _FILE).parents:
+            above = str(folder / _FILE)
+            if above not in placed and (content := self._repository.committed(above)):
+                placed[above] = content
+        self._after = self._work.folder / "attributes"
+        for path, content in placed.items():
+            file = self._after / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+
+    def _named(self, paths: Collection[str], after: Path | None = None) -> set[str]:
         """Find the files that attributes name for a conversion."""
+        if not paths:
+            return set()
         prefix = self._repository.prefix
-        listed = self._repository.git(
-            *("check-attr", "-z", "--stdin", *_ATTRIBUTES), stdin="".join(f"{prefix}{path}\0" for path in paths)
-        ).split("\0")
+        stdin = "".join(f"{prefix}{path}\0" for path in paths)
+        listed = self._git("check-attr", "-z", "--stdin", *_ATTRIBUTES, stdin=stdin, after=after).stdout.split("\0")
         found = zip(listed[::3], listed[2::3], strict=False)
         return {path.removeprefix(prefix) for path, value in found if value not in _NONE}
 
-    def _stored(self, path: str, content: bytes) -> str:
+    def _stored(self, path: str, content: bytes, after: Path | None = None) -> str:
         """Store a file as `git add` would, apart from the user's objects."""
-        done = git.attempt(
-            *("hash-object", "-w", "--stdin", f"--path={self._repository.prefix}{path}"),
-            cwd=self._repository.top,
-            stdin=content.decode(errors="surrogateescape"),
-            env={
-                "GIT_OBJECT_DIRECTORY": str(self._work.folder / "objects"),
-                "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(self._work.objects),
-            },
-            config={"core.safecrlf": "false"},
-            theirs=True,
-        )
+        command = ("hash-object", "-w", "--stdin", f"--path={self._repository.prefix}{path}")
+        stdin = content.decode(errors="surrogateescape")
+        done = self._git(*command, stdin=stdin, after=after)
+        if done.returncode and after:
+            # A program that is named by its path from the top is found from there only.
+            done = self._git(*command, stdin=stdin)
         if done.returncode:
             raise git.GitError(f"{path} cannot be stored: {git.reason(done.stderr)}. Nothing was touched.")
         return done.stdout.strip()
 
     def _smudged(self, path: str, oid: str) -> bytes | None:
         """Read a committed file as the work tree has it; None where that fails."""
-        done = git.attempt(
-            *("cat-file", "--filters", f"--path={self._repository.prefix}{path}", oid),
-            cwd=self._repository.top,
-            theirs=True,
-        )
+        done = self._git("cat-file", "--filters", f"--path={self._repository.prefix}{path}", oid)
         return None if done.returncode else done.stdout.encode(errors="surrogateescape")
+
+    def _git(self, *args: str, stdin: str = "", after: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """Run git under the user's settings; what it writes goes into the repository of the merge."""
+        env = {
+            "GIT_OBJECT_DIRECTORY": str(self._work.folder / "objects"),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(self._work.objects),
+        }
+        if after:
+            env |= {"GIT_DIR": str(self._repository.git_dir), "GIT_WORK_TREE": str(after)}
+        cwd = after or self._repository.top
+        return git.attempt(*args, cwd=cwd, stdin=stdin, env=env, config={"core.safecrlf": "false"}, theirs=True)

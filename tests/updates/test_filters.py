@@ -138,6 +138,21 @@ def test_committed_before_the_filter(lab: Lab) -> None:
     assert lab.staged("blocks.yaml") == encoded(f"{BLOCKS}# theirs\n")
 
 
+def test_template_names_the_filter(lab: Lab) -> None:
+    """What a release brings together with the attributes that name a filter is stored through it."""
+    lab.commit({"blocks.yaml": BLOCKS.replace("number: 1", "number: 10")})
+    theirs = BLOCKS.replace("number: 8", "number: 80")
+    lab.release({"docs/.gitattributes.jinja": "*.cfg filter=base64\n", "docs/added.cfg": FIXED})
+    lab.assert_clean(lab.update())
+    assert lab.staged("docs/added.cfg") == encoded(FIXED)
+    commit(lab)
+    lab.release({".gitattributes.jinja": f"{ATTRIBUTES}*.yaml filter=base64\n", "blocks.yaml": theirs})
+
+    lab.assert_conflict(lab.update(), ".gitattributes")
+
+    assert lab.staged("blocks.yaml").decode() == theirs.replace("number: 1\n", "number: 10\n")
+
+
 def test_filter_fails(lab: Lab) -> None:
     """A filter that fails ends an update that needs it, before anything is touched, and no other one."""
     lab.git("config", "--global", "filter.base64.clean", "false")
