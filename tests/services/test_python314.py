@@ -56,6 +56,8 @@ def debian(template: Path, tmp_path: Path, missing_server: Callable[[str], None]
     try:
         return debian_environment_of(render(template, tmp_path / "service", PRESETS[0].answers))
     except MissingPythonError as error:
+        if find_python(VERSION):
+            pytest.skip("this machine has a Python 3.14, and cannot install another one")
         missing_server(str(error))
         raise
 
