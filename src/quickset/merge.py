@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from quickset import adapt, formatting, git
-from quickset.answers import ANSWERS_FILE
+from quickset.answers import is_answers_file
 from quickset.errors import RefusedError
 from quickset.filters import Filters
 from quickset.formatting import Styles
@@ -298,8 +298,8 @@ def merge(
         RefusedError: The answers are not committed.
     """
     head = repository.tree()
-    if ANSWERS_FILE not in head:
-        raise RefusedError(f"{repository.prefix}{ANSWERS_FILE} is not committed; commit it first. Nothing was touched.")
+    if (answers_file := repository.answers_file) not in head:
+        raise RefusedError(f"{repository.prefix}{answers_file} is not committed; commit it first. Nothing was touched.")
     if missing := work.missing(head):
         repository.fetch(missing)
     was, will = work.add(old), work.add(new)
@@ -338,11 +338,9 @@ def merge(
 
 def _leave_nested(was: Tree, will: dict[str, Entry], head: dict[str, Entry], notes: list[str]) -> None:
     """Leave services alone that lie in folders of this one: they have answers, and nothing of this one's render."""
-    folders = {
-        path.removesuffix(ANSWERS_FILE)
-        for path in head
-        if path.endswith(f"/{ANSWERS_FILE}") and not any(own.startswith(path.removesuffix(ANSWERS_FILE)) for own in was)
-    }
+    others = (path.rpartition("/")[::2] for path in head if "/.copier-answers" in path)
+    folders = {f"{folder}/" for folder, name in others if is_answers_file(name)}
+    folders = {folder for folder in folders if not any(own.startswith(folder) for own in was)}
     for folder in sorted(folders):
         for path in [path for path in will if f"{path}/".startswith(folder) or folder.startswith(f"{path}/")]:
             del will[path]
@@ -456,7 +454,7 @@ def _adapt(
         sides, _styles(work, head, repository.prefix, repository.committed), _styles(work, was, "", lambda _: None)
     )
     adapt.dependencies(sides)
-    adapt.answers_file(sides, ANSWERS_FILE)
+    adapt.answers_file(sides, repository.answers_file)
     notes += sides.notes
     results = []
     for tree, original, side in zip((was, will), before, (sides.old, sides.new), strict=True):
@@ -511,7 +509,7 @@ def _relevant(repository: Repository, base: Tree, template: Tree, user: Tree) ->
 def _older(repository: Repository, missing: Iterable[str], candidates: Iterable[str]) -> set[str]:
     """Find candidates that stood beside every missing file when it was deleted: none of those was moved there."""
     candidates = set(candidates)
-    file = f"{repository.prefix}{ANSWERS_FILE}"
+    file = f"{repository.prefix}{repository.answers_file}"
     since = repository.git("log", "-1", "--format=%H", repository.head, "--", file)
     if not candidates or not since:
         return set()

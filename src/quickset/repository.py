@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from quickset import git
+from quickset.answers import ANSWERS_FILE
 from quickset.errors import ConflictError, RefusedError, UsageError
 
 _GIT_NEEDED = (2, 38)  # the first with `git merge-tree --write-tree`
@@ -44,13 +45,16 @@ class Repository:
     prefix: str
     """The service's folder below the top: empty, or ending in a slash."""
     head: str
+    answers_file: str = ANSWERS_FILE
+    """Below the service's folder."""
 
     @classmethod
-    def around(cls, service: Path) -> "Repository":
+    def around(cls, service: Path, answers_file: str = ANSWERS_FILE) -> "Repository":
         """Find the repository of a service.
 
         Args:
             service: The service's folder.
+            answers_file: Where its answers are.
 
         Returns:
             The repository.
@@ -81,7 +85,7 @@ class Repository:
             raise RefusedError(
                 f"{service}: the repository has no commit yet, so edits cannot be told apart; commit the service first."
             )
-        return cls(Path(top), Path(git_dir), prefix, head)
+        return cls(Path(top), Path(git_dir), prefix, head, answers_file)
 
     @property
     def service(self) -> Path:

@@ -203,7 +203,15 @@ def test_add_and_remove(service: Path, quickset: Run) -> None:
         (("update", "--data", "database=none"), 2, "is answered already"),
         (("update", "--data", "databse=none"), 2, "no question 'databse'"),
         (("update", "--branch", "a..b"), 2, "no name for a branch"),
-        (("update", ".."), 2, "is no service"),
+        (
+            ("update", ".."),
+            2,
+            "is no service: it holds no .copier-answers.yml. If another file holds its answers, give",
+        ),
+        (("update", "--answers-file", "a.yml"), 2, "--answers-file: there is no file a.yml"),
+        (("info", "--answers-file", "a.yml"), 2, "--answers-file: there is no file a.yml"),
+        (("check", "--answers-file", "a.yml"), 2, "--answers-file: there is no file a.yml"),
+        (("add", "docker", "--answers-file", "a.yml"), 2, "--answers-file: there is no file a.yml"),
         (("diff", "nowhere"), 2, "nowhere"),
     ],
 )
