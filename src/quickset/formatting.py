@@ -17,6 +17,8 @@ from quickset.adapt import PROJECT, Match, Sides
 
 _PYTHON = (".py", ".pyi")
 _PROSE = (".md", ".markdown")
+# What begins a line of Markdown that does not go on with the paragraph above.
+_BEGINS = r"[#>|]|```|~~~|(?:[-*+]|\d+[.)])[ \t]"
 _RUFF = (".ruff.toml", "ruff.toml", PROJECT)
 _OPTIONS = ("line-length", "indent-width", "target-version", "preview")
 _NESTED = 5  # files of settings, each of which extends another
@@ -246,7 +248,7 @@ def _squeezed(content: bytes, suffix: str) -> bytes:
             text = json.dumps(json.loads(text), indent=0)
     if suffix in _PROSE:
         text = re.sub(r"^(\s*)[*+](?=\s)", r"\1-", text, flags=re.MULTILINE)
-        text = re.sub(r"[ \t]*\n[ \t]*(?=[^\W\d_])", " ", text)
+        text = re.sub(rf"[ \t]*\n[ \t]*(?=\S)(?!{_BEGINS})", " ", text)
         text = re.sub(r"[*_\\|]|-{2,}", "", text)
     lines = (re.sub(r"[\s\"']", "", line).rstrip(",;") for line in text.splitlines())
     return "".join(f"{line}\n" for line in lines if line).encode(errors="surrogateescape")

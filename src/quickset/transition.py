@@ -435,7 +435,8 @@ def _told(repository: Repository, record: Journal) -> Result:
     """Bring back what `_kept` kept."""
     kept = dict(record.facts.get("result") or {"title": "An update"})
     kept["changes"] = tuple(
-        Change(**{**each, "kind": "merged"} if each["kind"] == "conflict" else each) for each in kept.get("changes", ())
+        Change(**each | ({"kind": "merged", "note": ""} if each["kind"] == "conflict" else {}))
+        for each in kept.get("changes", ())
     )
     kept["deploy"] = tuple(Deploy(each["version"], each["text"], each["keep"]) for each in kept.get("deploy", ()))
     kept["notes"] = tuple(kept.get("notes", ()))
