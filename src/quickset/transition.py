@@ -4,7 +4,7 @@ import re
 import secrets
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -373,7 +373,8 @@ def carry_out(plan: Planned, state: Path) -> Result:
         plan.work.hand_over(merge.all_objects(merged), repository)
         _note_markers(repository, steps)
         journal.prepare(repository, state, steps)
-        _require_untouched(journal.edited(repository, state, steps))
+        edited = journal.edited(repository, state, steps)
+        _require_untouched(edited, hidden=[path for path in edited if steps[path].flags])
         if repository.git("rev-parse", "HEAD") != repository.head:
             raise RefusedError("HEAD has moved meanwhile; run the command again. Nothing was touched.")
         record = Journal("applying", repository.prefix, repository.head, steps, facts=facts)
@@ -444,12 +445,16 @@ def _told(repository: Repository, record: Journal) -> Result:
     return Result(path=repository.top / record.service, **kept)
 
 
-def _require_untouched(paths: list[str]) -> None:
-    if paths:
-        raise RefusedError(
-            f"not committed: {', '.join(paths)}. The update would change the same files: commit, stash or move your "
-            "changes first. Nothing was touched."
-        )
+def _require_untouched(paths: list[str], *, hidden: Iterable[str] = ()) -> None:
+    if not paths:
+        return
+    why = ""
+    if flagged := ", ".join(hidden):
+        why = f" `git status` hides {flagged}: `git update-index --no-assume-unchanged --no-skip-worktree` shows them."
+    raise RefusedError(
+        f"not committed: {', '.join(paths)}. The update would change the same files: commit, stash or move your "
+        f"changes first. Nothing was touched.{why}"
+    )
 
 
 def settle(state: Path, record: Journal) -> None:
