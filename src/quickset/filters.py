@@ -74,6 +74,22 @@ class Filters:
             if self._new.get(path) == was[path]:
                 will[path] = self._new.pop(path)
 
+    def readable(self, was: Tree, user: Tree) -> tuple[Tree, Tree]:
+        """Bring files that the user may have moved into the form that the work tree has, in which likeness shows.
+
+        Args:
+            was: The old render as stored.
+            user: What the user has committed.
+
+        Returns:
+            Both, with those files replaced.
+        """
+        gone = {path: entry for path, entry in self._old.items() if path not in user}
+        own = [path for path, entry in user.items() if path not in was and is_file(entry)] if gone else []
+        found = {path: self._smudged(path, user[path].oid) for path in self._named(own)}
+        oids = self._work.write({path: content for path, content in found.items() if content is not None})
+        return {**was, **gone}, {**user, **{path: Entry(user[path].mode, oid) for path, oid in oids.items()}}
+
     def open(self, base: Files, template: Files, user: Files, matches: Iterable[Match]) -> None:
         """Bring files that all sides have in different states into the form that the work tree has.
 

@@ -310,7 +310,7 @@ def merge(
     _seed_once(was, will, head, once, result.notes)
     user = _relevant(repository, was, will, head)
     # Before line endings and formatting are adapted: they follow a file to where either side moved it.
-    matches = _matches(was, will, user, _Moves(work.renames(was, user), work.renames(was, will)))
+    matches = _matches(was, will, user, _Moves(work.renames(*filters.readable(was, user)), work.renames(was, will)))
     base, template = dict(was), dict(will)
     filters.open(base, template, user, matches)
     base, template = _adapt(work, repository, (base, template, {**head, **user}), matches, result.notes)

@@ -81,6 +81,21 @@ def test_merged(lab: Lab) -> None:
     commit(lab)
 
 
+def test_moved_and_edited(lab: Lab) -> None:
+    """A file that the user moved and edited takes the fix, though its stored forms have nothing in common."""
+    lab.git("mv", "numbers.txt", "mine.txt")
+    lab.commit({"mine.txt": NUMBERS.replace("line 40", "mine 40"), "own.txt": "quite another\n"})
+    lab.release({"numbers.txt": FIXED})
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert kinds(result) == {"mine.txt": "merged"}
+    assert lab.read("mine.txt") == FIXED.replace("line 40", "mine 40")
+    assert lab.staged("mine.txt") == encoded(FIXED.replace("line 40", "mine 40"))
+    commit(lab)
+
+
 def test_conflict(lab: Lab) -> None:
     """A conflict has markers that can be read, and stages that git can check out; `--abort` leaves nothing."""
     lab.commit({"numbers.txt": NUMBERS.replace("line 05", "mine 5"), "both.txt": "mine\n"})
