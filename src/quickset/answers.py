@@ -90,6 +90,25 @@ class Question:
             # Copier reads it with the template's extensions, and says what is wrong with it.
             return []
 
+    def is_ruled_out(self, known: Mapping[str, Any]) -> bool:
+        """Tell whether answers are certain to make its condition false.
+
+        Args:
+            known: The answers by name; the others take their defaults or are asked.
+
+        Returns:
+            Whether they are.
+        """
+        import jinja2
+        from jinja2.sandbox import SandboxedEnvironment
+
+        if not known.keys() >= set(self.depends_on()):
+            return False
+        try:
+            return SandboxedEnvironment().from_string(self.when).render(known).strip().lower() in _FALSE
+        except jinja2.TemplateError:
+            return False
+
     def parse(self, value: Any) -> Any:
         """Check a given answer and bring it to its type.
 

@@ -84,6 +84,8 @@ def new(
     given = answers.check(questions, request.data)
     preset = answers.ask_preset() if request.ask else request.preset
     data = {**answers.preset(questions, preset), **given}
+    # Left to the renderer, what the rest of a preset rules out costs a second render.
+    data = {name: value for name, value in data.items() if name in given or not questions[name].is_ruled_out(data)}
     try:
         with target.staging(dry_run=request.dry_run) as folder:
             with renderer(template) as work, nullcontext() if request.ask else progress("Rendering"):

@@ -171,6 +171,26 @@ def test_new_question(service: Path, checkout: Path, quickset: Run, command: lis
     assert (service / "limit.txt").read_text().strip() == "7"
 
 
+def test_choice_that_is_gone(service: Path, checkout: Path, quickset: Run, command: list[str]) -> None:
+    """A recorded answer that is not valid any more is asked again at a terminal; without one the way out is named."""
+    release(checkout, "0.3.0", copier_dot_yml=COPIER_YML.replace("sqlite", "duckdb"))
+
+    refused = quickset("update", cwd=service)
+
+    assert refused.returncode == 2
+    assert "database: the service has 'sqlite', which is not valid in v0.3.0" in refused.stderr
+    assert "none of duckdb, postgresql, none" in refused.stderr
+    shown = quickset("update", "--dry-run", "--data", "database=none", cwd=service)
+    assert (shown.returncode, shown.stdout) == (1, quickset("diff", "-d", "database=none", cwd=service).stdout)
+    terminal = pexpect.spawn(
+        command[0], [*command[1:], "update", "--no-lock"], cwd=service, encoding="utf-8", timeout=30
+    )
+    terminal.expect("database")
+    terminal.send("\r")
+    terminal.expect(pexpect.EOF)
+    assert "database: duckdb\n" in (service / ".copier-answers.yml").read_text()
+
+
 def test_add_and_remove(service: Path, quickset: Run) -> None:
     """A component goes and comes back; what is so already is said."""
     gone = quickset("remove", "docker", "--no-lock", cwd=service)
