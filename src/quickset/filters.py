@@ -134,6 +134,19 @@ class Filters:
         for path in self._open & stages.keys():
             stages[path] = {stage: self._closed(path, entry) for stage, entry in stages[path].items()}
 
+    def notes(self, untouched: Collection[str]) -> list[str]:
+        """Say what to do where the template's attributes are other ones for files that the update does not touch.
+
+        Args:
+            untouched: Those files.
+
+        Returns:
+            A note, or none.
+        """
+        if not self._after or not (self._named(untouched) ^ self._named(untouched, self._after)):
+            return []
+        return [f"{_FILE} changes how git stores files that are there already: run `git add --renormalize .`."]
+
     def _closed(self, path: str, entry: Entry) -> Entry:
         if not is_file(entry):
             return entry

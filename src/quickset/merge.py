@@ -324,6 +324,7 @@ def merge(
     _leave_ignored(repository, head, merged, stages, (moves, result.notes))
     filters.close(merged, stages)
     _record(result, head, merged, stages, user)
+    result.notes += filters.notes(head.keys() - result.after.keys())
     gone = {source for target, source in moves.by_template.items() if source in result.after and target in merged}
     for path in result.after:
         change = _change(path, result, was, will, moves)

@@ -41,8 +41,10 @@ def test_added(lab: Lab) -> None:
     """What the template adds is stored as `git add` stores it."""
     lab.release({"added.txt": FIXED, "added.png": PICTURE, "plain.md": FIXED})
 
-    lab.assert_clean(lab.update())
+    result = lab.update()
 
+    lab.assert_clean(result)
+    assert result.notes == ()
     assert lab.read("added.txt") == FIXED
     assert lab.staged("added.txt") == encoded(FIXED)
     assert lab.staged("added.png") == encoded(PICTURE)
@@ -157,9 +159,14 @@ def test_template_names_the_filter(lab: Lab) -> None:
     """What a release brings together with the attributes that name a filter is stored through it."""
     lab.commit({"blocks.yaml": BLOCKS.replace("number: 1", "number: 10")})
     theirs = BLOCKS.replace("number: 8", "number: 80")
+    lab.commit({"docs/mine.cfg": "mine\n"})
     lab.release({"docs/.gitattributes.jinja": "*.cfg filter=base64\n", "docs/added.cfg": FIXED})
-    lab.assert_clean(lab.update())
+    result = lab.update()
+    lab.assert_clean(result)
+    assert [note for note in result.notes if "--renormalize" in note]
     assert lab.staged("docs/added.cfg") == encoded(FIXED)
+    lab.git("add", "--renormalize", ".")
+    assert lab.staged("docs/mine.cfg") == encoded("mine\n")
     commit(lab)
     lab.release({".gitattributes.jinja": f"{ATTRIBUTES}*.yaml filter=base64\n", "blocks.yaml": theirs})
 
