@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 
 from quickset import answers, components
-from quickset.answers import ANSWERS_FILE
+from quickset import update as engine
+from quickset.answers import ANSWERS_FILE, load_questions
 from quickset.check import check
 from quickset.drift import Drift
 from quickset.errors import QuicksetError, UsageError
 from quickset.info import info
 from quickset.new import Request, new
+from quickset.source import Template
 from tests.updates.harness import Lab, make_origin
 
 NAMED = ".copier-answers.odoo.yml"
@@ -190,6 +192,26 @@ def test_expression_that_raises(tmp_path: Path) -> None:
     """Whatever a template's expressions raise is one line."""
     with pytest.raises(QuicksetError, match=r"could not be rendered: ZeroDivisionError: division by zero"):
         make(tmp_path, "a: 1\n", {"a.txt.jinja": "{{ 1 / 0 }}\n"})
+
+
+def test_questions_of_several_documents_and_files(tmp_path: Path) -> None:
+    """Questions and patterns that `copier.yml` includes, or holds in another document, count as with Copier."""
+    questions = "_skip_if_exists: [a.txt]\n---\n!include shared/*.yml\n---\nname: x\n"
+    shared = "_skip_if_exists: [b.txt]\nname: a\nbig: false\n"
+    origin = make_origin(tmp_path / "origin", f"_subdirectory: template\n{questions}", {**ANSWERS, "a.txt": "1\n"})
+    lab = Lab(origin, tmp_path / "orders", tmp_path / "orders")
+    for name in ("a", "b"):
+        (origin / "template" / f"{name}.txt").write_text("1\n")
+    lab.release({"c.txt.jinja": "{{ name }} {{ big }}\n"}, root={"shared/big.yml": shared})
+    template = Template(repository=origin / ".git", commit="HEAD", ref="v0.2.0", released=True)
+    assert list(load_questions(template.config())) == ["name", "big"]
+    new(Request(path=lab.path, data={"big": "yes"}, lock=False, template=str(origin), ref="HEAD"))
+    assert lab.read("c.txt") == "x True\n"
+
+    lab.release({"a.txt": "2\n", "b.txt": "2\n", "c.txt.jinja": "{{ name }} {{ big }}!\n"})
+    engine.update(engine.Request(path=lab.path, to="HEAD", lock=False))
+
+    assert [lab.read(f"{name}.txt") for name in "abc"] == ["1\n", "1\n", "x True!\n"]
 
 
 def test_what_copier_says_of_a_render(tmp_path: Path) -> None:
