@@ -1,6 +1,7 @@
 """What a user sees of `diff`, `update`, `add` and `remove`: texts, documents and exit codes."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,9 @@ import pexpect
 import pytest
 
 from quickset import git
-from tests.cli.conftest import COPIER_YML, Run, commit_all, set_version
+from quickset.new import Request, new
+from quickset.source import Source
+from tests.cli.conftest import COPIER_YML, Run, commit_all, isolate, make_checkout, set_version
 
 NUMBERS = "".join(f"line {number:02}\n" for number in range(1, 31))
 QUESTION = "limit: {type: int, default: 100}\n"
@@ -25,14 +28,25 @@ def release(checkout: Path, version: str, **files: str) -> None:
     commit_all(checkout, f"Release {version}")
 
 
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a template and a service of its release 0.1.0, where 0.2.0 changes a line; tests take copies."""
+    folder = tmp_path_factory.mktemp("pristine")
+    with pytest.MonkeyPatch.context() as patch:
+        isolate(folder / "home", patch)
+        checkout = make_checkout(folder / "checkout")
+        release(checkout, "0.1.0", template__numbers_dot_txt=NUMBERS)
+        new(Request(path=folder / "service", lock=False), template_source=Source(checkout))
+        release(checkout, "0.2.0", template__numbers_dot_txt=NUMBERS.replace("line 05", "theirs 5"))
+    return folder
+
+
 @pytest.fixture
-def service(checkout: Path, quickset: Run, work: Path) -> Path:
+def service(pristine: Path, checkout: Path, work: Path) -> Path:
     """A service of release 0.1.0, where 0.2.0 changes a line."""
-    release(checkout, "0.1.0", template__numbers_dot_txt=NUMBERS)
-    made = quickset("new", "service", "--defaults", "--no-lock", "--quiet")
-    assert made.returncode == 0, made.stderr
-    release(checkout, "0.2.0", template__numbers_dot_txt=NUMBERS.replace("line 05", "theirs 5"))
-    return work / "service"
+    shutil.rmtree(checkout)
+    shutil.copytree(pristine / "checkout", checkout, symlinks=True)
+    return Path(shutil.copytree(pristine / "service", work / "service", symlinks=True))
 
 
 def edit(service: Path, old: str, new: str) -> None:
