@@ -213,7 +213,7 @@ def _need(answers: Mapping[str, Any]) -> str | None:
     if server is None:
         return None
     if answers.get("docker"):
-        return f"The last two need Docker, which brings {server}; without it, see the tests in README.md."
+        return f"The last two need Docker, which brings {server}; without it, see README.md."
     return f"The last two need {server}: at TEST_DATABASE_URL for the tests, at DATABASE_URL (in .env) for the service."
 
 
