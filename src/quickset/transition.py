@@ -13,11 +13,12 @@ from typing import Any
 import yaml
 
 from quickset import adapt, answers, git, journal, locking, merge, remote
+from quickset.accounting import Change
 from quickset.adapt import PROJECT
 from quickset.answers import ANSWERS_FILE
 from quickset.errors import AnswerError, ConflictError, QuicksetError, RefusedError, UsageError, os_reason
 from quickset.journal import Journal, Step
-from quickset.merge import Change, Merged, Workshop
+from quickset.merge import Merged, Workshop
 from quickset.render import Rendered, renderer
 from quickset.repository import Entry, Repository, is_file
 from quickset.source import Template
@@ -436,7 +437,11 @@ def _told(repository: Repository, record: Journal) -> Result:
     """Bring back what `_kept` kept."""
     kept = dict(record.facts.get("result") or {"title": "An update"})
     kept["changes"] = tuple(
-        Change(**each | ({"kind": "merged", "note": ""} if each["kind"] == "conflict" else {}))
+        Change(
+            **each
+            | {"template_paths": tuple(each.get("template_paths", ()))}
+            | ({"kind": "merged", "note": ""} if each["kind"] == "conflict" else {})
+        )
         for each in kept.get("changes", ())
     )
     kept["deploy"] = tuple(Deploy(each["version"], each["text"], each["keep"]) for each in kept.get("deploy", ()))
