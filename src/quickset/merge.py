@@ -5,6 +5,7 @@ binaries alone and knows real conflicts. What is decided here is only what git c
 """
 
 import re
+import shlex
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -27,6 +28,7 @@ YOURS = "yours"
 MIGRATIONS = "migrations/versions"
 
 OLD, _YOURS, THEIRS = 1, 2, 3
+_LINK = "120000"
 _SHA1 = 40  # hexadecimal digits
 _SUBMODULE = "160000"
 _CONFIG = {
@@ -371,8 +373,21 @@ def _leave_ignored(matches: list[Match], trees: Trees, repository: Repository, r
             elsewhere = (each.new,) if each.new != each.place else ()
             result.changes.append(Change(each.place, "ignored", note=why, template_paths=elsewhere))
             if each.old is None:
-                result.ignored[each.place] = trees.new[each.new]
+                entry = result.ignored[each.place] = trees.new[each.new]
+                result.notes.append(_way_out(each.place, entry, why))
     return left
+
+
+def _way_out(path: str, entry: Entry, why: str) -> str:
+    """Say how to get a file of the template that is left out because it is ignored."""
+    name, folder = shlex.quote(path), shlex.quote(str(PurePosixPath(path).parent))
+    commands = [f"mkdir -p {folder}", f"git cat-file blob {entry.oid} > {name}", f"git add -f {name}"]
+    commands[2:2] = [f"chmod +x {name}"] * (entry.mode == "100755")
+    after = f" After the update, run `{' && '.join(commands)}`." if entry.mode != _LINK else ""
+    return (
+        f"{path} is new in the template and was left out, because {why} ignores it. To get it, change that pattern and "
+        f"commit before the update.{after}"
+    )
 
 
 def _at_places(matches: Iterable[Match], trees: Trees) -> tuple[dict[str, Entry], dict[str, Entry], dict[str, Entry]]:
