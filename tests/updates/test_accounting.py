@@ -105,7 +105,7 @@ def merge_in(folder: Path, new: Files, user: Files, own: Files) -> tuple[Merged,
         git("commit", "--quiet", "--no-gpg-sign", "--allow-empty", "--message", "Mine", cwd=top)
     repository = Repository.around(top)
     with workshop(repository) as work:
-        result = merge(work, repository, old=folder / "old", new=folder / "new", label="v2", once=[ONCE])
+        result = merge(work, repository, old=folder / "old", new=folder / "new", label="v2", once=ONCE.__eq__)
     return result, repository
 
 
