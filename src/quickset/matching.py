@@ -129,13 +129,13 @@ def _follow(missing: Tree, own: Tree, repository: Repository, renames: Renames) 
         return {}
     pairs = {old: new for new, old in renames(missing, own).items()}
     older = _neighbors(repository, pairs) if pairs else {}
-    found = {old: new for old, new in pairs.items() if not _stood_next(older.get(old, {}), new, own)}
+    found = {old: new for old, new in pairs.items() if not _stood_next(older.get(old, {}), old, new, own)}
     rejected = pairs.keys() - found.keys()
     for old in sorted(rejected):
         rest = {
             path: entry
             for path, entry in own.items()
-            if path not in found.values() and not _stood_next(older[old], path, own)
+            if path not in found.values() and not _stood_next(older[old], old, path, own)
         }
         found |= {source: new for new, source in renames({old: missing[old]}, rest).items()}
     if rejected:
@@ -146,13 +146,13 @@ def _follow(missing: Tree, own: Tree, repository: Repository, renames: Renames) 
     return found
 
 
-def _stood_next(older: Tree, path: str, own: Tree) -> bool:
-    """Tell whether a file was there already, under its name or, unchanged since, under another one."""
-    return path in older or own[path] in older.values()
+def _stood_next(older: Tree, old: str, path: str, own: Tree) -> bool:
+    """Tell whether a file was there next to the missing one, under its name or, unchanged since, under another one."""
+    return path in older or (own[path] in older.values() and own[path] != older.get(old))
 
 
 def _neighbors(repository: Repository, missing: Iterable[str]) -> dict[str, dict[str, Entry]]:
-    """Read which files stood next to each missing one just before it was deleted."""
+    """Read which files there were just before each missing one was deleted."""
     options = ("--full-history", "-m", "--no-renames", "--diff-filter=D", "--name-only", "--format=%x00commit %H %P")
     paths = [repository.prefix + path for path in missing]
     listed = repository.git("log", *options, "-z", repository.head, "--", *paths, env={"GIT_LITERAL_PATHSPECS": "1"})
@@ -171,9 +171,7 @@ def _neighbors(repository: Repository, missing: Iterable[str]) -> dict[str, dict
             if commit not in trees:
                 trees[commit] = repository.tree_of(commit)
             if path in trees[commit]:
-                found.setdefault(path, {}).update(
-                    {other: entry for other, entry in trees[commit].items() if other != path}
-                )
+                found.setdefault(path, {}).update(trees[commit])
     return found
 
 
