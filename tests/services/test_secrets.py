@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.questions import Answer
 from tests.rendering import render
 
-EVERYTHING = {"cache": "memory", "http_client": True, "streaming": True, "websockets": True}
+EVERYTHING: dict[str, Answer] = {"cache": "memory", "http_client": True, "streaming": True, "websockets": True}
 GIT_SETTINGS = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
 
 
@@ -23,7 +24,7 @@ def commit(folder: Path) -> None:
 
 def scan(folder: Path) -> subprocess.CompletedProcess[str]:
     """Return what gitleaks says of the commits in a folder."""
-    command = ["gitleaks", "git", "--no-banner", "--no-color", "--verbose", folder]
+    command = ["gitleaks", "git", "--no-banner", "--no-color", "--verbose", str(folder)]
     return subprocess.run(command, env=os.environ | GIT_SETTINGS, capture_output=True, text=True, check=False)
 
 
