@@ -6,9 +6,9 @@ import subprocess
 import tempfile
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -155,12 +155,13 @@ def follow(sides: Sides, user: Styles, template: Styles) -> None:
             side.update(_format({name: side[name] for name in names if name in side}, style))
 
 
-def _of_edited(sides: Sides, matched: Iterable[Match], user: Styles) -> dict[Match, Style]:
+def _of_edited(sides: Sides, matched: Sequence[Match], user: Styles) -> dict[Match, Style]:
     """Find the style of each file that both sides changed: the render in that style is nearest to the user's file."""
     candidates: dict[Style, dict[str, Match]] = {}
     # By lines that differ, then by the order of the styles; as it is wins where no style is better.
     best: dict[Match, tuple[int, int]] = {}
     chosen: dict[Match, Style] = {}
+    is_habit = cache(partial(_is_habit, sides, matched))
     for match in matched:
         old, new = sides.old.get(match.old), sides.new.get(match.new)
         before = new if old is None else old
@@ -177,9 +178,22 @@ def _of_edited(sides: Sides, matched: Iterable[Match], user: Styles) -> dict[Mat
         for path, content in _format(renders, style).items():
             match = matches[path]
             found = (_distance(content, sides.user[path]), user.of(path).index(style))
-            if found < best[match]:
+            if found < best[match] and (found[1] == 0 or is_habit(style)):
                 best[match], chosen[match] = found, style
     return chosen
+
+
+def _is_habit(sides: Sides, matched: Sequence[Match], style: Style) -> bool:
+    """Tell whether most files have a style, of those where it matters: a single call may be wrapped by hand."""
+    renders = {match.user: sides.old[match.old] for match in matched if match.old in sides.old}
+    formatted = _format(renders, style)
+    matter = [path for path in renders if formatted[path] != renders[path]]
+    nearer = [
+        path
+        for path in matter
+        if _distance(formatted[path], sides.user[path]) < _distance(renders[path], sides.user[path])
+    ]
+    return len(nearer) * 2 >= len(matter)
 
 
 def _distance(one: bytes, other: bytes) -> int:

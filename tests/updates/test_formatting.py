@@ -229,6 +229,20 @@ def test_other_settings_on_the_command_line(lab: Lab) -> None:
     assert lab.read("app/main.py") == before.replace('"/health/live"', '"/live"')
 
 
+def test_wrapped_by_hand(lab: Lab) -> None:
+    """A line that the user wrapped is no sign of another style: what the template adds stays as wide as it is."""
+    wide = "total = sum([{}, 2000000000, 3000000000, 4000000000, 5000000000, 6000000000, 7000000000, 8000])\n"
+    lab.release({"one.py": f"{wide.format(1)}\nend = 1\n", "two.py": wide.format(2)})
+    lab.update()
+    wrapped = wide.format(1).replace("sum([", "sum(\n    [").replace("])", "]\n)")
+    lab.commit({"one.py": f"{wrapped}\nend = 1\n"})
+    lab.release({"one.py": f"{wide.format(1)}\nend = 1\n{wide.format(3)}"})
+
+    lab.assert_clean(lab.update())
+
+    assert lab.read("one.py") == f"{wrapped}\nend = 1\n{wide.format(3)}"
+
+
 def test_reformatted_and_moved(lab: Lab) -> None:
     """A file that the user reformatted and moved takes the template's changes, formatted."""
     reformat(lab)
