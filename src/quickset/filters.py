@@ -85,7 +85,13 @@ class Filters:
             Both, with those files replaced.
         """
         gone = {path: entry for path, entry in self._old.items() if path not in user}
-        own = [path for path, entry in user.items() if path not in was and is_file(entry)] if gone else []
+        # Each costs a run of the filter, and a large file may have to be fetched.
+        suffixes = {PurePosixPath(path).suffix for path in gone}
+        own = [
+            path
+            for path, entry in user.items()
+            if path not in was and PurePosixPath(path).suffix in suffixes and is_file(entry)
+        ]
         found = {path: self._smudged(path, user[path].oid) for path in self._named(own)}
         oids = self._work.write({path: content for path, content in found.items() if content is not None})
         return {**was, **gone}, {**user, **{path: Entry(user[path].mode, oid) for path, oid in oids.items()}}
