@@ -586,7 +586,7 @@ def resume(path: Path, *, lock: bool = True, progress: Progress = lambda _: null
 
     Raises:
         RefusedError: There is nothing to go on with.
-        ConflictError: Paths are unmerged still, or hold conflict markers.
+        ConflictError: Paths are unmerged, hold conflict markers, or are no longer staged.
     """
     repository = Repository.around(path)
     with journal.locked(repository) as state:
