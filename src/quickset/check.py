@@ -67,7 +67,6 @@ class Checked:
 @dataclass(frozen=True, slots=True)
 class _Service:
     path: Path
-    answers_file: str
     answers: Mapping[str, Any]
     unfinished: str
 
@@ -98,7 +97,6 @@ def check(
     paths: Sequence[Path] = (Path(),),
     *,
     drift: bool = False,
-    answers_file: str = "",
     template_source: source.Source | None = None,
     progress: Progress = lambda _: nullcontext(),
 ) -> tuple[Checked, ...]:
@@ -107,14 +105,13 @@ def check(
     Args:
         paths: The services.
         drift: Render what they record, too, and list the files that differ.
-        answers_file: Where their answers are; empty to look for them.
         template_source: Where the template of this quickset comes from; by default what belongs to it.
         progress: Opens a context in which the user sees what takes long.
 
     Returns:
         What was found out, in the order of the paths.
     """
-    read = [_read(path, answers_file) for path in paths]
+    read = [_read(path) for path in paths]
     services = [each for each in read if isinstance(each, _Service)]
     places = _ask({each.src_path for each in services}, template_source, progress)
     found = [each if isinstance(each, Checked) else _compare(each, places[each.src_path]) for each in read]
@@ -156,13 +153,12 @@ def as_json(found: Sequence[Checked]) -> str:
     return json.dumps(document, indent=2, default=str)
 
 
-def _read(path: Path, answers_file: str) -> _Service | Checked:
+def _read(path: Path) -> _Service | Checked:
     """Read what a service records, and whether an update of it is unfinished."""
     try:
         unfinished = _unfinished(path)
         try:
-            name = answers.find(path, answers_file)
-            return _Service(path, name, answers.read(path, name), unfinished)
+            return _Service(path, answers.read(path), unfinished)
         except QuicksetError:
             if not unfinished:
                 raise
@@ -334,7 +330,7 @@ def _add_drift(
 
 def _with_drift(checked: Checked, service: _Service, work: "Renderer") -> Checked:
     try:
-        return replace(checked, drift=differences(service.path, service.answers, work, service.answers_file))
+        return replace(checked, drift=differences(service.path, service.answers, work))
     except OSError as error:
         return _not_compared(checked, service, os_reason(error))
     except QuicksetError as error:

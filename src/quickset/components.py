@@ -30,7 +30,6 @@ def add(
     path: Path,
     names: Iterable[str],
     *,
-    answers_file: str = "",
     lock: bool = True,
     dry_run: bool = False,
     template_source: Source | None = None,
@@ -41,7 +40,6 @@ def add(
     Args:
         path: The service.
         names: Components, with a value where there is a choice: `docker`, `database=postgresql`.
-        answers_file: Where the service's answers are; empty to look for them.
         lock: Bring `uv.lock` along.
         dry_run: Change nothing, and draw the difference.
         template_source: Where the template comes from; by default where the service says.
@@ -56,15 +54,13 @@ def add(
         ConflictError: An update has conflicts left.
         QuicksetError: Something failed.
     """
-    options: dict[str, Any] = {"answers_file": answers_file, "lock": lock, "dry_run": dry_run}
-    return _change(path, names, _on, origin=template_source, progress=progress, **options)
+    return _change(path, names, _on, lock=lock, dry_run=dry_run, origin=template_source, progress=progress)
 
 
 def remove(
     path: Path,
     names: Iterable[str],
     *,
-    answers_file: str = "",
     lock: bool = True,
     dry_run: bool = False,
     template_source: Source | None = None,
@@ -75,7 +71,6 @@ def remove(
     Args:
         path: The service.
         names: Components.
-        answers_file: Where the service's answers are; empty to look for them.
         lock: Bring `uv.lock` along.
         dry_run: Change nothing, and draw the difference.
         template_source: Where the template comes from; by default where the service says.
@@ -90,8 +85,7 @@ def remove(
         ConflictError: An update has conflicts left.
         QuicksetError: Something failed.
     """
-    options: dict[str, Any] = {"answers_file": answers_file, "lock": lock, "dry_run": dry_run}
-    return _change(path, names, _off, origin=template_source, progress=progress, **options)
+    return _change(path, names, _off, lock=lock, dry_run=dry_run, origin=template_source, progress=progress)
 
 
 def _change(
@@ -99,17 +93,15 @@ def _change(
     names: Iterable[str],
     switch: Any,
     *,
-    answers_file: str,
     lock: bool,
     dry_run: bool,
     origin: Source | None,
     progress: Progress,
 ) -> Result:
-    recorded = transition.recorded(path, answers_file)
-    answers_file = answers.find(path, answers_file)
+    recorded = transition.recorded(path)
     origin = origin or source.of(str(recorded["_src_path"]))
     template = origin.recorded(str(recorded["_commit"]))
-    old, questions = transition.read_answers(path, template, answers_file)
+    old, questions = transition.read_answers(path, template)
     wanted = [_parse(questions, name) for name in names]
     new = dict(old)
     for question, value in wanted:
@@ -118,7 +110,7 @@ def _change(
         return Result(
             path=path.resolve(), before=template.ref, after=template.ref, notes=("Nothing to do: it is so already.",)
         )
-    repository = Repository.around(path, answers_file)
+    repository = Repository.around(path)
     # Turned off together with what rules it out, it is not asked any more.
     on = tuple(question.name for question, _ in wanted if not upgrades.is_off(new[question.name]))
     goal = replace(_goal(template, questions, old, new), required=on)

@@ -1,6 +1,7 @@
 """The user's repository: where a service is in it, what is committed, and what must not be touched."""
 
 import shutil
+import subprocess
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -9,7 +10,6 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from quickset import git
-from quickset.answers import ANSWERS_FILE
 from quickset.errors import ConflictError, RefusedError, UsageError
 
 _GIT_NEEDED = (2, 38)  # the first with `git merge-tree --write-tree`
@@ -44,16 +44,13 @@ class Repository:
     prefix: str
     """The service's folder below the top: empty, or ending in a slash."""
     head: str
-    answers_file: str = ANSWERS_FILE
-    """Below the service's folder."""
 
     @classmethod
-    def around(cls, service: Path, answers_file: str = ANSWERS_FILE) -> "Repository":
+    def around(cls, service: Path) -> "Repository":
         """Find the repository of a service.
 
         Args:
             service: The service's folder.
-            answers_file: Where its answers are.
 
         Returns:
             The repository.
@@ -84,7 +81,7 @@ class Repository:
             raise RefusedError(
                 f"{service}: the repository has no commit yet, so edits cannot be told apart; commit the service first."
             )
-        return cls(Path(top), Path(git_dir), prefix, head, answers_file)
+        return cls(Path(top), Path(git_dir), prefix, head)
 
     @property
     def service(self) -> Path:
@@ -162,22 +159,11 @@ class Repository:
         Returns:
             Entries by path below the service's folder.
         """
-        found = self.tree_of(self.head)
-        if not found:
+        name = f"{self.head}:{self.prefix.rstrip('/')}" if self.prefix else f"{self.head}^{{tree}}"
+        done = git.attempt("ls-tree", "-r", "-z", "--full-tree", name, cwd=self.top)
+        if done.returncode:
             raise RefusedError(f"{self.service} is not committed; commit the service first.")
-        return found
-
-    def tree_of(self, commit: str) -> dict[str, Entry]:
-        """Read the files of the service as a commit has them.
-
-        Args:
-            commit: The commit.
-
-        Returns:
-            Entries by path below the service's folder; none where the commit has no such folder.
-        """
-        name = f"{commit}:{self.prefix.rstrip('/')}" if self.prefix else f"{commit}^{{tree}}"
-        return parse_tree(git.attempt("ls-tree", "-r", "-z", "--full-tree", name, cwd=self.top).stdout)
+        return parse_tree(done.stdout)
 
     def committed(self, path: str) -> bytes | None:
         """Read a committed file, which may lie outside the service.
@@ -237,37 +223,27 @@ class Repository:
         """
         return git.attempt("hash-object", "--", path, cwd=self.top, theirs=True).stdout.strip()
 
-    def ignored(self, paths: Iterable[str]) -> dict[str, str]:
+    def ignored(self, paths: Iterable[str]) -> set[str]:
         """Find out which paths git ignores here.
 
         Args:
             paths: Relative to the service's folder.
 
         Returns:
-            The pattern that ignores it and where that stands, by path.
+            Those that are ignored.
         """
         wanted = [f"./{path}" for path in paths]
         if not wanted:
-            return {}
+            return set()
         listed = self._check_ignore(wanted)
-        if listed is None:
+        if listed.returncode not in (0, 1):
             # Git looks at no path of them when one is beyond a link: that one is in the way, and not ignored.
-            return {path: why for each in wanted for path, why in (self._check_ignore([each]) or {}).items()}
-        return listed
+            return {path.removeprefix("./") for path in wanted if self._check_ignore([path]).returncode == 0}
+        return {path.removeprefix("./") for path in listed.stdout.split("\0") if path}
 
-    def _check_ignore(self, paths: list[str]) -> dict[str, str] | None:
+    def _check_ignore(self, paths: list[str]) -> subprocess.CompletedProcess[str]:
         stdin = "".join(f"{path}\0" for path in paths)
-        options = ("--no-index", "--verbose", "-z", "--stdin")
-        done = git.attempt("check-ignore", *options, cwd=self.service, stdin=stdin, theirs=True)
-        if done.returncode not in (0, 1):
-            return None
-        words = iter(done.stdout.split("\0"))
-        return {
-            path.removeprefix("./"): f"{file}:{line} ({pattern})"
-            for file, line, pattern, path in zip(words, words, words, words, strict=False)
-            # A pattern that includes again is listed, too.
-            if not pattern.startswith("!")
-        }
+        return git.attempt("check-ignore", "--no-index", "-z", "--stdin", cwd=self.service, stdin=stdin, theirs=True)
 
     def staged(self, paths: Iterable[str], *, resolved: bool = False) -> dict[str, dict[int, Entry]]:
         """Read the index.

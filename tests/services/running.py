@@ -403,22 +403,18 @@ class Project:
         assert finished.returncode == 0, finished.stdout + finished.stderr
 
     @contextlib.contextmanager
-    def start(
-        self, settings: Settings, *options: str, module: str = "probe", port: int | None = None
-    ) -> Iterator[Service]:
+    def start(self, settings: Settings, *, module: str = "probe") -> Iterator[Service]:
         """Run the service until the end of the block.
 
         Args:
             settings: Its settings, as environment variables.
-            options: Command-line arguments of the module.
             module: What runs it: the probe has more routes, the package is what its owner starts.
-            port: Where it listens; a free port if not given.
         """
-        port = port or free_port()
+        port = str(free_port())
         process = subprocess.Popen(
-            [self.python, "-m", module, *options],
+            [self.python, "-m", module],
             cwd=self.folder,
-            env=self.environment({"PORT": str(port)} | dict(settings)),
+            env=self.environment({"PORT": port} | dict(settings)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -262,8 +262,7 @@ def release(
     write(origin / "template", changes or {})
     write(origin, root or {})
     set_version(origin, version)
-    # What the template ignores in services belongs to the release.
-    git("add", "--all", "--force", cwd=origin)
+    git("add", "--all", cwd=origin)
     git("commit", "--quiet", "--no-gpg-sign", "--message", f"Release {version}", cwd=origin)
 
 
