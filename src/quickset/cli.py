@@ -43,6 +43,14 @@ class _Group(TyperGroup):
 
 
 class _LightCommand(TyperCommand):
+    def get_params(self, ctx: Any) -> Any:
+        params = super().get_params(ctx)
+        for param in params:
+            if param.name == "answers_file":
+                # A text stays as it is; its default, too, would be converted by pydantic.
+                param.process_value = lambda ctx, value: value  # type: ignore[method-assign]  # noqa: ARG005
+        return params
+
     def get_help_option(self, ctx: Any) -> TyperOption | None:
         return _off(super().get_help_option(ctx))
 

@@ -136,7 +136,7 @@ def test_several(released: Path, origin: Source, work: Path) -> None:
     assert [each.path for each in found] == paths
     assert [str(each.status) for each in found] == ["behind", "failed", "current", "failed", "failed", "ahead"]
     assert [each.exit_code for each in found] == [1, 2, 0, 5, 2, 0]
-    assert "no service made by quickset" in found[1].error
+    assert "empty is no service: it holds no .copier-answers.yml" in found[1].error
     assert "is damaged" in found[3].error
 
 
