@@ -77,6 +77,15 @@ def _is_mixed(content: bytes) -> bool:
     return 0 < content.count(b"\r\n") < content.count(b"\n")
 
 
+class _Item(NamedTuple):
+    """An item of an array."""
+
+    name: str
+    line: str = ""
+    comments: Sequence[str] = ()
+    """The lines above it."""
+
+
 def dependencies(sides: Sides) -> None:
     """Settle the arrays of dependencies in `pyproject.toml`, requirement by requirement.
 
@@ -156,28 +165,35 @@ def _settle(old: list[str], new: list[str], user: list[str], notes: list[str]) -
         return None
     if old == user and not any(_lower(was[name], will[name]) for name in was.keys() & will.keys()):
         return new
-    result: list[str] = []
-    for line in user:
-        name = _requirement(line)
-        if name is None or name not in was or own[name] != was[name]:
-            result.append(line)
-            if name in own:
-                notes += _kept(name, was, will, own)
-        elif name in will and _lower(was[name], will[name]):
-            result.append(line)
-            notes.append(f"{PROJECT}: kept {own[name]}, which the template would lower to {will[name]}.")
-        elif name in will:
-            mine = line != _line(old, name)
-            result.append(_replaced(line, will[name]) if mine or was[name] == will[name] else _line(new, name))
-        elif line != _line(old, name):
-            result.append(line)
-            notes.append(f"{PROJECT}: kept {own[name]}, which the template removed: the line is yours.")
+    before, after = ({item.name: item for item in _split(lines)} for lines in (old, new))
+    result: list[_Item] = []
+    left: list[str] = []
+    for item in _split(user):
+        name, line = item.name, item.line
+        then, now = before.get(name, _Item(name)), after.get(name, _Item(name))
+        if name in was and own[name] == was[name]:
+            mine = line != then.line
+            if name not in will:
+                line = line if mine else ""
+                notes += [f"{PROJECT}: kept {own[name]}, which the template removed: the line is yours."] * mine
+            elif _lower(was[name], will[name]):
+                notes.append(f"{PROJECT}: kept {own[name]}, which the template would lower to {will[name]}.")
+            else:
+                line = _replaced(line, will[name]) if mine else now.line
+        elif name in own:
+            notes += _kept(name, was, will, own)
+        # A comment on what stays although the template removed it is still true.
+        goal = now.comments if name in will or not (name and line) else then.comments
+        comments = [*left, *_comments(then.comments, goal, item.comments)]
+        left = [] if line or not name else comments
+        if line or not name:
+            result.append(_Item(name, line, comments))
     for name in sorted(will.keys() - was.keys() - own.keys()):
-        _insert(result, name, _line(new, name))
-    result = [_with_comma(line) for line in result]
+        at = next((number for number, other in enumerate(result) if not other.name or other.name > name), len(result))
+        result.insert(at, after[name])
     gone = sorted(name for name in (was.keys() & will.keys()) - own.keys() if will[name] != was[name])
     notes += [f"{PROJECT}: you removed {name}, so {will[name]} was left out." for name in gone]
-    return result
+    return [_with_comma(line) for item in result for line in (*item.comments, item.line) if line]
 
 
 def _kept(name: str, was: Mapping[str, str], will: Mapping[str, str], own: Mapping[str, str]) -> list[str]:
@@ -188,13 +204,25 @@ def _kept(name: str, was: Mapping[str, str], will: Mapping[str, str], own: Mappi
     return []
 
 
-def _insert(lines: list[str], name: str, line: str) -> None:
-    """Put a requirement where it sorts; a comment stays with what follows it."""
-    names = [_requirement(other) for other in lines]
-    at = next((number for number, other in enumerate(names) if other and other > name), len(lines))
-    while at and at < len(lines) and lines[at - 1].lstrip().startswith("#"):
-        at -= 1
-    lines.insert(at, line)
+def _split(lines: Iterable[str]) -> list[_Item]:
+    """Split the lines of an array into its items; the last one has no name, and the comments that end the array."""
+    items: list[_Item] = []
+    comments: list[str] = []
+    for line in lines:
+        if name := _requirement(line):
+            items.append(_Item(name, line, comments))
+            comments = []
+        else:
+            comments.append(line)
+    return [*items, _Item("", "", comments)]
+
+
+def _comments(old: Sequence[str], new: Sequence[str], user: Sequence[str]) -> list[str]:
+    """Merge the comments above an item, line by line; the user's stay where both sides changed them."""
+    if user == old:
+        return list(new)
+    kept = [line for line in user if line in new or line not in old]
+    return kept + [line for line in new if line not in old and line not in user]
 
 
 def _replaced(line: str, text: str) -> str:

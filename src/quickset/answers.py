@@ -9,7 +9,7 @@ import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -17,6 +17,8 @@ import yaml
 from quickset.errors import QuicksetError, UsageError, os_reason
 
 ANSWERS_FILE = ".copier-answers.yml"
+# A template that is not the only one of a project records its answers under a name of its own.
+_ANSWERS_NAME = re.compile(r"\.copier-answers.*\.ya?ml")
 
 # What a preset says beside the defaults; a name that has no question yet waits for it.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -87,6 +89,25 @@ class Question:
         except jinja2.TemplateSyntaxError:
             # Copier reads it with the template's extensions, and says what is wrong with it.
             return []
+
+    def is_ruled_out(self, known: Mapping[str, Any]) -> bool:
+        """Tell whether answers are certain to make its condition false.
+
+        Args:
+            known: The answers by name; the others take their defaults or are asked.
+
+        Returns:
+            Whether they are.
+        """
+        import jinja2
+        from jinja2.sandbox import SandboxedEnvironment
+
+        if not known.keys() >= set(self.depends_on()):
+            return False
+        try:
+            return SandboxedEnvironment().from_string(self.when).render(known).strip().lower() in _FALSE
+        except jinja2.TemplateError:
+            return False
 
     def parse(self, value: Any) -> Any:
         """Check a given answer and bring it to its type.
@@ -410,11 +431,63 @@ def _fits(question: Question, value: str) -> bool:
         return False
 
 
-def read(folder: Path) -> dict[str, Any]:
+def is_answers_file(name: str) -> bool:
+    """Tell whether a file is called as Copier's answers files are.
+
+    Args:
+        name: The file's name, without its folder.
+
+    Returns:
+        Whether it is.
+    """
+    return _ANSWERS_NAME.fullmatch(name) is not None
+
+
+def find(folder: Path, given: str = "") -> str:
+    """Find the answers file of a service.
+
+    Args:
+        folder: The service.
+        given: Its name as the user gave it; empty to look for it.
+
+    Returns:
+        Its name: the usual one, or the only other one that is there.
+
+    Raises:
+        UsageError: There is none, or there are several.
+        QuicksetError: The folder cannot be read.
+    """
+    if given:
+        name = PurePosixPath(given)
+        if name.is_absolute() or ".." in name.parts:
+            raise UsageError(f"--answers-file: '{given}' needs to be a path inside the service.")
+        if not (folder / name).is_file():
+            raise UsageError(f"--answers-file: there is no file {folder / name}.")
+        return str(name)
+    try:
+        if (folder / ANSWERS_FILE).exists():
+            return ANSWERS_FILE
+        found = sorted(file.name for file in folder.iterdir() if is_answers_file(file.name))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{folder} is no service: there is no such folder.") from None
+    except OSError as error:
+        raise QuicksetError(os_reason(error)) from error
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(f"{folder} holds {' and '.join(found)}; choose one with --answers-file.")
+    raise UsageError(
+        f"{folder} is no service: it holds no {ANSWERS_FILE}. If another file holds its answers, give that with "
+        "--answers-file."
+    )
+
+
+def read(folder: Path, name: str = "") -> dict[str, Any]:
     """Read the answers that a service recorded.
 
     Args:
         folder: The service.
+        name: Its answers file; empty to look for it.
 
     Returns:
         The answers, with `_commit` and `_src_path`.
@@ -423,11 +496,11 @@ def read(folder: Path) -> dict[str, Any]:
         UsageError: The folder holds no answers file.
         QuicksetError: The file cannot be read or understood.
     """
-    file = folder / ANSWERS_FILE
+    file = folder / (name or find(folder))
     try:
         loaded = _load(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"{folder} is no service made by quickset: it holds no {ANSWERS_FILE}.") from None
+        raise UsageError(f"{folder} is no service: it holds no {name}.") from None
     except OSError as error:
         raise QuicksetError(os_reason(error)) from error
     except _RepeatedKeyError as error:

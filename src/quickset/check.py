@@ -67,6 +67,7 @@ class Checked:
 @dataclass(frozen=True, slots=True)
 class _Service:
     path: Path
+    answers_file: str
     answers: Mapping[str, Any]
     unfinished: str
 
@@ -97,6 +98,7 @@ def check(
     paths: Sequence[Path] = (Path(),),
     *,
     drift: bool = False,
+    answers_file: str = "",
     template_source: source.Source | None = None,
     progress: Progress = lambda _: nullcontext(),
 ) -> tuple[Checked, ...]:
@@ -105,13 +107,14 @@ def check(
     Args:
         paths: The services.
         drift: Render what they record, too, and list the files that differ.
+        answers_file: Where their answers are; empty to look for them.
         template_source: Where the template of this quickset comes from; by default what belongs to it.
         progress: Opens a context in which the user sees what takes long.
 
     Returns:
         What was found out, in the order of the paths.
     """
-    read = [_read(path) for path in paths]
+    read = [_read(path, answers_file) for path in paths]
     services = [each for each in read if isinstance(each, _Service)]
     places = _ask({each.src_path for each in services}, template_source, progress)
     found = [each if isinstance(each, Checked) else _compare(each, places[each.src_path]) for each in read]
@@ -153,12 +156,13 @@ def as_json(found: Sequence[Checked]) -> str:
     return json.dumps(document, indent=2, default=str)
 
 
-def _read(path: Path) -> _Service | Checked:
+def _read(path: Path, answers_file: str) -> _Service | Checked:
     """Read what a service records, and whether an update of it is unfinished."""
     try:
         unfinished = _unfinished(path)
         try:
-            return _Service(path, answers.read(path), unfinished)
+            name = answers.find(path, answers_file)
+            return _Service(path, name, answers.read(path, name), unfinished)
         except QuicksetError:
             if not unfinished:
                 raise
@@ -330,7 +334,7 @@ def _add_drift(
 
 def _with_drift(checked: Checked, service: _Service, work: "Renderer") -> Checked:
     try:
-        return replace(checked, drift=differences(service.path, service.answers, work))
+        return replace(checked, drift=differences(service.path, service.answers, work, service.answers_file))
     except OSError as error:
         return _not_compared(checked, service, os_reason(error))
     except QuicksetError as error:

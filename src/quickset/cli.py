@@ -97,6 +97,17 @@ def main(
     """
 
 
+AnswersFile = Annotated[
+    str,
+    typer.Option(
+        "--answers-file",
+        metavar="FILE",
+        help="The service's answers file; by default .copier-answers.yml, or the only .copier-answers*.yml.",
+        show_default=False,
+    ),
+]
+
+
 @app.command(epilog=_EPILOG)
 def new(
     path: Annotated[
@@ -190,6 +201,7 @@ def info(
         typer.Argument(metavar="PATH", help="The service; by default the folder you are in.", show_default=False),
     ] = Path(),
     *,
+    answers_file: AnswersFile = "",
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -209,7 +221,7 @@ def info(
         from quickset import report
 
         with nullcontext() if quiet or as_json else report.progress("Comparing renders"):
-            found = command.info(path)
+            found = command.info(path, answers_file=answers_file)
         with _writing():
             if as_json:
                 typer.echo(report.as_json(found))
@@ -246,6 +258,7 @@ def diff(
     to: To = None,
     template: Template = None,
     data: Data = None,
+    answers_file: AnswersFile = "",
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -265,7 +278,13 @@ def diff(
         from quickset import update as command
 
         out = report.console()
-        request = command.Request(path=path, to=to, template=template, data=answers.parse_pairs(data or []))
+        request = command.Request(
+            path=path,
+            answers_file=answers_file,
+            to=to,
+            template=template,
+            data=answers.parse_pairs(data or []),
+        )
         silent = quiet or as_json
         found = command.preview(request, progress=_progress(silent=silent), colour=out.is_terminal and not silent)
         _end(found, would=True, quiet=quiet, as_json=as_json)
@@ -288,6 +307,7 @@ def update(
     abort: Annotated[bool, typer.Option("--abort", help="Take an update with conflicts back.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; the same as diff.")] = False,
     no_lock: NoLock = False,
+    answers_file: AnswersFile = "",
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -311,7 +331,8 @@ def update(
         if go_on + abort + dry_run > 1 or ((go_on or abort) and (to or template or data or branch)):
             raise UsageError("--continue, --abort and --dry-run exclude each other, and the first two other options.")
         if dry_run:
-            diff(path, to=to, template=template, data=data, quiet=quiet, as_json=as_json)
+            options: dict[str, Any] = {"answers_file": answers_file, "quiet": quiet, "as_json": as_json}
+            diff(path, to=to, template=template, data=data, **options)
             return
         show = _progress(silent=quiet or as_json)
         if go_on:
@@ -324,6 +345,7 @@ def update(
             at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
             request = command.Request(
                 path=path,
+                answers_file=answers_file,
                 to=to,
                 template=template,
                 data=answers.parse_pairs(data or []),
@@ -347,6 +369,7 @@ def add(
     path: At = Path(),
     dry_run: DryRun = False,
     no_lock: NoLock = False,
+    answers_file: AnswersFile = "",
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -364,7 +387,8 @@ def add(
         from quickset import components
 
         show = _progress(silent=quiet or as_json)
-        done = components.add(path, names, lock=not no_lock, dry_run=dry_run, progress=show)
+        options: dict[str, Any] = {"answers_file": answers_file, "lock": not no_lock, "dry_run": dry_run}
+        done = components.add(path, names, progress=show, **options)
         _end(done, would=dry_run, quiet=quiet, as_json=as_json)
 
 
@@ -375,6 +399,7 @@ def remove(
     path: At = Path(),
     dry_run: DryRun = False,
     no_lock: NoLock = False,
+    answers_file: AnswersFile = "",
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -391,7 +416,8 @@ def remove(
         from quickset import components
 
         show = _progress(silent=quiet or as_json)
-        done = components.remove(path, names, lock=not no_lock, dry_run=dry_run, progress=show)
+        options: dict[str, Any] = {"answers_file": answers_file, "lock": not no_lock, "dry_run": dry_run}
+        done = components.remove(path, names, progress=show, **options)
         _end(done, would=dry_run, quiet=quiet, as_json=as_json)
 
 
@@ -435,6 +461,7 @@ def check(
     strict: Annotated[
         bool, typer.Option("--strict", help="With --drift: a file that differs is something to do.")
     ] = False,
+    answers_file: AnswersFile = "",
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -467,11 +494,11 @@ def check(
 
         paths = [Path(path) for path in context.args or ["."]]
         if quiet or as_json:
-            found = command.check(paths, drift=drift)
+            found = command.check(paths, drift=drift, answers_file=answers_file)
         else:
             from quickset import report
 
-            found = command.check(paths, drift=drift, progress=report.progress)
+            found = command.check(paths, drift=drift, answers_file=answers_file, progress=report.progress)
             with _writing():
                 report.show_checks(found, out=report.console())
         with _writing():

@@ -30,6 +30,7 @@ def add(
     path: Path,
     names: Iterable[str],
     *,
+    answers_file: str = "",
     lock: bool = True,
     dry_run: bool = False,
     template_source: Source | None = None,
@@ -40,6 +41,7 @@ def add(
     Args:
         path: The service.
         names: Components, with a value where there is a choice: `docker`, `database=postgresql`.
+        answers_file: Where the service's answers are; empty to look for them.
         lock: Bring `uv.lock` along.
         dry_run: Change nothing, and draw the difference.
         template_source: Where the template comes from; by default where the service says.
@@ -54,13 +56,15 @@ def add(
         ConflictError: An update has conflicts left.
         QuicksetError: Something failed.
     """
-    return _change(path, names, _on, lock=lock, dry_run=dry_run, origin=template_source, progress=progress)
+    options: dict[str, Any] = {"answers_file": answers_file, "lock": lock, "dry_run": dry_run}
+    return _change(path, names, _on, origin=template_source, progress=progress, **options)
 
 
 def remove(
     path: Path,
     names: Iterable[str],
     *,
+    answers_file: str = "",
     lock: bool = True,
     dry_run: bool = False,
     template_source: Source | None = None,
@@ -71,6 +75,7 @@ def remove(
     Args:
         path: The service.
         names: Components.
+        answers_file: Where the service's answers are; empty to look for them.
         lock: Bring `uv.lock` along.
         dry_run: Change nothing, and draw the difference.
         template_source: Where the template comes from; by default where the service says.
@@ -85,7 +90,8 @@ def remove(
         ConflictError: An update has conflicts left.
         QuicksetError: Something failed.
     """
-    return _change(path, names, _off, lock=lock, dry_run=dry_run, origin=template_source, progress=progress)
+    options: dict[str, Any] = {"answers_file": answers_file, "lock": lock, "dry_run": dry_run}
+    return _change(path, names, _off, origin=template_source, progress=progress, **options)
 
 
 def _change(
@@ -93,15 +99,17 @@ def _change(
     names: Iterable[str],
     switch: Any,
     *,
+    answers_file: str,
     lock: bool,
     dry_run: bool,
     origin: Source | None,
     progress: Progress,
 ) -> Result:
-    recorded = transition.recorded(path)
+    recorded = transition.recorded(path, answers_file)
+    answers_file = answers.find(path, answers_file)
     origin = origin or source.of(str(recorded["_src_path"]))
     template = origin.recorded(str(recorded["_commit"]))
-    old, questions = transition.read_answers(path, template)
+    old, questions = transition.read_answers(path, template, answers_file)
     wanted = [_parse(questions, name) for name in names]
     new = dict(old)
     for question, value in wanted:
@@ -110,7 +118,7 @@ def _change(
         return Result(
             path=path.resolve(), before=template.ref, after=template.ref, notes=("Nothing to do: it is so already.",)
         )
-    repository = Repository.around(path)
+    repository = Repository.around(path, answers_file)
     # Turned off together with what rules it out, it is not asked any more.
     on = tuple(question.name for question, _ in wanted if not upgrades.is_off(new[question.name]))
     goal = replace(_goal(template, questions, old, new), required=on)

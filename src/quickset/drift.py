@@ -22,7 +22,9 @@ class Drift:
     """`edited` or `deleted`."""
 
 
-def differences(folder: Path, recorded: Mapping[str, Any], work: "Renderer") -> tuple[Drift, ...]:
+def differences(
+    folder: Path, recorded: Mapping[str, Any], work: "Renderer", answers_file: str = answers.ANSWERS_FILE
+) -> tuple[Drift, ...]:
     """Compare a service with a fresh render of it.
 
     Files that the template does not have are nobody's business; those that it writes once are the service's own.
@@ -31,6 +33,7 @@ def differences(folder: Path, recorded: Mapping[str, Any], work: "Renderer") -> 
         folder: The service.
         recorded: What its file of answers holds.
         work: What renders the state that it records.
+        answers_file: Where it records its answers.
 
     Returns:
         The files that differ, sorted.
@@ -45,10 +48,10 @@ def differences(folder: Path, recorded: Mapping[str, Any], work: "Renderer") -> 
     found = []
     with tempfile.TemporaryDirectory(prefix="quickset-", ignore_cleanup_errors=True) as scratch:
         fresh = Path(scratch, folder.resolve().name)
-        rendered = work.render(fresh, given)
+        rendered = work.render(fresh, given, answers_file=answers_file)
         for file in sorted(fresh.rglob("*")):
             name = file.relative_to(fresh).as_posix()
-            if (file.is_dir() and not file.is_symlink()) or name == answers.ANSWERS_FILE:
+            if (file.is_dir() and not file.is_symlink()) or name == answers_file:
                 continue
             if not rendered.is_written_once(name) and (kind := _difference(file, folder / name)):
                 found.append(Drift(path=name, kind=kind))

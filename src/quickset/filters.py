@@ -74,6 +74,28 @@ class Filters:
             if self._new.get(path) == was[path]:
                 will[path] = self._new.pop(path)
 
+    def readable(self, was: Tree, user: Tree) -> tuple[Tree, Tree]:
+        """Bring files that the user may have moved into the form that the work tree has, in which likeness shows.
+
+        Args:
+            was: The old render as stored.
+            user: What the user has committed.
+
+        Returns:
+            Both, with those files replaced.
+        """
+        gone = {path: entry for path, entry in self._old.items() if path not in user}
+        # Each costs a run of the filter, and a large file may have to be fetched.
+        suffixes = {PurePosixPath(path).suffix for path in gone}
+        own = [
+            path
+            for path, entry in user.items()
+            if path not in was and PurePosixPath(path).suffix in suffixes and is_file(entry)
+        ]
+        found = {path: self._smudged(path, user[path].oid) for path in self._named(own)}
+        oids = self._work.write({path: content for path, content in found.items() if content is not None})
+        return {**was, **gone}, {**user, **{path: Entry(user[path].mode, oid) for path, oid in oids.items()}}
+
     def open(self, base: Files, template: Files, user: Files, matches: Iterable[Match]) -> None:
         """Bring files that all sides have in different states into the form that the work tree has.
 
@@ -117,6 +139,19 @@ class Filters:
             merged[path] = self._closed(path, merged[path])
         for path in self._open & stages.keys():
             stages[path] = {stage: self._closed(path, entry) for stage, entry in stages[path].items()}
+
+    def notes(self, untouched: Collection[str]) -> list[str]:
+        """Say what to do where the template's attributes are other ones for files that the update does not touch.
+
+        Args:
+            untouched: Those files.
+
+        Returns:
+            A note, or none.
+        """
+        if not self._after or not (self._named(untouched) ^ self._named(untouched, self._after)):
+            return []
+        return [f"{_FILE} changes how git stores files that are there already: run `git add --renormalize .`."]
 
     def _closed(self, path: str, entry: Entry) -> Entry:
         if not is_file(entry):

@@ -6,9 +6,9 @@ import subprocess
 import tempfile
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,6 +17,8 @@ from quickset.adapt import PROJECT, Match, Sides
 
 _PYTHON = (".py", ".pyi")
 _PROSE = (".md", ".markdown")
+# What begins a line of Markdown that does not go on with the paragraph above.
+_BEGINS = r"[#>|]|```|~~~|(?:[-*+]|\d+[.)])[ \t]"
 _RUFF = (".ruff.toml", "ruff.toml", PROJECT)
 _OPTIONS = ("line-length", "indent-width", "target-version", "preview")
 _NESTED = 5  # files of settings, each of which extends another
@@ -153,12 +155,13 @@ def follow(sides: Sides, user: Styles, template: Styles) -> None:
             side.update(_format({name: side[name] for name in names if name in side}, style))
 
 
-def _of_edited(sides: Sides, matched: Iterable[Match], user: Styles) -> dict[Match, Style]:
+def _of_edited(sides: Sides, matched: Sequence[Match], user: Styles) -> dict[Match, Style]:
     """Find the style of each file that both sides changed: the render in that style is nearest to the user's file."""
     candidates: dict[Style, dict[str, Match]] = {}
     # By lines that differ, then by the order of the styles; as it is wins where no style is better.
     best: dict[Match, tuple[int, int]] = {}
     chosen: dict[Match, Style] = {}
+    is_habit = cache(partial(_is_habit, sides, matched))
     for match in matched:
         old, new = sides.old.get(match.old), sides.new.get(match.new)
         before = new if old is None else old
@@ -175,9 +178,22 @@ def _of_edited(sides: Sides, matched: Iterable[Match], user: Styles) -> dict[Mat
         for path, content in _format(renders, style).items():
             match = matches[path]
             found = (_distance(content, sides.user[path]), user.of(path).index(style))
-            if found < best[match]:
+            if found < best[match] and (found[1] == 0 or is_habit(style)):
                 best[match], chosen[match] = found, style
     return chosen
+
+
+def _is_habit(sides: Sides, matched: Sequence[Match], style: Style) -> bool:
+    """Tell whether most files have a style, of those where it matters: a single call may be wrapped by hand."""
+    renders = {match.user: sides.old[match.old] for match in matched if match.old in sides.old}
+    formatted = _format(renders, style)
+    matter = [path for path in renders if formatted[path] != renders[path]]
+    nearer = [
+        path
+        for path in matter
+        if _distance(formatted[path], sides.user[path]) < _distance(renders[path], sides.user[path])
+    ]
+    return len(nearer) * 2 >= len(matter)
 
 
 def _distance(one: bytes, other: bytes) -> int:
@@ -246,7 +262,7 @@ def _squeezed(content: bytes, suffix: str) -> bytes:
             text = json.dumps(json.loads(text), indent=0)
     if suffix in _PROSE:
         text = re.sub(r"^(\s*)[*+](?=\s)", r"\1-", text, flags=re.MULTILINE)
-        text = re.sub(r"[ \t]*\n[ \t]*(?=[^\W\d_])", " ", text)
+        text = re.sub(rf"[ \t]*\n[ \t]*(?=\S)(?!{_BEGINS})", " ", text)
         text = re.sub(r"[*_\\|]|-{2,}", "", text)
     lines = (re.sub(r"[\s\"']", "", line).rstrip(",;") for line in text.splitlines())
     return "".join(f"{line}\n" for line in lines if line).encode(errors="surrogateescape")

@@ -43,7 +43,7 @@ class Info:
     notes: tuple[str, ...]
 
 
-def info(path: Path, *, template_source: source.Source | None = None) -> Info:
+def info(path: Path, *, answers_file: str = "", template_source: source.Source | None = None) -> Info:
     """Describe a service.
 
     A component's files are found by rendering the service with and without it: what the template really does, by
@@ -51,6 +51,7 @@ def info(path: Path, *, template_source: source.Source | None = None) -> Info:
 
     Args:
         path: The service.
+        answers_file: Where its answers are; empty to look for them.
         template_source: Where the template comes from; by default where the service says.
 
     Returns:
@@ -60,7 +61,8 @@ def info(path: Path, *, template_source: source.Source | None = None) -> Info:
         UsageError: There is no service.
         QuicksetError: Its answers are damaged.
     """
-    recorded = answers.read(path)
+    answers_file = answers.find(path, answers_file)
+    recorded = answers.read(path, answers_file)
     git.require()
     origin = template_source or source.of(str(recorded["_src_path"]))
     version = str(recorded["_commit"])
@@ -75,7 +77,7 @@ def info(path: Path, *, template_source: source.Source | None = None) -> Info:
     components, off = [], []
     with renderer(template) as work, tempfile.TemporaryDirectory(prefix="quickset-") as scratch:
         whole = Path(scratch, "whole", path.resolve().name)
-        given = work.render(whole, given).answers
+        given = work.render(whole, given, answers_file=answers_file).answers
         given = {name: value for name, value in given.items() if name in questions}
         for number, (question, value, without) in enumerate(_switches(questions, given)):
             if value is None:
@@ -84,8 +86,8 @@ def info(path: Path, *, template_source: source.Source | None = None) -> Info:
             rest = Path(scratch, str(number), path.resolve().name)
             # What is asked because of it goes with it.
             kept = {name: each for name, each in given.items() if question.name not in questions[name].depends_on()}
-            work.render(rest, kept | {question.name: without})
-            files, shared = _difference(whole, rest)
+            work.render(rest, kept | {question.name: without}, answers_file=answers_file)
+            files, shared = _difference(whole, rest, answers_file)
             components.append(
                 Component(
                     name=question.name,
@@ -125,12 +127,12 @@ def _switches(
             yield question, None if value == _OFF else str(value), _OFF
 
 
-def _difference(whole: Path, rest: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _difference(whole: Path, rest: Path, answers_file: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Compare two renders: the files that only the whole has, and those that both have and that differ."""
     only, differing = [], []
     for file in sorted(whole.rglob("*")):
         name = file.relative_to(whole).as_posix()
-        if not file.is_file() or name == answers.ANSWERS_FILE:
+        if not file.is_file() or name == answers_file:
             continue
         if not (rest / name).exists():
             only.append(name)

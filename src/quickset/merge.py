@@ -5,35 +5,36 @@ binaries alone and knows real conflicts. What is decided here is only what git c
 """
 
 import re
+import shlex
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 from quickset import adapt, formatting, git
-from quickset.answers import ANSWERS_FILE
+from quickset.accounting import FOLDER, Change, Outcome, account, require_complete
+from quickset.answers import is_answers_file
 from quickset.errors import RefusedError
 from quickset.filters import Filters
 from quickset.formatting import Styles
 from quickset.history import IDENTITY
+from quickset.matching import Match, Trees, folders_of, match
 from quickset.repository import Entry, Repository, Tree, is_file, parse_tree
-
-Kind = Literal["added", "changed", "merged", "conflict", "removed", "kept", "deleted", "moved"]
 
 YOURS = "yours"
 # A revision beside existing ones would give the chain of migrations two heads.
 MIGRATIONS = "migrations/versions"
 
 OLD, _YOURS, THEIRS = 1, 2, 3
-_MANY = 1000
+_LINK = "120000"
 _SHA1 = 40  # hexadecimal digits
 _SUBMODULE = "160000"
 _CONFIG = {
-    "merge.renames": "true",
-    "merge.directoryRenames": "true",
-    "merge.renameLimit": "5000",
+    # Each file is merged at one place; what was moved is found before.
+    "merge.renames": "false",
+    "merge.directoryRenames": "false",
     "merge.conflictStyle": "merge",
     # Not the user's driver: it is a program, or drops a conflict.
     "merge.default": "text",
@@ -42,17 +43,6 @@ _CONFIG = {
     "diff.renames": "true",
     "core.quotePath": "false",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What an update does to one file."""
-
-    path: str
-    kind: Kind
-    source: str | None = None
-    """Where a moved file was."""
-    note: str = ""
 
 
 @dataclass(slots=True)
@@ -65,16 +55,10 @@ class Merged:
     """What is to be there; None where nothing is."""
     stages: dict[str, dict[int, Entry]] = field(default_factory=dict)
     """The sides of each conflict: 1 the old render, 2 the user's, 3 the new render."""
+    ignored: dict[str, Entry] = field(default_factory=dict)
+    """New files of the template that are left out because the user ignores their paths."""
     changes: list[Change] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Moves:
-    """Old paths by new ones."""
-
-    by_user: Mapping[str, str]
-    by_template: Mapping[str, str]
 
 
 class Workshop:
@@ -235,8 +219,10 @@ class Workshop:
         """
         if not (old.keys() - side.keys() and side.keys() - old.keys()):
             return {}
+        # Without a limit of the files to compare; empty ones are all alike.
+        options = ("--find-renames", "-l0", "--no-rename-empty", "--diff-filter=R", "--name-status")
         listed = self.git(
-            *("diff-tree", "-r", "-z", "--find-renames", "--diff-filter=R", "--name-status"),
+            *("diff-tree", "-r", "-z", *options),
             *(self.tree(old), self.tree(side)),
         )
         words = [word for word in listed.split("\0") if word]
@@ -298,99 +284,145 @@ def merge(
         RefusedError: The answers are not committed.
     """
     head = repository.tree()
-    if ANSWERS_FILE not in head:
-        raise RefusedError(f"{repository.prefix}{ANSWERS_FILE} is not committed; commit it first. Nothing was touched.")
+    if (answers_file := repository.answers_file) not in head:
+        raise RefusedError(f"{repository.prefix}{answers_file} is not committed; commit it first. Nothing was touched.")
     if missing := work.missing(head):
         repository.fetch(missing)
     was, will = work.add(old), work.add(new)
     filters = Filters(work, repository)
     filters.store(was, will, head)
+    renders = dict(was), dict(will)
     result = Merged()
-    _leave_nested(was, will, head, result.notes)
-    _seed_once(was, will, head, once, result.notes)
-    user = _relevant(repository, was, will, head)
+    settled = _leave_nested(was, will, head, result.notes)
+    settled |= _seed_once(was, will, head, once, result.notes)
+    trees = Trees(was, will, head)
+    found = match(trees, repository, work.renames, filters.readable(was, head))
+    matches = _leave_ignored(found, trees, repository, result)
     # Before line endings and formatting are adapted: they follow a file to where either side moved it.
-    matches = _matches(was, will, user, _Moves(work.renames(was, user), work.renames(was, will)))
-    base, template = dict(was), dict(will)
-    filters.open(base, template, user, matches)
-    base, template = _adapt(work, repository, (base, template, {**head, **user}), matches, result.notes)
+    aligned = _aligned(matches)
+    base, template, user = dict(was), dict(will), dict(head)
+    filters.open(base, template, user, aligned)
+    base, template = _adapt(work, repository, Trees(base, template, user), aligned, result.notes)
+    # What the user moved is the user's when the template gives it up.
+    kept = [each for each in matches if each.new is None and each.moved_by_user]
+    base, template, user = _at_places([each for each in matches if each not in kept], Trees(base, template, user))
+    theirs = {each.user for each in matches if each.user is not None}
+    own = {path: entry for path, entry in head.items() if path not in theirs}
+    user |= _in_the_way(base.keys() | template.keys(), own)
     merged, stages = work.merge(base, template, user, label)
-    while met := _met(merged, head, user):
+    while met := _met(merged, own, user):
         user |= met
         merged, stages = work.merge(base, template, user, label)
-    moves = _Moves(work.renames(base, user), work.renames(base, template))
-    away = base.keys() - user.keys() - set(moves.by_user.values())
-    verdicts = _verdicts(merged, stages, away, moves)
-    _leave_ignored(repository, head, merged, stages, (moves, result.notes))
+    aside = _aside(merged, base.keys() | template.keys() | user.keys(), label)
+    _verdicts(merged, stages, matches, aside)
+    for each in kept:
+        merged[each.place] = head[each.place]
     filters.close(merged, stages)
-    _record(result, head, merged, stages, user)
-    gone = {source for target, source in moves.by_template.items() if source in result.after and target in merged}
-    for path in result.after:
-        change = _change(path, result, was, will, moves)
-        if change.kind == "conflict":
-            change = replace(change, note=_reason(work, path, result.stages[path]))
-        if path not in gone or change.kind != "removed":
-            result.changes.append(change)
-    result.changes += [Change(path, kind) for path, kind in sorted(verdicts.items()) if path not in result.after]
+    before = {path: head[path] for path in {*theirs, *user} & head.keys()}
+    _record(result, before, merged, stages)
+    result.notes += filters.notes(head.keys() - result.after.keys())
+    result.changes += [Change(path, "yours", note=why) for path, why in settled.items()]
+    result.changes += _accounted(work, trees, matches, Outcome(merged, stages, aside))
     result.changes.sort(key=lambda change: change.path)
+    require_complete(result.changes, *renders, result.after)
     return result
 
 
-def _leave_nested(was: Tree, will: dict[str, Entry], head: dict[str, Entry], notes: list[str]) -> None:
-    """Leave services alone that lie in folders of this one: they have answers, and nothing of this one's render."""
-    folders = {
-        path.removesuffix(ANSWERS_FILE)
-        for path in head
-        if path.endswith(f"/{ANSWERS_FILE}") and not any(own.startswith(path.removesuffix(ANSWERS_FILE)) for own in was)
-    }
+def _leave_nested(was: Tree, will: dict[str, Entry], head: dict[str, Entry], notes: list[str]) -> dict[str, str]:
+    """Leave services alone that lie in folders of this one: they have answers, and nothing of this one's render.
+
+    What is left out is returned with the reason.
+    """
+    others = (path.rpartition("/")[::2] for path in head if "/.copier-answers" in path)
+    folders = {f"{folder}/" for folder, name in others if is_answers_file(name)}
+    folders = {folder for folder in folders if not any(own.startswith(folder) for own in was)}
+    left = {}
     for folder in sorted(folders):
         for path in [path for path in will if f"{path}/".startswith(folder) or folder.startswith(f"{path}/")]:
             del will[path]
+            left[path] = f"{folder} is another service"
             notes.append(f"{path} was left out: {folder} is another service.")
         for path in [path for path in head if path.startswith(folder)]:
             del head[path]
+    return left
 
 
 def _met(merged: Tree, everything: Tree, user: Tree) -> dict[str, Entry]:
     """Find files that were left out of a merge and yet lie where its result does."""
-    reached = merged.keys() | {up for path in merged for up in _folders(path)}
+    reached = merged.keys() | {up for path in merged for up in folders_of(path)}
     return {
         path: everything[path]
         for path in everything.keys() - user.keys()
-        if path in reached or any(up in merged for up in _folders(path))
+        if path in reached or any(up in merged for up in folders_of(path))
     }
 
 
-def _folders(path: str) -> Iterator[str]:
-    """Name the folders that a path lies in; plain text, because a repository may have many thousands of paths."""
-    at = path.rfind("/")
-    while at > 0:
-        yield path[:at]
-        at = path.rfind("/", 0, at)
-
-
-def _leave_ignored(
-    repository: Repository,
-    head: Tree,
-    merged: dict[str, Entry],
-    stages: dict[str, dict[int, Entry]],
-    told: tuple[_Moves, list[str]],
-) -> None:
+def _leave_ignored(matches: list[Match], trees: Trees, repository: Repository, result: Merged) -> list[Match]:
     """Leave ignored paths alone; what the template would move to one stays where it is."""
-    moves, notes = told
-    for path in sorted(repository.ignored(path for path in merged.keys() | stages.keys() if path not in head)):
-        merged.pop(path, None)
-        stages.pop(path, None)
-        source = moves.by_template.get(path)
-        if source is not None and source in head:
-            merged[source] = head[source]
-            stages.pop(source, None)
-            notes.append(f"{source} stays where it is: you ignore its new place, {path}.")
+    ignored = repository.ignored([each.place for each in matches if each.new and each.place not in trees.user])
+    left = []
+    for each in matches:
+        why = ignored.get(each.place)
+        if why is None or (each.user is None and each.old not in (None, each.new)):
+            left.append(each)
+        elif each.user is not None:
+            left.append(replace(each, place=each.user))
+            result.changes.append(Change(each.place, "ignored", note=f"{why}; {each.user} stays where it is"))
+            result.notes.append(f"{each.user} stays where it is: you ignore its new place, {each.place}.")
+        elif each.new is not None and trees.old.get(each.new) != trees.new[each.new]:
+            elsewhere = (each.new,) if each.new != each.place else ()
+            result.changes.append(Change(each.place, "ignored", note=why, template_paths=elsewhere))
+            if each.old is None:
+                entry = result.ignored[each.place] = trees.new[each.new]
+                result.notes.append(_way_out(each.place, entry, why))
+    return left
 
 
-def _record(result: Merged, head: Tree, merged: Tree, stages: Mapping[str, dict[int, Entry]], user: Tree) -> None:
+def _way_out(path: str, entry: Entry, why: str) -> str:
+    """Say how to get a file of the template that is left out because it is ignored."""
+    name, folder = shlex.quote(path), shlex.quote(str(PurePosixPath(path).parent))
+    commands = [f"mkdir -p {folder}", f"git cat-file blob {entry.oid} > {name}", f"git add -f {name}"]
+    commands[2:2] = [f"chmod +x {name}"] * (entry.mode == "100755")
+    after = f" After the update, run `{' && '.join(commands)}`." if entry.mode != _LINK else ""
+    return (
+        f"{path} is new in the template and was left out, because {why} ignores it. To get it, change that pattern and "
+        f"commit before the update.{after}"
+    )
+
+
+def _at_places(matches: Iterable[Match], trees: Trees) -> tuple[dict[str, Entry], dict[str, Entry], dict[str, Entry]]:
+    """Put the sides of each file at the one place where they are merged."""
+    base: dict[str, Entry] = {}
+    template: dict[str, Entry] = {}
+    user: dict[str, Entry] = {}
+    for each in matches:
+        for side, tree, path in zip((base, template, user), trees, each.paths, strict=True):
+            if path is not None:
+                side[each.place] = tree[path]
+    return base, template, user
+
+
+def _in_the_way(known: AbstractSet[str], own: Tree) -> dict[str, Entry]:
+    """Find the files of the user's own that are where the template has a folder, or the other way around."""
+    parents = {up for path in known for up in folders_of(path)}
+    return {
+        path: entry for path, entry in own.items() if path in parents or any(up in known for up in folders_of(path))
+    }
+
+
+def _aside(merged: Tree, known: AbstractSet[str], label: str) -> dict[str, str]:
+    """Find the files that git put next to a folder that has their path: the new paths by the old ones."""
+    pattern = re.compile(rf"(.+)~(?:{YOURS}|{re.escape(label.replace('/', '_'))})(?:_[0-9]+)?")
+    found = {}
+    for path in merged.keys() - known:
+        if aside := pattern.fullmatch(path):
+            found[aside[1]] = path
+    return found
+
+
+def _record(result: Merged, head: Tree, merged: Tree, stages: Mapping[str, dict[int, Entry]]) -> None:
     """Note each path where the merge differs from what is committed."""
-    for path in sorted(merged.keys() | user.keys() | stages.keys()):
+    for path in sorted(merged.keys() | head.keys() | stages.keys()):
         before, after = head.get(path), merged.get(path)
         if before != after or path in stages:
             result.after[path] = after
@@ -402,20 +434,28 @@ def _record(result: Merged, head: Tree, merged: Tree, stages: Mapping[str, dict[
 
 def _seed_once(
     was: dict[str, Entry], will: dict[str, Entry], head: Tree, once: Callable[[str], bool], notes: list[str]
-) -> None:
-    """Take files that belong to the service out of the merge, by making both renders agree on them."""
+) -> dict[str, str]:
+    """Take files that belong to the service out of the merge, by making both renders agree on them.
+
+    Those in which the renders differ are returned with the reason.
+    """
     seeds = [path for path in sorted(was.keys() | will.keys()) if once(path)]
     # One chain has one beginning: a first migration of another name does not take the place of the one that ran.
     replaced = any(str(PurePosixPath(path).parent) == MIGRATIONS and path not in was for path in seeds)
+    left = {}
     for path in seeds:
         folder = str(PurePosixPath(path).parent)
         siblings = [name for name in head if name.startswith(f"{folder}/") and name.endswith(".py") and name != path]
         in_chain = folder == MIGRATIONS and siblings
         if path in was and path in will:
+            if was[path] != will[path]:
+                left[path] = "written once"
             will[path] = was[path]
         elif path in will and (path in head or in_chain):
             del will[path]
+            left[path] = "written once"
             if path not in head:
+                left[path] = "the service has migrations of its own"
                 notes.append(f"{path} was left out: the service has migrations of its own.")
         elif (
             path in was
@@ -423,22 +463,24 @@ def _seed_once(
             and (head[path] != was[path] or in_chain or (folder == MIGRATIONS and replaced))
         ):
             will[path] = was[path]
+            left[path] = "the service's own"
             notes.append(f"{path} stays: it is the service's own.")
+    return left
 
 
-def _matches(was: Tree, will: Tree, user: Tree, moves: _Moves) -> list[adapt.Match]:
-    """Find each file of the renders on all three sides."""
-    mine = {source: path for path, source in moves.by_user.items()}
-    theirs = {source: path for path, source in moves.by_template.items()}
-    found = [adapt.Match(path, theirs.get(path, path), mine.get(path, path)) for path in was]
-    found += [adapt.Match(path, path, path) for path in will.keys() - was.keys() - moves.by_template.keys()]
-    return [match for match in sorted(found) if match.user in user]
+def _aligned(matches: Iterable[Match]) -> list[adapt.Match]:
+    """Select the files that the user has; one that a render lacks is called there as at its place."""
+    return [
+        adapt.Match(each.old or each.place, each.new or each.place, each.user)
+        for each in matches
+        if each.user is not None
+    ]
 
 
 def _adapt(
     work: Workshop,
     repository: Repository,
-    trees: tuple[Tree, Tree, Tree],
+    trees: Trees,
     matches: list[adapt.Match],
     notes: list[str],
 ) -> tuple[dict[str, Entry], dict[str, Entry]]:
@@ -456,13 +498,24 @@ def _adapt(
         sides, _styles(work, head, repository.prefix, repository.committed), _styles(work, was, "", lambda _: None)
     )
     adapt.dependencies(sides)
-    adapt.answers_file(sides, ANSWERS_FILE)
+    adapt.answers_file(sides, repository.answers_file)
     notes += sides.notes
     results = []
     for tree, original, side in zip((was, will), before, (sides.old, sides.new), strict=True):
         fresh = work.write({path: content for path, content in side.items() if content != original[path]})
         results.append({**tree, **{path: Entry(tree[path].mode, oid) for path, oid in fresh.items()}})
     return results[0], results[1]
+
+
+def _accounted(work: Workshop, trees: Trees, matches: list[Match], outcome: Outcome) -> Iterator[Change]:
+    """Say what became of each file, and of a conflict whether formatting is its reason."""
+    for change in (account(each, trees, outcome) for each in matches):
+        if change:
+            reason = _reason(work, change.path, outcome.conflicts.get(change.path, {}))
+            yield replace(change, note="; ".join(filter(None, [change.note, reason])))
+    # A file of the user's own may be in the way of a folder of the template.
+    for path in outcome.aside.keys() - {each.place for each in matches}:
+        yield Change(outcome.aside[path], "conflict", path, FOLDER)
 
 
 def _reason(work: Workshop, path: str, stages: Mapping[int, Entry]) -> str:
@@ -486,95 +539,20 @@ def _styles(work: Workshop, tree: Tree, prefix: str, above: Callable[[str], byte
     return Styles(read, prefix)
 
 
-def _relevant(repository: Repository, base: Tree, template: Tree, user: Tree) -> dict[str, Entry]:
-    """Leave out the files of the user's that cannot have anything to do with the template's.
-
-    What is left is small, however large the repository, and no look-alike of a deleted file is taken for it.
-    """
-    missing = base.keys() - user.keys()
-    own = user.keys() - base.keys() - template.keys()
-    taken = {path for path in base.keys() | template.keys() if path in user}
-    known = base.keys() | template.keys()
-    parents = {up for path in known for up in _folders(path)}
-    in_way = {path for path in own if path in parents or any(up in known for up in _folders(path))}
-    candidates: set[str] = set()
-    if missing:
-        blobs, names = {base[path].oid for path in missing}, {PurePosixPath(path).name for path in missing}
-        suffixes = {PurePosixPath(path).suffix for path in missing}
-        sure = {path for path in own if user[path].oid in blobs or PurePosixPath(path).name in names}
-        alike = {path for path in own if PurePosixPath(path).suffix in suffixes}
-        candidates = sure | alike if len(alike) <= _MANY else sure
-        candidates -= _older(repository, missing, candidates)
-    return {path: entry for path, entry in user.items() if path in taken | in_way | candidates}
-
-
-def _older(repository: Repository, missing: Iterable[str], candidates: Iterable[str]) -> set[str]:
-    """Find candidates that stood beside every missing file when it was deleted: none of those was moved there."""
-    candidates = set(candidates)
-    file = f"{repository.prefix}{ANSWERS_FILE}"
-    since = repository.git("log", "-1", "--format=%H", repository.head, "--", file)
-    if not candidates or not since:
-        return set()
-    gone = [repository.prefix + path for path in missing]
-    options = ("--no-renames", "--diff-filter=D", "--name-only", "--format=%x00%H", "-z", f"{since}..{repository.head}")
-    listed = repository.git("log", *options, "--", *gone, env={"GIT_LITERAL_PATHSPECS": "1"})
-    deleted: dict[str, str] = {}
-    commit = ""
-    for word in (word.strip("\n") for word in listed.split("\0")):
-        if re.fullmatch(r"[0-9a-f]{40,64}", word):
-            commit = word
-        elif word:
-            deleted.setdefault(word, commit)
-    if deleted.keys() != set(gone):
-        return set()
-    for commit in set(deleted.values()):
-        names = repository.git("ls-tree", "-r", "-z", "--name-only", "--full-tree", f"{commit}^")
-        candidates &= {name.removeprefix(repository.prefix) for name in names.split("\0")}
-    return candidates
-
-
 def _verdicts(
-    merged: dict[str, Entry],
-    stages: dict[str, dict[int, Entry]],
-    away: set[str],
-    moves: _Moves,
-) -> dict[str, Kind]:
+    merged: dict[str, Entry], stages: dict[str, dict[int, Entry]], matches: Iterable[Match], aside: dict[str, str]
+) -> None:
     """Settle what is no conflict: what the user deleted stays so, what the template gave up stays the user's."""
-    found: dict[str, Kind] = {}
-    for path, sides in list(stages.items()):
-        source = moves.by_template.get(path, path)
-        if _YOURS not in sides and THEIRS in sides and source in away:
+    for each in matches:
+        path = aside.get(each.place, each.place)
+        sides = stages.get(path, {})
+        if each.old is not None and each.user is None and THEIRS in sides:
             del stages[path]
             merged.pop(path, None)
-            found[path] = "deleted"
-        elif THEIRS not in sides and _YOURS in sides and OLD in sides:
+            aside.pop(each.place, None)
+        elif path == each.place and OLD in sides and _YOURS in sides and THEIRS not in sides:
             del stages[path]
             merged[path] = sides[_YOURS]
-            found[path] = "kept"
-    return found
-
-
-def _change(
-    path: str,
-    result: Merged,
-    was: Tree,
-    will: Tree,
-    moves: _Moves,
-) -> Change:
-    before, after = result.before.get(path), result.after[path]
-    if path in result.stages:
-        return Change(path, "conflict")
-    if after is None:
-        return Change(path, "removed")
-    if before is None:
-        if path in moves.by_template:
-            return Change(path, "moved", moves.by_template[path])
-        return Change(path, "added")
-    origin = moves.by_user.get(path, path)
-    note = f"you moved it from {origin}" if origin != path else ""
-    if before == was.get(origin) and after in (will.get(origin), will.get(path)):
-        return Change(path, "changed", note=note)
-    return Change(path, "merged", note=note)
 
 
 def all_objects(merged: Merged) -> list[str]:
@@ -587,5 +565,6 @@ def all_objects(merged: Merged) -> list[str]:
         Their names.
     """
     entries = [entry for entry in merged.after.values() if entry]
+    entries += merged.ignored.values()
     entries += [entry for sides in merged.stages.values() for entry in sides.values()]
     return [entry.oid for entry in entries if entry.mode != _SUBMODULE]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from quickset import answers, git, locking, source
+from quickset.adapt import PROJECT
 from quickset.errors import QuicksetError, os_reason
 from quickset.render import renderer
 from quickset.target import Target, uninterrupted
@@ -83,6 +84,8 @@ def new(
     given = answers.check(questions, request.data)
     preset = answers.ask_preset() if request.ask else request.preset
     data = {**answers.preset(questions, preset), **given}
+    # Left to the renderer, what the rest of a preset rules out costs a second render.
+    data = {name: value for name, value in data.items() if name in given or not questions[name].is_ruled_out(data)}
     try:
         with target.staging(dry_run=request.dry_run) as folder:
             with renderer(template) as work, nullcontext() if request.ask else progress("Rendering"):
@@ -96,14 +99,15 @@ def new(
             _write_env(folder)
             notes = list(template.notes)
             locked = False
-            if request.lock and not request.dry_run:
+            lock = request.lock and (folder / PROJECT).is_file()
+            if lock and not request.dry_run:
                 with progress("Locking the dependencies"):
                     failure = locking.lock(folder, trusted=not template.is_foreign)
                 locked = failure is None
                 if failure:
                     notes.append(f"There is no uv.lock: {failure}. `uv lock` writes it later; then commit it.")
             files = _files(folder)
-            if request.dry_run and request.lock and locking.find_uv():
+            if request.dry_run and lock and locking.find_uv():
                 files = tuple(sorted((*files, "uv.lock")))
             committed = False
             if not request.dry_run:

@@ -30,6 +30,8 @@ class Rendered:
 
     answers: dict[str, Any]
     """As recorded."""
+    answers_file: str
+    """Where, below the folder."""
     ruled_out: frozenset[str]
     """The questions whose condition is false, hidden ones included."""
     is_written_once: Callable[[str], bool]
@@ -50,6 +52,7 @@ class Renderer:
         *,
         proposals: Mapping[str, Any] | None = None,
         ask: Sequence[str] | None = (),
+        answers_file: str | None = None,
     ) -> Rendered:
         """Render the template.
 
@@ -61,6 +64,7 @@ class Renderer:
             data: Given answers, checked already.
             proposals: What to offer, or take, in place of the template's defaults.
             ask: The questions to put to the user; None for every one that is not given.
+            answers_file: Where to record the answers; None for where the template does.
 
         Returns:
             The answers as recorded, and what else the template decided.
@@ -71,11 +75,11 @@ class Renderer:
             RefusedError: The template wants to run code, or reaches outside the folder.
             QuicksetError: Anything else went wrong.
         """
-        rendered, asked = self._render(destination, data, proposals, ask)
+        rendered, asked = self._render(destination, data, proposals, ask, answers_file)
         while rendered.ruled_out & data.keys():
             data = {name: value for name, value in {**data, **asked}.items() if name not in rendered.ruled_out}
             shutil.rmtree(destination)
-            rendered, _ = self._render(destination, data, proposals, ())
+            rendered, _ = self._render(destination, data, proposals, (), answers_file)
         return rendered
 
     def _render(
@@ -84,6 +88,7 @@ class Renderer:
         data: Mapping[str, Any],
         proposals: Mapping[str, Any] | None,
         ask: Sequence[str] | None,
+        answers_file: str | None,
     ) -> tuple[Rendered, dict[str, Any]]:
         """Render once; return also what the user answered."""
         with (
@@ -98,6 +103,7 @@ class Renderer:
                 self.template.url,
                 destination,
                 dict(data),
+                answers_file=answers_file,
                 vcs_ref=self.template.ref,
                 user_defaults=dict(proposals or {}),
                 defaults=ask is not None,
@@ -105,16 +111,17 @@ class Renderer:
                 settings=copier.Settings(),
                 quiet=True,
             )
-            matches = worker.match_skip
+            matches, recorded = worker.match_skip, worker.answers_relpath.as_posix()
         _check_reach(destination)
-        if not (destination / answers.ANSWERS_FILE).is_file():
+        if not (destination / recorded).is_file():
             raise QuicksetError(
-                f"the template at {self.template.url} records no answers in {answers.ANSWERS_FILE}, so the service "
+                f"the template at {self.template.url} records no answers in {recorded}, so the service "
                 "could never be updated: it needs a file '{{ _copier_conf.answers_file }}.jinja'."
             )
         put = {name: value for name, value in worker.answers.user.items() if ask is None or name in ask}
         rendered = Rendered(
-            answers=answers.read(destination),
+            answers=answers.read(destination, recorded),
+            answers_file=recorded,
             ruled_out=frozenset(worker.answers.hidden),
             is_written_once=lambda path: matches(Path(path)),
         )
@@ -247,8 +254,13 @@ def _plain_errors() -> Iterator[None]:
         ) from error
     except ForbiddenPathError as error:
         raise RefusedError(f"the template reaches outside the service: {' '.join(str(error).split())}.") from error
-    except (CopierError, ValueError, jinja2.TemplateError, yaml.YAMLError) as error:
+    except QuicksetError:
+        raise
+    except Exception as error:
+        # The expressions of a template raise whatever their operators raise.
         text = " ".join(str(error).split())
         if bad := _BAD_ANSWER.match(text):
             raise AnswerError(bad[1], bad[2]) from error
-        raise QuicksetError(f"the template could not be rendered: {text}") from error
+        known = isinstance(error, (CopierError, ValueError, jinja2.TemplateError, yaml.YAMLError))
+        kind = "" if known else f"{type(error).__name__}: "
+        raise QuicksetError(f"the template could not be rendered: {kind}{text}") from error

@@ -20,6 +20,7 @@ from quickset.locking import find_uv
 
 if TYPE_CHECKING:
     # They import Copier, which takes longer than what some commands do.
+    from quickset.accounting import Change
     from quickset.info import Info
     from quickset.new import Created
     from quickset.transition import Result
@@ -213,7 +214,7 @@ def _need(answers: Mapping[str, Any]) -> str | None:
     if server is None:
         return None
     if answers.get("docker"):
-        return f"The last two need Docker, which brings {server}; without it, see the tests in README.md."
+        return f"The last two need Docker, which brings {server}; without it, see README.md."
     return f"The last two need {server}: at TEST_DATABASE_URL for the tests, at DATABASE_URL (in .env) for the service."
 
 
@@ -255,6 +256,8 @@ _KINDS: Mapping[str, tuple[str, str, str]] = {
     "removed": ("-", "red", "removed"),
     "kept": ("=", "yellow", "kept: the template removed it, you had changed it"),
     "deleted": ("=", "yellow", "stays deleted: you deleted it, the template changed it"),
+    "yours": ("=", "yellow", "stays as you have it"),
+    "ignored": ("=", "yellow", "left out: you ignore it"),
     "conflict": ("!", "bold red", "conflict"),
 }
 
@@ -270,10 +273,10 @@ def show_result(result: "Result", *, would: bool, out: Console) -> None:
     if result.title:
         out.print(Text(result.title, style="bold"), soft_wrap=True)
     for change in result.changes:
-        sign, style, meaning = _KINDS[change.kind]
-        name = f"{change.source} → {change.path}" if change.source else change.path
-        told = meaning + f" ({change.note})" * bool(change.note)
-        out.print(Text.assemble((f"  {sign} {name}", style), (f"  {told}", "dim")), soft_wrap=True)
+        sign, style, _ = _KINDS[change.kind]
+        out.print(
+            Text.assemble((f"  {sign} {_named(change)}", style), (f"  {_meaning(change)}", "dim")), soft_wrap=True
+        )
     for name, value in result.absent.items():
         text = f"New question {name}: taken as {_shown(value)}; `quickset add` changes it."
         out.print(Text(f"? {text}", style="yellow"), soft_wrap=True)
@@ -288,6 +291,14 @@ def show_result(result: "Result", *, would: bool, out: Console) -> None:
         out.print("\nNext:")
         for step in steps:
             out.print(Text(f"  {step}", style="bold"), soft_wrap=True)
+
+
+def _named(change: "Change") -> str:
+    return f"{change.source} → {change.path}" if change.source else change.path
+
+
+def _meaning(change: "Change") -> str:
+    return _KINDS[change.kind][2] + f" ({change.note})" * bool(change.note)
 
 
 def _after_update(result: "Result", *, would: bool) -> list[str]:
@@ -336,12 +347,7 @@ def as_markdown(result: "Result") -> str:
         ]
         parts.append("\n".join(["## Before you deploy", "", *lines]))
     if result.changes:
-        lines = [
-            f"- `{change.source} → {change.path}`: moved"
-            if change.source
-            else f"- `{change.path}`: {_KINDS[change.kind][2]}"
-            for change in result.changes
-        ]
+        lines = [f"- `{_named(change)}`: {_meaning(change)}" for change in result.changes]
         parts.append("\n".join(["## Files", "", *lines]))
     if result.absent:
         lines = [f"- `{name}`: taken as `{_shown(value)}`" for name, value in result.absent.items()]

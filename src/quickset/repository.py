@@ -1,7 +1,6 @@
 """The user's repository: where a service is in it, what is committed, and what must not be touched."""
 
 import shutil
-import subprocess
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from quickset import git
+from quickset.answers import ANSWERS_FILE
 from quickset.errors import ConflictError, RefusedError, UsageError
 
 _GIT_NEEDED = (2, 38)  # the first with `git merge-tree --write-tree`
@@ -44,13 +44,16 @@ class Repository:
     prefix: str
     """The service's folder below the top: empty, or ending in a slash."""
     head: str
+    answers_file: str = ANSWERS_FILE
+    """Below the service's folder."""
 
     @classmethod
-    def around(cls, service: Path) -> "Repository":
+    def around(cls, service: Path, answers_file: str = ANSWERS_FILE) -> "Repository":
         """Find the repository of a service.
 
         Args:
             service: The service's folder.
+            answers_file: Where its answers are.
 
         Returns:
             The repository.
@@ -81,7 +84,7 @@ class Repository:
             raise RefusedError(
                 f"{service}: the repository has no commit yet, so edits cannot be told apart; commit the service first."
             )
-        return cls(Path(top), Path(git_dir), prefix, head)
+        return cls(Path(top), Path(git_dir), prefix, head, answers_file)
 
     @property
     def service(self) -> Path:
@@ -159,11 +162,22 @@ class Repository:
         Returns:
             Entries by path below the service's folder.
         """
-        name = f"{self.head}:{self.prefix.rstrip('/')}" if self.prefix else f"{self.head}^{{tree}}"
-        done = git.attempt("ls-tree", "-r", "-z", "--full-tree", name, cwd=self.top)
-        if done.returncode:
+        found = self.tree_of(self.head)
+        if not found:
             raise RefusedError(f"{self.service} is not committed; commit the service first.")
-        return parse_tree(done.stdout)
+        return found
+
+    def tree_of(self, commit: str) -> dict[str, Entry]:
+        """Read the files of the service as a commit has them.
+
+        Args:
+            commit: The commit.
+
+        Returns:
+            Entries by path below the service's folder; none where the commit has no such folder.
+        """
+        name = f"{commit}:{self.prefix.rstrip('/')}" if self.prefix else f"{commit}^{{tree}}"
+        return parse_tree(git.attempt("ls-tree", "-r", "-z", "--full-tree", name, cwd=self.top).stdout)
 
     def committed(self, path: str) -> bytes | None:
         """Read a committed file, which may lie outside the service.
@@ -223,27 +237,37 @@ class Repository:
         """
         return git.attempt("hash-object", "--", path, cwd=self.top, theirs=True).stdout.strip()
 
-    def ignored(self, paths: Iterable[str]) -> set[str]:
+    def ignored(self, paths: Iterable[str]) -> dict[str, str]:
         """Find out which paths git ignores here.
 
         Args:
             paths: Relative to the service's folder.
 
         Returns:
-            Those that are ignored.
+            The pattern that ignores it and where that stands, by path.
         """
         wanted = [f"./{path}" for path in paths]
         if not wanted:
-            return set()
+            return {}
         listed = self._check_ignore(wanted)
-        if listed.returncode not in (0, 1):
+        if listed is None:
             # Git looks at no path of them when one is beyond a link: that one is in the way, and not ignored.
-            return {path.removeprefix("./") for path in wanted if self._check_ignore([path]).returncode == 0}
-        return {path.removeprefix("./") for path in listed.stdout.split("\0") if path}
+            return {path: why for each in wanted for path, why in (self._check_ignore([each]) or {}).items()}
+        return listed
 
-    def _check_ignore(self, paths: list[str]) -> subprocess.CompletedProcess[str]:
+    def _check_ignore(self, paths: list[str]) -> dict[str, str] | None:
         stdin = "".join(f"{path}\0" for path in paths)
-        return git.attempt("check-ignore", "--no-index", "-z", "--stdin", cwd=self.service, stdin=stdin, theirs=True)
+        options = ("--no-index", "--verbose", "-z", "--stdin")
+        done = git.attempt("check-ignore", *options, cwd=self.service, stdin=stdin, theirs=True)
+        if done.returncode not in (0, 1):
+            return None
+        words = iter(done.stdout.split("\0"))
+        return {
+            path.removeprefix("./"): f"{file}:{line} ({pattern})"
+            for file, line, pattern, path in zip(words, words, words, words, strict=False)
+            # A pattern that includes again is listed, too.
+            if not pattern.startswith("!")
+        }
 
     def staged(self, paths: Iterable[str], *, resolved: bool = False) -> dict[str, dict[int, Entry]]:
         """Read the index.

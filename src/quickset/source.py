@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 import yaml
 
 from quickset import git, history, remote
+from quickset.config import flatten
 from quickset.errors import QuicksetError, RefusedError, UsageError
 from quickset.history import FINAL, PARTS
 from quickset.remote import Remote
@@ -56,7 +57,7 @@ class Template:
         """Read its `copier.yml`.
 
         Returns:
-            The text.
+            The text, with what it includes.
 
         Raises:
             QuicksetError: There is none.
@@ -66,8 +67,14 @@ class Template:
     def _config(self) -> tuple[str, str]:
         for name in _CONFIGS:
             if (text := self.read(name)) is not None:
-                return name, text
+                return name, flatten(text, self._matching)
         raise QuicksetError(f"{self.url} is no Copier template: at {self.ref} it holds no copier.yml.")
+
+    def _matching(self, pattern: str) -> list[str]:
+        """Read the files that a pattern names, relative to the root."""
+        names = git.run("ls-tree", "-r", "-z", "--name-only", self.commit, env={"GIT_DIR": str(self.repository)})
+        found = [name for name in names.split("\0") if name and PurePosixPath(f"/{name}").match(f"/{pattern}")]
+        return [self.read(name) or "" for name in found]
 
     def for_update(self) -> "Template":
         """Note what Copier would run in an update.

@@ -4,7 +4,7 @@ import re
 import secrets
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,11 +13,12 @@ from typing import Any
 import yaml
 
 from quickset import adapt, answers, git, journal, locking, merge, remote
+from quickset.accounting import Change
 from quickset.adapt import PROJECT
 from quickset.answers import ANSWERS_FILE
 from quickset.errors import AnswerError, ConflictError, QuicksetError, RefusedError, UsageError, os_reason
 from quickset.journal import Journal, Step
-from quickset.merge import Change, Merged, Workshop
+from quickset.merge import Merged, Workshop
 from quickset.render import Rendered, renderer
 from quickset.repository import Entry, Repository, is_file
 from quickset.source import Template
@@ -95,11 +96,12 @@ class Planned:
     """The notes that still hold when conflicts are resolved."""
 
 
-def recorded(path: Path) -> dict[str, Any]:
+def recorded(path: Path, answers_file: str = "") -> dict[str, Any]:
     """Read the answers of a service.
 
     Args:
         path: The service.
+        answers_file: Where they are; empty to look for it.
 
     Returns:
         The answers.
@@ -110,7 +112,7 @@ def recorded(path: Path) -> dict[str, Any]:
         QuicksetError: They are damaged.
     """
     try:
-        return answers.read(path)
+        return answers.read(path, answers.find(path, answers_file))
     except UsageError:
         raise
     except QuicksetError:
@@ -177,12 +179,12 @@ def planned(
         QuicksetError: It cannot be done; the message says why.
     """
     # What it reads from the answers must be what it merges into.
-    _require_untouched(repository.touched([ANSWERS_FILE]))
+    _require_untouched(repository.touched([repository.answers_file]))
     with tempfile.TemporaryDirectory(prefix="quickset-", ignore_cleanup_errors=True) as folder:
         old, new = (Path(folder, side, repository.service.name) for side in ("old", "new"))
         with progress("Rendering") if not goal.ask else nullcontext():
-            recorded, rendered = _render(goal, old, new)
-        _require_same(goal, recorded)
+            recorded, rendered = _render(goal, old, new, repository.answers_file)
+        _require_same(goal, recorded, repository.answers_file)
         given = rendered.answers
         answers.check_asked(answers.load_questions(goal.after.config()), goal.required, given, rendered.ruled_out)
         with merge.workshop(repository) as work:
@@ -207,14 +209,15 @@ def planned(
             yield Planned(repository, work, merged, result, given, settings)
 
 
-def _render(goal: Goal, old: Path, new: Path) -> tuple[dict[str, Any], Rendered]:
+def _render(goal: Goal, old: Path, new: Path, answers_file: str) -> tuple[dict[str, Any], Rendered]:
     with renderer(goal.before) as work:
-        recorded = work.render(old, goal.old).answers
+        recorded = work.render(old, goal.old, answers_file=answers_file).answers
     data, ask = dict(goal.new), goal.fresh if goal.ask else ()
     with renderer(goal.after) as work:
         while True:
             try:
-                return recorded, work.render(new, data, proposals=goal.proposals, ask=ask)
+                options: dict[str, Any] = {"proposals": goal.proposals, "ask": ask, "answers_file": answers_file}
+                return recorded, work.render(new, data, **options)
             except AnswerError as error:
                 name = error.question
                 if name not in data or name in goal.given:
@@ -238,18 +241,19 @@ def no_longer_valid(name: str, value: Any, template: Template, reason: str) -> U
     Returns:
         The error.
     """
+    shown = ", ".join(map(str, value)) if isinstance(value, list) else value
     return UsageError(
-        f"{name}: the service has '{value}', which is not valid in {template.ref}: {reason.rstrip('.')}. Give another "
+        f"{name}: the service has '{shown}', which is not valid in {template.ref}: {reason.rstrip('.')}. Give another "
         f"answer in the same command: `--data {name}=VALUE` for an update, `{name}=VALUE` for `quickset add`."
     )
 
 
-def _require_same(goal: Goal, recorded: Mapping[str, Any]) -> None:
+def _require_same(goal: Goal, recorded: Mapping[str, Any], answers_file: str) -> None:
     """Copier drops an answer that it does not like; then the old render would not be the service's."""
     wrong = [name for name, value in goal.old.items() if name in recorded and recorded[name] != value]
     if wrong:
         shown = ", ".join(f"{name}={goal.old[name]}" for name in wrong)
-        raise QuicksetError(f"{ANSWERS_FILE} says {shown}, which {goal.before.ref} does not take; restore it from git.")
+        raise QuicksetError(f"{answers_file} says {shown}, which {goal.before.ref} does not take; restore it from git.")
 
 
 def _lock(work: Workshop, repository: Repository, merged: Merged, progress: Progress, *, trusted: bool) -> str | None:
@@ -358,7 +362,11 @@ def carry_out(plan: Planned, state: Path) -> Result:
         repository.prefix + path: Step(merged.before.get(path), after, merged.stages.get(path, {}))
         for path, after in merged.after.items()
     }
-    facts: dict[str, Any] = {"answers": None, "result": _kept(replace(plan.result, notes=plan.lasting))}
+    facts: dict[str, Any] = {
+        "answers_file": repository.answers_file,
+        "answers": None,
+        "result": _kept(replace(plan.result, notes=plan.lasting)),
+    }
     if merged.stages:
         facts |= _hold_back(plan, steps)
     with journal.index_locked(repository, state):
@@ -366,7 +374,8 @@ def carry_out(plan: Planned, state: Path) -> Result:
         plan.work.hand_over(merge.all_objects(merged), repository)
         _note_markers(repository, steps)
         journal.prepare(repository, state, steps)
-        _require_untouched(journal.edited(repository, state, steps))
+        edited = journal.edited(repository, state, steps)
+        _require_untouched(edited, hidden=[path for path in edited if steps[path].flags])
         if repository.git("rev-parse", "HEAD") != repository.head:
             raise RefusedError("HEAD has moved meanwhile; run the command again. Nothing was touched.")
         record = Journal("applying", repository.prefix, repository.head, steps, facts=facts)
@@ -378,8 +387,8 @@ def carry_out(plan: Planned, state: Path) -> Result:
 
 def _hold_back(plan: Planned, steps: dict[str, Step]) -> dict[str, Any]:
     """Return for the journal what `--continue` records: the service counts as updated once conflicts are resolved."""
-    path = plan.repository.prefix + ANSWERS_FILE
-    if sides := plan.merged.stages.get(ANSWERS_FILE):
+    path = plan.repository.prefix + plan.repository.answers_file
+    if sides := plan.merged.stages.get(plan.repository.answers_file):
         old, new = sides.get(merge.OLD), sides.get(merge.THEIRS)
     else:
         step = steps.pop(path, None)
@@ -428,7 +437,12 @@ def _told(repository: Repository, record: Journal) -> Result:
     """Bring back what `_kept` kept."""
     kept = dict(record.facts.get("result") or {"title": "An update"})
     kept["changes"] = tuple(
-        Change(**{**each, "kind": "merged"} if each["kind"] == "conflict" else each) for each in kept.get("changes", ())
+        Change(
+            **each
+            | {"template_paths": tuple(each.get("template_paths", ()))}
+            | ({"kind": "merged", "note": ""} if each["kind"] == "conflict" else {})
+        )
+        for each in kept.get("changes", ())
     )
     kept["deploy"] = tuple(Deploy(each["version"], each["text"], each["keep"]) for each in kept.get("deploy", ()))
     kept["notes"] = tuple(kept.get("notes", ()))
@@ -436,12 +450,16 @@ def _told(repository: Repository, record: Journal) -> Result:
     return Result(path=repository.top / record.service, **kept)
 
 
-def _require_untouched(paths: list[str]) -> None:
-    if paths:
-        raise RefusedError(
-            f"not committed: {', '.join(paths)}. The update would change the same files: commit, stash or move your "
-            "changes first. Nothing was touched."
-        )
+def _require_untouched(paths: list[str], *, hidden: Iterable[str] = ()) -> None:
+    if not paths:
+        return
+    why = ""
+    if flagged := ", ".join(hidden):
+        why = f" `git status` hides {flagged}: `git update-index --no-assume-unchanged --no-skip-worktree` shows them."
+    raise RefusedError(
+        f"not committed: {', '.join(paths)}. The update would change the same files: commit, stash or move your "
+        f"changes first. Nothing was touched.{why}"
+    )
 
 
 def settle(state: Path, record: Journal) -> None:
@@ -568,7 +586,7 @@ def resume(path: Path, *, lock: bool = True, progress: Progress = lambda _: null
 
     Raises:
         RefusedError: There is nothing to go on with.
-        ConflictError: Paths are unmerged still, or hold conflict markers.
+        ConflictError: Paths are unmerged, hold conflict markers, or are no longer staged.
     """
     repository = Repository.around(path)
     with journal.locked(repository) as state:
@@ -583,8 +601,8 @@ def resume(path: Path, *, lock: bool = True, progress: Progress = lambda _: null
         repository.require_merged(paths)
         _require_resolved(repository, record)
         told = _told(repository, record)
-        _advance(repository, state, record)
-        service = Repository(repository.top, repository.git_dir, record.service, repository.head)
+        service = replace(repository, prefix=record.service, answers_file=_answers_file(record))
+        _advance(service, state, record)
         written = record.steps.get(record.service + LOCK)
         note = _lock_in_place(service, progress, written) if lock else None
         return replace(told, notes=(*told.notes, *([note] if note else [])))
@@ -601,9 +619,14 @@ def _require_resolved(repository: Repository, record: Journal) -> None:
         )
 
 
+def _answers_file(record: Journal) -> str:
+    # Up to 0.3.3 a journal did not say.
+    return str(record.facts.get("answers_file", ANSWERS_FILE))
+
+
 def _advance(repository: Repository, state: Path, record: Journal) -> None:
     """Record the new version, now that the service has it, and set the index flags of resolved files again."""
-    path = record.service + ANSWERS_FILE
+    path = record.service + repository.answers_file
     staged = repository.staged(record.steps.keys() | {path})
     steps = {}
     for name, step in record.steps.items():
@@ -643,13 +666,13 @@ def _carried(repository: Repository, record: Journal, now: Entry) -> Entry:
         repository.git("hash-object", "-w", "--stdin", stdin=text)
     if now == old:
         return new
-    env = {"GIT_DIR": str(repository.git_dir)}
+    name, env = repository.answers_file, {"GIT_DIR": str(repository.git_dir)}
     contents = git.read_blobs([old.oid, new.oid, now.oid], env=env)
-    before, after, user = ({ANSWERS_FILE: contents[entry.oid]} for entry in (old, new, now))
+    before, after, user = ({name: contents[entry.oid]} for entry in (old, new, now))
     sides = adapt.Sides(before, after, user)
-    adapt.answers_file(sides, ANSWERS_FILE)
-    if sides.old[ANSWERS_FILE] == sides.user[ANSWERS_FILE]:
-        text = sides.new[ANSWERS_FILE].decode(errors="surrogateescape")
+    adapt.answers_file(sides, name)
+    if sides.old[name] == sides.user[name]:
+        text = sides.new[name].decode(errors="surrogateescape")
         return Entry(now.mode, repository.git("hash-object", "-w", "--stdin", stdin=text))
     was, will, own = (_loaded(contents[entry.oid]) for entry in (old, new, now))
     wanted = {key: value for key, value in will.items() if key not in was or was[key] != value}
@@ -657,8 +680,8 @@ def _carried(repository: Repository, record: Journal, now: Entry) -> Entry:
     missing += [f"no {key}" for key in was.keys() - will.keys() if key in own]
     if missing:
         raise RefusedError(
-            f"{record.service}{ANSWERS_FILE} cannot be merged line by line. Write into it: {', '.join(missing)}; then "
-            "`git add` it and run this again."
+            f"{record.service}{repository.answers_file} cannot be merged line by line. Write into it: "
+            f"{', '.join(missing)}; then `git add` it and run this again."
         )
     return now
 
@@ -679,7 +702,7 @@ def _lock_in_place(repository: Repository, progress: Progress, written: Step | N
         return None
     if repository.touched([LOCK]) and not (written and written.becomes == journal.digest(file)):
         return f"{LOCK} has changes that are not committed and was left alone; run `uv lock`."
-    trusted = remote.is_canonical(str(answers.read(repository.service)["_src_path"]))
+    trusted = remote.is_canonical(str(answers.read(repository.service, repository.answers_file)["_src_path"]))
     with tempfile.TemporaryDirectory(prefix="quickset-lock-") as folder:
         for name in (PROJECT, LOCK):
             Path(folder, name).write_bytes((repository.service / name).read_bytes())
@@ -735,12 +758,15 @@ def _undo(repository: Repository, state: Path, record: Journal) -> None:
     journal.finish(state)
 
 
-def read_answers(path: Path, template: Template) -> tuple[dict[str, Any], dict[str, answers.Question]]:
+def read_answers(
+    path: Path, template: Template, answers_file: str
+) -> tuple[dict[str, Any], dict[str, answers.Question]]:
     """Read the recorded answers that a template asks for, each checked.
 
     Args:
         path: The service.
         template: The template that it records.
+        answers_file: Where it records its answers.
 
     Returns:
         The answers, and the template's questions.
@@ -748,10 +774,10 @@ def read_answers(path: Path, template: Template) -> tuple[dict[str, Any], dict[s
     Raises:
         QuicksetError: An answer is none that the template takes.
     """
-    recorded = answers.read(path)
+    recorded = answers.read(path, answers_file)
     questions = answers.load_questions(template.config())
     known = {name: value for name, value in recorded.items() if name in questions and not questions[name].hidden}
     try:
         return answers.check(questions, known), questions
     except UsageError as error:
-        raise QuicksetError(f"{path / ANSWERS_FILE}: {error} Restore it from git.") from error
+        raise QuicksetError(f"{path / answers_file}: {error} Restore it from git.") from error

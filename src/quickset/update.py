@@ -23,6 +23,8 @@ class Request:
     """What the user asked for."""
 
     path: Path = Path()
+    answers_file: str = ""
+    """Empty to look for it."""
     to: str | None = None
     template: str | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
@@ -57,8 +59,8 @@ def preview(
         RefusedError: The repository or the recorded version forbids it.
         QuicksetError: The recorded answers are damaged, or something failed.
     """
-    transition.recorded(request.path)
-    repository = Repository.around(request.path)
+    transition.recorded(request.path, request.answers_file)
+    repository = _repository(request)
     transition.require_finished(repository, repository.state)
     goal = goal_of(request, template_source)
     if goal is None:
@@ -88,8 +90,8 @@ def update(
     """
     # First of all: in the wrong folder that is what to say, and nothing about its repository.
     with suppress(ConflictError):
-        transition.recorded(request.path)
-    repository = Repository.around(request.path)
+        transition.recorded(request.path, request.answers_file)
+    repository = _repository(request)
     with journal.locked(repository) as state:
         unfinished = Journal.load(state)
         if unfinished and unfinished.phase != "conflicts":
@@ -120,7 +122,8 @@ def goal_of(request: Request, template_source: Source | None) -> Goal | None:
         RefusedError: The recorded version is not known.
         QuicksetError: The recorded answers are damaged.
     """
-    recorded = answers.read(request.path)
+    answers_file = answers.find(request.path, request.answers_file)
+    recorded = answers.read(request.path, answers_file)
     origin = template_source or source.of(str(recorded["_src_path"]), template=request.template)
     before, after = origin.recorded(str(recorded["_commit"])), origin.template(request.to).for_update()
     if before.ref == after.ref:
@@ -129,7 +132,7 @@ def goal_of(request: Request, template_source: Source | None) -> Goal | None:
         if request.to is None:
             return None
         raise UsageError(f"--to: {after.ref} is older than {before.ref}, which the service has.")
-    old, old_questions = transition.read_answers(request.path, before)
+    old, old_questions = transition.read_answers(request.path, before, answers_file)
     # Releases that came before the file are told of by a newer one's.
     known = upgrades.load(after.read(upgrades.FILE) or origin.template().read(upgrades.FILE))
     carried = known.carry(old, before.version, after.version)
@@ -177,6 +180,10 @@ def goal_of(request: Request, template_source: Source | None) -> Goal | None:
     )
 
 
+def _repository(request: Request) -> Repository:
+    return Repository.around(request.path, answers.find(request.path, request.answers_file))
+
+
 def _older(version: str, other: str) -> bool:
     try:
         return Version(version) < Version(other)
@@ -190,7 +197,7 @@ def _name(recorded: Mapping[str, Any]) -> str:
 
 
 def _current(request: Request) -> Result:
-    version = str(answers.read(request.path)["_commit"])
+    version = str(transition.recorded(request.path, request.answers_file)["_commit"])
     note = f"Nothing to do: the service has {version}, the newest that this quickset knows."
     return Result(path=request.path.resolve(), before=version, after=version, notes=(note,))
 

@@ -47,18 +47,22 @@ TEMPLATE = {
 }
 
 
+def isolate(home: Path, patch: pytest.MonkeyPatch) -> None:
+    """Give what follows a user with a name and an address, and with no other settings."""
+    home.mkdir()
+    for name in [name for name in os.environ if name.startswith(("GIT_", "COPIER_", "UV"))]:
+        patch.delenv(name)
+    patch.setenv("HOME", str(home))
+    patch.setenv("XDG_CONFIG_HOME", str(home / ".config"))
+    patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    (home / ".gitconfig").write_text("[user]\nname = Jane Doe\nemail = jane@example.com\n")
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user with a name and an address, and with no other settings."""
-    folder = tmp_path / "home"
-    folder.mkdir()
-    for name in [name for name in os.environ if name.startswith(("GIT_", "COPIER_", "UV"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(folder))
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder / ".config"))
-    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
-    (folder / ".gitconfig").write_text("[user]\nname = Jane Doe\nemail = jane@example.com\n")
-    return folder
+    isolate(tmp_path / "home", monkeypatch)
+    return tmp_path / "home"
 
 
 @pytest.fixture
@@ -104,14 +108,19 @@ def write_template(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A checkout of a project like this one, with a small template and no release."""
-    folder = write_template(tmp_path / "checkout")
+def make_checkout(folder: Path) -> Path:
+    """Write a project like this one, with a small template, and make its first commit."""
+    write_template(folder)
     git.run("init", "--quiet", "--initial-branch=main", cwd=folder)
     set_version(folder, "0.1.0.dev0")
     commit_all(folder, "Start")
     return folder
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout of a project like this one, with a small template and no release."""
+    return make_checkout(tmp_path / "checkout")
 
 
 @pytest.fixture

@@ -415,7 +415,7 @@ def test_check_json(released: Path, quickset: Run, work: Path) -> None:
 
     document = json.loads(done.stdout)
     assert done.returncode == 2
-    assert done.stderr == "quickset: nowhere is no service made by quickset: it holds no .copier-answers.yml.\n"
+    assert done.stderr == "quickset: nowhere is no service: there is no such folder.\n"
     assert document["services"][0] == {
         "path": "a",
         "status": "behind",

@@ -1,6 +1,7 @@
 """What a user sees of `diff`, `update`, `add` and `remove`: texts, documents and exit codes."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,9 @@ import pexpect
 import pytest
 
 from quickset import git
-from tests.cli.conftest import COPIER_YML, Run, commit_all, set_version
+from quickset.new import Request, new
+from quickset.source import Source
+from tests.cli.conftest import COPIER_YML, Run, commit_all, isolate, make_checkout, set_version
 
 NUMBERS = "".join(f"line {number:02}\n" for number in range(1, 31))
 QUESTION = "limit: {type: int, default: 100}\n"
@@ -25,14 +28,25 @@ def release(checkout: Path, version: str, **files: str) -> None:
     commit_all(checkout, f"Release {version}")
 
 
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a template and a service of its release 0.1.0, where 0.2.0 changes a line; tests take copies."""
+    folder = tmp_path_factory.mktemp("pristine")
+    with pytest.MonkeyPatch.context() as patch:
+        isolate(folder / "home", patch)
+        checkout = make_checkout(folder / "checkout")
+        release(checkout, "0.1.0", template__numbers_dot_txt=NUMBERS)
+        new(Request(path=folder / "service", lock=False), template_source=Source(checkout))
+        release(checkout, "0.2.0", template__numbers_dot_txt=NUMBERS.replace("line 05", "theirs 5"))
+    return folder
+
+
 @pytest.fixture
-def service(checkout: Path, quickset: Run, work: Path) -> Path:
+def service(pristine: Path, checkout: Path, work: Path) -> Path:
     """A service of release 0.1.0, where 0.2.0 changes a line."""
-    release(checkout, "0.1.0", template__numbers_dot_txt=NUMBERS)
-    made = quickset("new", "service", "--defaults", "--no-lock", "--quiet")
-    assert made.returncode == 0, made.stderr
-    release(checkout, "0.2.0", template__numbers_dot_txt=NUMBERS.replace("line 05", "theirs 5"))
-    return work / "service"
+    shutil.rmtree(checkout)
+    shutil.copytree(pristine / "checkout", checkout, symlinks=True)
+    return Path(shutil.copytree(pristine / "service", work / "service", symlinks=True))
 
 
 def edit(service: Path, old: str, new: str) -> None:
@@ -171,6 +185,26 @@ def test_new_question(service: Path, checkout: Path, quickset: Run, command: lis
     assert (service / "limit.txt").read_text().strip() == "7"
 
 
+def test_choice_that_is_gone(service: Path, checkout: Path, quickset: Run, command: list[str]) -> None:
+    """A recorded answer that is not valid any more is asked again at a terminal; without one the way out is named."""
+    release(checkout, "0.3.0", copier_dot_yml=COPIER_YML.replace("sqlite", "duckdb"))
+
+    refused = quickset("update", cwd=service)
+
+    assert refused.returncode == 2
+    assert "database: the service has 'sqlite', which is not valid in v0.3.0" in refused.stderr
+    assert "none of duckdb, postgresql, none" in refused.stderr
+    shown = quickset("update", "--dry-run", "--data", "database=none", cwd=service)
+    assert (shown.returncode, shown.stdout) == (1, quickset("diff", "-d", "database=none", cwd=service).stdout)
+    terminal = pexpect.spawn(
+        command[0], [*command[1:], "update", "--no-lock"], cwd=service, encoding="utf-8", timeout=30
+    )
+    terminal.expect("database")
+    terminal.send("\r")
+    terminal.expect(pexpect.EOF)
+    assert "database: duckdb\n" in (service / ".copier-answers.yml").read_text()
+
+
 def test_add_and_remove(service: Path, quickset: Run) -> None:
     """A component goes and comes back; what is so already is said."""
     gone = quickset("remove", "docker", "--no-lock", cwd=service)
@@ -203,7 +237,15 @@ def test_add_and_remove(service: Path, quickset: Run) -> None:
         (("update", "--data", "database=none"), 2, "is answered already"),
         (("update", "--data", "databse=none"), 2, "no question 'databse'"),
         (("update", "--branch", "a..b"), 2, "no name for a branch"),
-        (("update", ".."), 2, "is no service"),
+        (
+            ("update", ".."),
+            2,
+            "is no service: it holds no .copier-answers.yml. If another file holds its answers, give",
+        ),
+        (("update", "--answers-file", "a.yml"), 2, "--answers-file: there is no file a.yml"),
+        (("info", "--answers-file", "a.yml"), 2, "--answers-file: there is no file a.yml"),
+        (("check", "--answers-file", "a.yml"), 2, "--answers-file: there is no file a.yml"),
+        (("add", "docker", "--answers-file", "a.yml"), 2, "--answers-file: there is no file a.yml"),
         (("diff", "nowhere"), 2, "nowhere"),
     ],
 )

@@ -403,18 +403,22 @@ class Project:
         assert finished.returncode == 0, finished.stdout + finished.stderr
 
     @contextlib.contextmanager
-    def start(self, settings: Settings, *, module: str = "probe") -> Iterator[Service]:
+    def start(
+        self, settings: Settings, *options: str, module: str = "probe", port: int | None = None
+    ) -> Iterator[Service]:
         """Run the service until the end of the block.
 
         Args:
             settings: Its settings, as environment variables.
+            options: Command-line arguments of the module.
             module: What runs it: the probe has more routes, the package is what its owner starts.
+            port: Where it listens; a free port if not given.
         """
-        port = str(free_port())
+        port = port or free_port()
         process = subprocess.Popen(
-            [self.python, "-m", module],
+            [self.python, "-m", module, *options],
             cwd=self.folder,
-            env=self.environment({"PORT": port} | dict(settings)),
+            env=self.environment({"PORT": str(port)} | dict(settings)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

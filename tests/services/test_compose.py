@@ -198,7 +198,7 @@ def test_the_service_has_time_to_stop(service: Path) -> None:
     """Draining and the requests in flight fit into what a container gets before it is killed."""
     lines = (service / ".env.example").read_text(encoding="utf-8").splitlines()
     example = dict(line.split("=", 1) for line in lines if re.match(r"[A-Z]", line))
-    needed = float(example["DRAIN_DELAY_SECONDS"]) + float(example["SHUTDOWN_GRACE_SECONDS"])
+    needed = sum(float(example[f"{name}_SECONDS"]) for name in ("DRAIN_DELAY", "KEEP_ALIVE", "SHUTDOWN_GRACE"))
     assert seconds(services(service, "compose.yaml")["app"]["stop_grace_period"]) > needed
 
 

@@ -98,7 +98,7 @@ COMPONENTS: Mapping[str, Component] = {
         {"rate_limit": "none"},
         {"rate_limit": "memory"},
         re.compile(r"rate.?limit(?!ed)|TOO_MANY_REQUESTS,|\b429\b(?!, \"rate_limited\")", re.IGNORECASE),
-        frozenset({".env.example", "README.md", "app/check.py", "app/core/error_handlers.py", "app/core/lifespan.py", "app/core/openapi.py", "app/core/settings.py", "app/middleware/__init__.py", "tests/conftest.py",}),
+        frozenset({".env.example", "README.md", "app/check.py", "app/core/error_handlers.py", "app/core/lifespan.py", "app/core/openapi.py", "app/core/setting_types.py", "app/core/settings.py", "app/middleware/__init__.py", "tests/conftest.py",}),
         frozenset(),
     ),
     "http_client": Component(
@@ -109,7 +109,7 @@ COMPONENTS: Mapping[str, Component] = {
             re.IGNORECASE,
         ),
         frozenset({".env.example", "Dockerfile", "README.md", "app/core/dependencies.py", "app/core/lifespan.py", "app/core/logging.py", "app/core/settings.py", "app/core/state.py", "pyproject.toml",}),
-        EXAMPLE | frozenset({"pyproject.toml",}),
+        EXAMPLE | frozenset({"app/core/setting_types.py", "app/core/settings.py", "pyproject.toml",}),
     ),
     "template_updates": Component(
         {"template_updates": "none"},

@@ -262,7 +262,8 @@ def release(
     write(origin / "template", changes or {})
     write(origin, root or {})
     set_version(origin, version)
-    git("add", "--all", cwd=origin)
+    # What the template ignores in services belongs to the release.
+    git("add", "--all", "--force", cwd=origin)
     git("commit", "--quiet", "--no-gpg-sign", "--message", f"Release {version}", cwd=origin)
 
 

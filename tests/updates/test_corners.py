@@ -29,6 +29,7 @@ def test_move_to_an_ignored_place(lab: Lab) -> None:
     assert lab.read("numbers.txt") == MINE
     assert not lab.exists("build/numbers.txt")
     assert any("stays where it is" in note for note in result.notes)
+    assert kinds(result) == {"build/numbers.txt": "ignored", "numbers.txt": "yours"}
 
 
 @pytest.mark.parametrize("folder", ["app/data.toml", "app/data.toml/mine.txt"])
@@ -62,6 +63,7 @@ def test_nested_service(lab: Lab) -> None:
 
     assert lab.read("tools/README.md") == "mine\n"
     assert any("another service" in note for note in result.notes)
+    assert kinds(result) == {"tools/README.md": "yours"}
 
 
 def test_answers_among_fixtures(lab: Lab) -> None:

@@ -1,5 +1,7 @@
 """The dependencies in pyproject.toml: lines that the user left alone follow the template, the others are the user's."""
 
+from itertools import pairwise
+
 import pytest
 
 from tests.updates.harness import PYPROJECT, Lab, has_markers
@@ -264,3 +266,50 @@ def test_broken_toml(lab: Lab) -> None:
     lab.update()
 
     assert "[tool.ruff\n" in lab.read("pyproject.toml")
+
+
+def comments(lab: Lab) -> list[str]:
+    """Return the lines of the dependencies that are a comment, each with the line below it."""
+    lines = [line.strip() for line in lab.read("pyproject.toml").splitlines()]
+    return [f"{line} {below}" for line, below in pairwise(lines) if line.startswith("#")]
+
+
+def test_comments_of_the_template(lab: Lab) -> None:
+    """Comments that the template adds come along, above old and new items and at the end, next to the user's items."""
+    lab.replace("pyproject.toml", (f'  "{FASTAPI}",', f'  # mine\n  "httpx>=1,<2",\n  "{FASTAPI}",'))
+    lab.commit()
+    lab.release(
+        bump(
+            ('  "orjson', '  # fast JSON\n  "orjson'),
+            ('  "structlog', '  # for forms\n  "python-multipart>=1,<2",\n  "structlog'),
+            ('  "uvicorn>=0.54,<0.55",\n', '  "uvicorn>=0.54,<0.55", # the server\n  # end\n'),
+        )
+    )
+
+    lab.assert_clean(lab.update())
+
+    assert comments(lab) == [
+        '# mine "httpx>=1,<2",',
+        '# fast JSON "orjson>=3.13,<4",',
+        '# for forms "python-multipart>=1,<2",',
+        "# end ]",
+    ]
+    assert '"uvicorn>=0.54,<0.55", # the server' in lab.read("pyproject.toml")
+
+
+def test_comments_that_the_template_changes(lab: Lab) -> None:
+    """A changed comment follows the template, one of the user's stays, and what is removed takes its comment along."""
+    before = bump(('  "alembic', '  # migrations\n  "alembic'), ('  "orjson', '  # fast\n  "orjson'))
+    lab.release(before)
+    lab.update()
+    lab.replace(
+        "pyproject.toml", ("  # migrations\n", "  # migrations\n  # mine\n"), ("uvicorn>=0.54", "uvicorn>=0.53")
+    )
+    lab.commit()
+    text = str(before["pyproject.toml.jinja"]).replace("# migrations", "# tables").replace("  # fast\n", "")
+    lab.release({"pyproject.toml.jinja": text.replace('  "orjson>=3.13,<4",\n', "")})
+
+    lab.assert_clean(lab.update())
+
+    assert comments(lab) == ["# mine # tables", '# tables "alembic>=1.20,<2",']
+    assert "orjson" not in lab.read("pyproject.toml")

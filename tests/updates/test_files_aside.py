@@ -1,11 +1,15 @@
 """Files that an update has no business with, and those that stand in its way."""
 
+import json
 import os
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from quickset.errors import RefusedError
+from quickset.report import as_json, as_markdown
 from tests.updates.harness import NUMBERS, ORDERS, SERVICE_PY, Lab, kinds
 
 THEIRS = {"numbers.txt": NUMBERS.replace("line 05", "theirs 5")}
@@ -203,6 +207,8 @@ def test_ignored_file_that_the_template_renders(lab: Lab, *, present: bool) -> N
     if present:
         assert lab.read("numbers.txt") == "mine, and secret\n"
     assert lab.git("ls-files", "numbers.txt") == ""
+    [change] = [change for change in result.changes if change.path == "numbers.txt"]
+    assert (change.kind, change.note) == ("ignored", ".gitignore:4 (numbers.txt)")
 
 
 def test_ignored_file_that_the_template_adds(lab: Lab) -> None:
@@ -217,6 +223,7 @@ def test_ignored_file_that_the_template_adds(lab: Lab) -> None:
     assert lab.read(".venv/pyvenv.cfg") == "mine\n"
     assert lab.read("kept.txt") == "theirs\n"
     assert lab.git("ls-files", "local.log", ".venv") == ""
+    assert kinds(result) == {"local.log": "ignored", ".venv/pyvenv.cfg": "ignored", "kept.txt": "added"}
 
 
 @pytest.mark.parametrize("where", ["info", "global"])
@@ -301,3 +308,30 @@ def test_intent_to_add(lab: Lab) -> None:
 
     assert lab.git("status", "--porcelain", "mine.py") == before
     assert lab.read("mine.py") == "x\n"
+
+
+def test_new_file_that_a_broad_pattern_ignores(lab: Lab) -> None:
+    """A new file of the template that the user ignores is reported with the pattern, and the way out works."""
+    lab.commit({".gitignore": lab.read(".gitignore") + "lib/\n"})
+    lab.release({"{{ package_name }}/lib/helper.py": "HELP = 1\n", "numbers.txt": NUMBERS + "more\n"})
+    expected = {"path": "app/lib/helper.py", "kind": "ignored", "note": ".gitignore:4 (lib/)"}
+
+    for result in (lab.preview(), lab.update(branch="up"), lab.update()):
+        changes = json.loads(as_json(result))["changes"]
+        assert [expected] == [
+            {key: change[key] for key in expected} for change in changes if change["path"].startswith("app/lib")
+        ]
+        assert "`app/lib/helper.py`: left out: you ignore it (.gitignore:4 (lib/))" in as_markdown(result)
+    lab.assert_clean(result)
+    assert not lab.exists("app/lib")
+
+    [command] = [found[1] for note in result.notes if (found := re.search(r"run `(.*)`", note))]
+    subprocess.run(["sh", "-ec", command], cwd=lab.path, check=True)
+    assert lab.staged("app/lib/helper.py") == lab.read_bytes("app/lib/helper.py") == b"HELP = 1\n"
+
+
+def test_file_written_once(lab: Lab) -> None:
+    """A file that is written once is reported when the template changes it."""
+    lab.release({"CHANGELOG.md": "# Changes\n\n- Other\n"})
+
+    assert kinds(lab.update()) == {"CHANGELOG.md": "yours"}

@@ -41,8 +41,10 @@ def test_added(lab: Lab) -> None:
     """What the template adds is stored as `git add` stores it."""
     lab.release({"added.txt": FIXED, "added.png": PICTURE, "plain.md": FIXED})
 
-    lab.assert_clean(lab.update())
+    result = lab.update()
 
+    lab.assert_clean(result)
+    assert result.notes == ()
     assert lab.read("added.txt") == FIXED
     assert lab.staged("added.txt") == encoded(FIXED)
     assert lab.staged("added.png") == encoded(PICTURE)
@@ -78,6 +80,21 @@ def test_merged(lab: Lab) -> None:
     assert kinds(result) == {"numbers.txt": "merged"}
     assert lab.read("numbers.txt") == FIXED.replace("line 40", "mine 40")
     assert lab.staged("numbers.txt") == encoded(FIXED.replace("line 40", "mine 40"))
+    commit(lab)
+
+
+def test_moved_and_edited(lab: Lab) -> None:
+    """A file that the user moved and edited takes the fix, though its stored forms have nothing in common."""
+    lab.git("mv", "numbers.txt", "mine.txt")
+    lab.commit({"mine.txt": NUMBERS.replace("line 40", "mine 40"), "own.txt": "quite another\n"})
+    lab.release({"numbers.txt": FIXED})
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert kinds(result) == {"mine.txt": "merged"}
+    assert lab.read("mine.txt") == FIXED.replace("line 40", "mine 40")
+    assert lab.staged("mine.txt") == encoded(FIXED.replace("line 40", "mine 40"))
     commit(lab)
 
 
@@ -142,9 +159,14 @@ def test_template_names_the_filter(lab: Lab) -> None:
     """What a release brings together with the attributes that name a filter is stored through it."""
     lab.commit({"blocks.yaml": BLOCKS.replace("number: 1", "number: 10")})
     theirs = BLOCKS.replace("number: 8", "number: 80")
+    lab.commit({"docs/mine.cfg": "mine\n"})
     lab.release({"docs/.gitattributes.jinja": "*.cfg filter=base64\n", "docs/added.cfg": FIXED})
-    lab.assert_clean(lab.update())
+    result = lab.update()
+    lab.assert_clean(result)
+    assert [note for note in result.notes if "--renormalize" in note]
     assert lab.staged("docs/added.cfg") == encoded(FIXED)
+    lab.git("add", "--renormalize", ".")
+    assert lab.staged("docs/mine.cfg") == encoded("mine\n")
     commit(lab)
     lab.release({".gitattributes.jinja": f"{ATTRIBUTES}*.yaml filter=base64\n", "blocks.yaml": theirs})
 

@@ -4,11 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from quickset import components
-from quickset.errors import UsageError
+from quickset import answers, components
+from quickset import update as engine
+from quickset.answers import ANSWERS_FILE, load_questions
+from quickset.check import check
+from quickset.drift import Drift
+from quickset.errors import QuicksetError, UsageError
+from quickset.info import info
 from quickset.new import Request, new
+from quickset.source import Template
 from tests.updates.harness import Lab, make_origin
 
+NAMED = ".copier-answers.odoo.yml"
 ANSWERS = {"{{ _copier_conf.answers_file }}.jinja": "{{ _copier_answers | to_nice_yaml -}}"}
 
 
@@ -128,6 +135,83 @@ third: {type: str, default: "{{ 'big' if second else 'small' }}", when: "{{ seco
 
     assert lab.read("a.txt") == "False False small\n"
     assert lab.recorded().keys() & {"first", "second", "third"} == {"first"}
+
+
+def test_answers_file_of_another_name(tmp_path: Path) -> None:
+    """Answers are found under the name that the template gives them, and `--continue` records them there."""
+    lab = make(tmp_path, "_answers_file: .copier-answers.odoo.yml\nbig: false\n", {"a.txt": "1\n"})
+    assert lab.exists(NAMED)
+    assert not lab.exists(ANSWERS_FILE)
+    lab.commit({"a.txt": "mine\n"})
+    lab.release({"a.txt": "2\n"})
+
+    assert lab.update().conflicts == ("a.txt",)
+    lab.write({"a.txt": "both\n"})
+    lab.git("add", "a.txt")
+    lab.resume()
+
+    assert "_commit: v0.2.0\n" in lab.read(NAMED)
+    lab.commit()
+    assert check([lab.path], drift=True, template_source=lab.source)[0].drift == (Drift(path="a.txt", kind="edited"),)
+    assert info(lab.path, template_source=lab.source).template == "v0.2.0"
+    components.add(lab.path, ["big"], lock=False, template_source=lab.source)
+    assert "big: true\n" in lab.read(NAMED)
+    lab.commit({"nested/.copier-answers.other.yml": "_commit: v1\n", "nested/b.txt": "mine\n"})
+    lab.release({"nested/b.txt": "theirs\n"})
+    assert [change.path for change in lab.update().changes] == [NAMED]
+
+
+def test_several_answers_files(tmp_path: Path) -> None:
+    """A project of several templates says which one is meant; the usual name is taken without asking."""
+    lab = make(tmp_path, "_answers_file: .copier-answers.odoo.yml\n", {"a.txt": "1\n"})
+    lab.release({"a.txt": "2\n"})
+    lab.commit({".copier-answers.b.yml": "_commit: v1\n_src_path: gh:a/b\n"})
+
+    with pytest.raises(UsageError, match=r"holds \.copier-answers\.b\.yml and \.copier-answers\.odoo\.yml; choose one"):
+        lab.update()
+    for wrong in ("nope.yml", "../origin/copier.yml", "/etc/hosts"):
+        with pytest.raises(UsageError, match="--answers-file: "):
+            lab.update(answers_file=wrong)
+    lab.update(answers_file=NAMED)
+
+    assert "_commit: v0.2.0\n" in lab.read(NAMED)
+    lab.write({ANSWERS_FILE: "_commit: v0.3.0\n_src_path: gh:a/b\n"})
+    assert answers.read(lab.path)["_commit"] == "v0.3.0"
+
+
+def test_nothing_to_lock(tmp_path: Path) -> None:
+    """A service without a `pyproject.toml` gets no note about `uv.lock`."""
+    lab = make(tmp_path, "a: 1\n", {"a.txt": "1\n"})
+
+    created = new(Request(path=tmp_path / "again"), template_source=lab.source)
+
+    assert (created.locked, created.notes) == (False, ())
+
+
+def test_expression_that_raises(tmp_path: Path) -> None:
+    """Whatever a template's expressions raise is one line."""
+    with pytest.raises(QuicksetError, match=r"could not be rendered: ZeroDivisionError: division by zero"):
+        make(tmp_path, "a: 1\n", {"a.txt.jinja": "{{ 1 / 0 }}\n"})
+
+
+def test_questions_of_several_documents_and_files(tmp_path: Path) -> None:
+    """Questions and patterns that `copier.yml` includes, or holds in another document, count as with Copier."""
+    questions = "_skip_if_exists: [a.txt]\n---\n!include shared/*.yml\n---\nname: x\n"
+    shared = "_skip_if_exists: [b.txt]\nname: a\nbig: false\n"
+    origin = make_origin(tmp_path / "origin", f"_subdirectory: template\n{questions}", {**ANSWERS, "a.txt": "1\n"})
+    lab = Lab(origin, tmp_path / "orders", tmp_path / "orders")
+    for name in ("a", "b"):
+        (origin / "template" / f"{name}.txt").write_text("1\n")
+    lab.release({"c.txt.jinja": "{{ name }} {{ big }}\n"}, root={"shared/big.yml": shared})
+    template = Template(repository=origin / ".git", commit="HEAD", ref="v0.2.0", released=True)
+    assert list(load_questions(template.config())) == ["name", "big"]
+    new(Request(path=lab.path, data={"big": "yes"}, lock=False, template=str(origin), ref="HEAD"))
+    assert lab.read("c.txt") == "x True\n"
+
+    lab.release({"a.txt": "2\n", "b.txt": "2\n", "c.txt.jinja": "{{ name }} {{ big }}!\n"})
+    engine.update(engine.Request(path=lab.path, to="HEAD", lock=False))
+
+    assert [lab.read(f"{name}.txt") for name in "abc"] == ["1\n", "1\n", "x True!\n"]
 
 
 def test_what_copier_says_of_a_render(tmp_path: Path) -> None:

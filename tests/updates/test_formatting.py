@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from quickset.formatting import Styles, reason
 from tests.updates.harness import MAIN, MAIN_PY, PYPROJECT, SETTINGS, SETTINGS_PY, Lab, git, kinds
 
 FORMATTED = MAIN.replace("from app.", "from {{ package_name }}.")
@@ -228,6 +229,20 @@ def test_other_settings_on_the_command_line(lab: Lab) -> None:
     assert lab.read("app/main.py") == before.replace('"/health/live"', '"/live"')
 
 
+def test_wrapped_by_hand(lab: Lab) -> None:
+    """A line that the user wrapped is no sign of another style: what the template adds stays as wide as it is."""
+    wide = "total = sum([{}, 2000000000, 3000000000, 4000000000, 5000000000, 6000000000, 7000000000, 8000])\n"
+    lab.release({"one.py": f"{wide.format(1)}\nend = 1\n", "two.py": wide.format(2)})
+    lab.update()
+    wrapped = wide.format(1).replace("sum([", "sum(\n    [").replace("])", "]\n)")
+    lab.commit({"one.py": f"{wrapped}\nend = 1\n"})
+    lab.release({"one.py": f"{wide.format(1)}\nend = 1\n{wide.format(3)}"})
+
+    lab.assert_clean(lab.update())
+
+    assert lab.read("one.py") == f"{wrapped}\nend = 1\n{wide.format(3)}"
+
+
 def test_reformatted_and_moved(lab: Lab) -> None:
     """A file that the user reformatted and moved takes the template's changes, formatted."""
     reformat(lab)
@@ -244,8 +259,8 @@ def test_reformatted_and_moved(lab: Lab) -> None:
 
 YAML = "on:\n  push:\n    branches: ['main']\njobs:\n- name: 'one'\n- name: 'two'\n"
 PRETTY = 'on:\n    push:\n        branches: ["main"]\njobs:\n    - name: "one"\n    - name: "two"\n'
-PROSE = "# Start\n\nRun it,\nthen test it.\n\n* one\n* two\n\n*Soon*: more.\n"
-WRAPPED = "# Start\n\nRun it, then test it.\n\n- one\n- two\n\n_Soon_: more.\n"
+PROSE = "# Start\n\nRun it,\nthen test it:\n`just test`, or\n3 times.\n\n* one\n* two\n\n*Soon*: more.\n"
+WRAPPED = "# Start\n\nRun it, then test it: `just\ntest`, or 3 times.\n\n- one\n- two\n\n_Soon_: more.\n"
 
 
 @pytest.mark.parametrize(
@@ -287,3 +302,46 @@ def test_formatting_and_an_edit(lab: Lab) -> None:
 
     assert apart == "only its formatting conflicts: the edits of both sides do not meet"
     assert meeting == ""
+
+
+@pytest.mark.parametrize(
+    ("files", "first"),
+    [
+        ({}, ()),
+        ({"pyproject.toml": "[tool.ruff]\nline-length = 90"}, ("line-length=90",)),
+        ({"pyproject.toml": "[tool.ruff]\nline-length = 90", "ruff.toml": ""}, ()),
+        ({"a/ruff.toml": "line-length = 80", "a/.ruff.toml": "line-length = 70"}, ("line-length=70",)),
+        ({"a/pyproject.toml": "[project]", "ruff.toml": "indent-width = 2"}, ("indent-width=2",)),
+        ({"a/ruff.toml": "extend = '../b.toml'\nline-length = 80", "b.toml": "preview = true"}, ("preview=true",)),
+        ({"a/ruff.toml": "extend = '../../out.toml'", "out.toml": "preview = true"}, ()),
+        ({"ruff.toml": "extend = 'ruff.toml'\nline-length = 80"}, ("line-length=80",)),
+        ({"pyproject.toml": "project.requires-python='>=3.12'\n[tool.ruff]"}, ('target-version="py312"',)),
+        ({"pyproject.toml": "[tool.black]"}, ("line-length=88",)),
+        ({"pyproject.toml": "[tool.black"}, ()),
+        ({"pyproject.toml": "tool = 1"}, ()),
+    ],
+)
+def test_nearest_settings(files: dict[str, str], first: tuple[str, ...]) -> None:
+    """Settings are found as ruff finds them, in the folders of the repository only."""
+    contents = {name: text.encode() for name, text in files.items()}
+
+    assert set(first) <= set(Styles(contents.get).of("a/b.py")[0])
+    assert set(first) <= set(Styles(contents.get, "a/").of("b.py")[0])
+    assert bool(first) == bool(Styles(contents.get).of("a/b.py")[0])
+
+
+@pytest.mark.parametrize(
+    ("mine", "note"),
+    [
+        (
+            "x = f(\n    1,\n    2,\n)\n",
+            "you changed only its formatting: take the template's side and format it again",
+        ),
+        ("x = f(\n    1,\n    3,\n)\n", ""),
+        ("x = f(1, 2)  # mine\n", ""),
+    ],
+    ids=["wrapped", "edited", "comment"],
+)
+def test_reason_of_a_conflict_in_python(mine: str, note: str) -> None:
+    """Only what a formatter decides counts as formatting, and a comment does not."""
+    assert reason("a.py", b"x = f(1, 2)\n", b"x = f(1, 4)\n", mine.encode()) == note

@@ -7,12 +7,14 @@ from tests.updates.harness import (
     MAIN_PY,
     NUMBERS,
     ORDERS,
+    ROUTER,
     ROUTER_PY,
     SERVICE_PY,
     SETTINGS,
     SETTINGS_PY,
     Lab,
     kinds,
+    same,
 )
 
 FIXED = ORDERS.replace("return sum(prices)", "return sum(prices, start=0)")
@@ -394,3 +396,207 @@ def test_file_and_folder_change_places(lab: Lab) -> None:
     lab.assert_clean(result)
     assert lab.read("größe") == "now a file\n"
     assert lab.read("blocks.yaml/one.txt") == "now a folder\n"
+
+
+def test_look_alike_after_an_earlier_deletion(lab: Lab) -> None:
+    """A look-alike is protected also when another file of the template was deleted before the last update."""
+    similar = ORDERS.replace("Orders", "Mine")
+    lab.commit({"app/mine.py": similar, "app/orders/router.py": None})
+    lab.release({"numbers.txt": NUMBERS.replace("line 05", "theirs 5")})
+    lab.update()
+    lab.commit({"app/orders/service.py": None})
+    lab.release({SERVICE_PY: FIXED, ROUTER_PY: "# new\n"})
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert lab.read("app/mine.py") == similar
+    assert kinds(result) == {"app/orders/router.py": "deleted", "app/orders/service.py": "deleted"}
+
+
+def test_look_alike_of_what_a_merge_deleted(lab: Lab) -> None:
+    """A look-alike is protected also when the file was deleted in a merge commit."""
+    similar = ORDERS.replace("Orders", "Mine")
+    lab.commit({"app/mine.py": similar})
+    lab.git("switch", "--quiet", "--create", "topic")
+    lab.commit({"topic.txt": "topic\n"})
+    lab.git("switch", "--quiet", "-")
+    lab.commit({"other.txt": "other\n"})
+    lab.git("merge", "--quiet", "--no-commit", "--no-ff", "topic")
+    lab.commit({"app/orders/service.py": None})
+    lab.release({SERVICE_PY: FIXED})
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert lab.read("app/mine.py") == similar
+    assert kinds(result) == {"app/orders/service.py": "deleted"}
+
+
+def test_look_alike_that_was_renamed_since(lab: Lab) -> None:
+    """A look-alike is protected under a new name, too."""
+    similar = ORDERS.replace("Orders", "Mine")
+    lab.commit({"app/mine.py": similar})
+    lab.commit({"app/orders/service.py": None})
+    moves(lab, "app/mine.py", "app/own.py")
+    lab.commit()
+    lab.release({SERVICE_PY: FIXED})
+
+    result = lab.update()
+
+    assert lab.read("app/own.py") == similar
+    assert kinds(result) == {"app/orders/service.py": "deleted"}
+
+
+def test_moved_on_a_branch_next_to_a_look_alike(lab: Lab) -> None:
+    """The fix goes into the moved file, also when that came with a merge and an older file is more similar."""
+    lab.commit({"app/mine.py": ORDERS.replace("Orders", "Mine")})
+    lab.git("switch", "--quiet", "--create", "topic")
+    moves(lab, "app/orders/service.py", "app/sums.py")
+    lab.replace("app/sums.py", ("TAX = 19", "TAX = 7"), ("order {reference}", "number {reference}"))
+    lab.commit()
+    lab.git("switch", "--quiet", "-")
+    lab.commit({"other.txt": "other\n"})
+    lab.git("merge", "--quiet", "--no-ff", "--no-edit", "topic")
+    lab.release({SERVICE_PY: FIXED})
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert "start=0" in lab.read("app/sums.py")
+    assert "start=0" not in lab.read("app/mine.py")
+
+
+def test_user_moved_and_edited_among_many_files(lab: Lab) -> None:
+    """A moved, renamed and edited file gets its fix, however many files the user has."""
+    moves(lab, "app/orders/service.py", "app/sums.py")
+    lab.replace("app/sums.py", ("TAX = 19", "TAX = 7"))
+    lab.commit({f"app/own/module_{number}.py": f"NUMBER = {number}\n" for number in range(1100)})
+    lab.release({SERVICE_PY: FIXED})
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert lab.read("app/sums.py") == FIXED.replace("TAX = 19", "TAX = 7")
+    [change] = [change for change in result.changes if change.path == "app/sums.py"]
+    assert (change.kind, change.note) == ("merged", "you moved it from app/orders/service.py")
+    assert kinds(result) == {"app/sums.py": "merged"}
+
+
+def test_template_renamed_a_folder_with_a_users_file(lab: Lab) -> None:
+    """A folder that the template renames takes none of the user's own files along."""
+    lab.commit({"app/orders/mine.py": "MINE = 1\n", "numbers.txt": None})
+    lab.release(
+        {
+            "{{ package_name }}/orders/__init__.py": None,
+            SERVICE_PY: None,
+            ROUTER_PY: None,
+            "{{ package_name }}/sales/__init__.py": "",
+            "{{ package_name }}/sales/service.py": FIXED,
+            "{{ package_name }}/sales/router.py": ROUTER,
+            "numbers.txt": NUMBERS.replace("line 05", "theirs 5"),
+        }
+    )
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert lab.read("app/orders/mine.py") == "MINE = 1\n"
+    assert not lab.exists("app/sales/mine.py")
+    assert kinds(result) == {
+        "app/orders/__init__.py": "removed",
+        "app/sales/__init__.py": "added",
+        "app/sales/router.py": "moved",
+        "app/sales/service.py": "moved",
+        "numbers.txt": "deleted",
+    }
+
+
+def test_template_makes_a_folder_of_an_edited_file(lab: Lab) -> None:
+    """An edited file that gives its place to a folder of the template is a conflict, and says why."""
+    lab.commit({"run.sh": "#!/bin/sh\n# quite another program\n"})
+    before = lab.snapshot()
+    lab.release({"run.sh": None, "run.sh/start.txt": "Start it.\n"})
+
+    result = lab.update()
+
+    lab.assert_conflict(result, "run.sh~yours")
+    assert lab.read("run.sh~yours") == "#!/bin/sh\n# quite another program\n"
+    assert lab.read("run.sh/start.txt") == "Start it.\n"
+    told = [(change.source, change.path, change.kind, change.note) for change in result.changes[1:]]
+    assert told == [
+        (None, "run.sh/start.txt", "added", ""),
+        ("run.sh", "run.sh~yours", "conflict", "a folder has its place now"),
+    ]
+    lab.abort()
+    same(lab.snapshot(), before)
+    lab.update()
+    lab.git("rm", "--quiet", "run.sh~yours")
+    lab.resume()
+    assert lab.at() == lab.version
+
+
+def test_user_made_a_folder_of_a_file(lab: Lab) -> None:
+    """A file that the user replaced by a folder counts as deleted."""
+    lab.commit({"numbers.txt": None})
+    lab.commit({"numbers.txt/mine.txt": "mine\n"})
+    lab.release({"numbers.txt": NUMBERS.replace("line 05", "theirs 5")})
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert kinds(result) == {"numbers.txt": "deleted"}
+    assert lab.git("status", "--porcelain").split() == ["M", ".copier-answers.yml"]
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "aside", "source"),
+    [("new", "new/theirs.txt", "new~yours", "new"), ("new/mine.txt", "new", "new~{version}", "new")],
+)
+def test_file_in_the_place_of_a_folder(lab: Lab, mine: str, theirs: str, aside: str, source: str) -> None:
+    """A file where the other side has a folder is a conflict that names both paths."""
+    lab.commit({mine: "mine\n"})
+    version = lab.release({theirs: "theirs\n"})
+    aside = aside.format(version=f"v{version}")
+
+    result = lab.update()
+
+    lab.assert_conflict(result, aside)
+    [change] = [change for change in result.changes if change.kind == "conflict"]
+    assert (change.source, change.path) == (source, aside)
+
+
+def test_same_change(lab: Lab) -> None:
+    """What the user has already is reported as such."""
+    lab.commit({"app/orders/service.py": FIXED, "numbers.txt": None, "app/live.py": "LIVE = True\n"})
+    lab.release({SERVICE_PY: FIXED, "numbers.txt": None, "{{ package_name }}/live.py": "LIVE = True\n"})
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert kinds(result) == {"app/live.py": "yours", "app/orders/service.py": "yours", "numbers.txt": "yours"}
+
+
+def test_user_moved_what_the_template_removed(lab: Lab) -> None:
+    """A file that the user moved is kept when the template removes it."""
+    moves(lab, "app/orders/service.py", "app/sums.py")
+    lab.commit()
+    lab.release({SERVICE_PY: None})
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert lab.read("app/sums.py") == ORDERS
+    assert kinds(result) == {"app/sums.py": "kept"}
+
+
+def test_user_moved_to_the_name_of_a_new_file(lab: Lab) -> None:
+    """A new file of the template with the name that the user gave to a moved one conflicts with it."""
+    moves(lab, "app/orders/service.py", "app/sums.py")
+    lab.commit()
+    lab.release({SERVICE_PY: FIXED, "{{ package_name }}/sums.py": "SUMS = ()\n"})
+
+    result = lab.update()
+
+    lab.assert_conflict(result, "app/sums.py")
+    assert kinds(result) == {"app/orders/service.py": "deleted", "app/sums.py": "conflict"}

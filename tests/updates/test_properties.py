@@ -75,7 +75,8 @@ def lines_of(files: Mapping[str, str | None]) -> set[str]:
 def test_no_line_is_lost(pristine: Path, mine: Side, theirs: Side) -> None:
     """Every line of the user's is in the result, in a conflict, or was taken out by the template where nobody edited.
 
-    Every line of the template's is there, or the user deleted its file and is told so.
+    Every line of the template's is there, or the user deleted its file and is told so. Each file in which the renders
+    differ is named, and none that is only the user's.
     """
     with tempfile.TemporaryDirectory() as scratch:
         lab = Lab(
@@ -84,6 +85,7 @@ def test_no_line_is_lost(pristine: Path, mine: Side, theirs: Side) -> None:
             Path(scratch, "service"),
         )
         users, templates = carry_out(FILES, mine, "mine"), carry_out(FILES, theirs, "theirs")
+        lab.commit({"mine/alike.txt": NUMBERS.replace("line 30", "mine 30")})
         lab.commit(users | {"unrelated.txt": "mine\n"})
         before = lab.snapshot()
         lab.release(templates | {"run.sh": "#!/bin/sh\n# always\n"})
@@ -98,6 +100,9 @@ def test_no_line_is_lost(pristine: Path, mine: Side, theirs: Side) -> None:
         told = {name for name, kind in kinds(result).items() if kind == "deleted"}
         new = {line for line in lines_of(templates) if line.startswith("theirs")}
         assert all(any(name in path for path in told) for line in new - present for name in FILES if name in line)
+        named = {name for change in result.changes for name in (change.path, change.source, *change.template_paths)}
+        assert {name for name in FILES.keys() | templates.keys() if FILES.get(name) != templates.get(name)} <= named
+        assert not named & {"unrelated.txt", "mine/alike.txt"}
         assert lab.snapshot().head == before.head
         if result.conflicts:
             assert lab.at() == "0.1.0"

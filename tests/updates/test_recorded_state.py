@@ -195,6 +195,24 @@ def test_lines_that_look_like_markers(lab: Lab) -> None:
     assert lab.at() == "0.2.0"
 
 
+def test_journal_of_an_older_version(lab: Lab) -> None:
+    """A conflict that quickset 0.3.3 left can be continued, with answers that were edited since."""
+    conflict(lab)
+    journal = json.loads(lab.journal.read_text())
+    for step in journal["steps"].values():
+        del step["flags"], step["alike"]
+    del journal["facts"]["answers_file"]
+    journal["facts"]["answers_text"] = journal["facts"].pop("answers_texts")[1]
+    lab.journal.write_text(json.dumps(journal))
+    resolve(lab, "numbers.txt", "theirs")
+    lab.commit({ANSWERS_FILE: lab.read(ANSWERS_FILE) + "# mine\n"})
+
+    lab.resume()
+
+    assert lab.at() == "0.2.0"
+    assert lab.read(ANSWERS_FILE).endswith("# mine\n")
+
+
 # --- Flags of the index ----------------------------------------------------------------------------------------------
 
 
@@ -203,7 +221,14 @@ def test_conflict_outside_a_sparse_checkout(lab: Lab) -> None:
     lab.commit({"app/orders/service.py": ORDERS + "# mine\n"})
     lab.git("sparse-checkout", "set", "app/core")
     before = lab.snapshot()
-    lab.release({SERVICE_PY: ORDERS + "# theirs\n", ROUTER_PY: ROUTER + "# theirs\n", "numbers.txt": THEIRS})
+    lab.release(
+        {
+            SERVICE_PY: ORDERS + "# theirs\n",
+            ROUTER_PY: ROUTER + "# theirs\n",
+            "{{ package_name }}/orders/__init__.py": None,
+            "numbers.txt": THEIRS,
+        }
+    )
     lab.assert_conflict(lab.update(), "app/orders/service.py")
     assert not lab.exists("app/orders/router.py")
 
@@ -306,7 +331,7 @@ def test_late_refusal_leaves_nothing(lab: Lab) -> None:
     lab.write({"numbers.txt": MINE})
     lab.release({"numbers.txt": THEIRS})
 
-    with pytest.raises(RefusedError, match=r"numbers\.txt"):
+    with pytest.raises(RefusedError, match=r"`git status` hides numbers\.txt"):
         lab.update()
 
     assert [path.name for path in (lab.git_dir / "quickset").iterdir()] == ["lock"]

@@ -223,6 +223,7 @@ def test_streams_end_at_shutdown(project: Project, settings: dict[str, str], pro
     settings = settings | {
         "ENVIRONMENT": "staging",
         "DRAIN_DELAY_SECONDS": "1",
+        "KEEP_ALIVE_SECONDS": "1",
         "SHUTDOWN_GRACE_SECONDS": "20",
         "WEB_CONCURRENCY": str(processes),
     }

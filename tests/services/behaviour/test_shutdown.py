@@ -1,6 +1,7 @@
 """How the service ends, and what its clients notice of it."""
 
 import contextlib
+import http.client
 import os
 import signal
 import socket
@@ -9,12 +10,13 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import httpx2
 import pytest
 
-from tests.services.behaviour.variants import once, once_with_file, where, with_server
+from tests.services.behaviour.variants import once, once_with_file, once_with_rooms, where, with_server
 from tests.services.running import (
     PATIENCE_SECONDS,
     Project,
@@ -81,6 +83,7 @@ def assert_drains(project: Project, store: Store, settings: dict[str, str], *, p
     settings = settings | {
         "ENVIRONMENT": "staging",
         "DRAIN_DELAY_SECONDS": str(DRAIN_SECONDS),
+        "KEEP_ALIVE_SECONDS": "1",
         "SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS),
         "WEB_CONCURRENCY": str(processes),
     }
@@ -123,7 +126,12 @@ def assert_drains(project: Project, store: Store, settings: dict[str, str], *, p
 @once_with_file
 def test_sigterm_for_the_whole_group(project: Project, settings: dict[str, str]) -> None:
     """A process manager that tells supervisor and processes alike, as systemd does, cuts no drain short."""
-    settings = settings | {"ENVIRONMENT": "staging", "DRAIN_DELAY_SECONDS": "3", "WEB_CONCURRENCY": "2"}
+    settings = settings | {
+        "ENVIRONMENT": "staging",
+        "DRAIN_DELAY_SECONDS": "3",
+        "KEEP_ALIVE_SECONDS": "1",
+        "WEB_CONCURRENCY": "2",
+    }
     with project.start(settings) as service:
         wait_until(lambda: len(service.events(event="started")) == 2, "every process is up")
         os.killpg(service.process.pid, signal.SIGTERM)
@@ -133,6 +141,47 @@ def test_sigterm_for_the_whole_group(project: Project, settings: dict[str, str])
             assert service.request("GET", "/health").status_code == 200
         assert service.wait() == 0
         assert time.monotonic() - told >= 3
+
+
+@once_with_rooms
+@pytest.mark.parametrize("processes", [1, 2])
+def test_open_connections_outlive_the_listener(project: Project, settings: dict[str, str], processes: int) -> None:
+    """Once the listener is closed, a new connection is refused; an open one is served once more, and then closed."""
+    settings = settings | {
+        "ENVIRONMENT": "staging",
+        "DRAIN_DELAY_SECONDS": "0",
+        "KEEP_ALIVE_SECONDS": "20",
+        "WEB_CONCURRENCY": str(processes),
+    }
+    with project.start(settings) as service, ExitStack() as stack:
+        wait_until(lambda: len(service.events(event="started")) == processes, "every process is up")
+        service.client.close()
+        # So many that every process has some.
+        connections = [http.client.HTTPConnection("127.0.0.1", service.port, timeout=30) for _ in range(20)]
+        for connection in connections:
+            stack.enter_context(contextlib.closing(connection))
+            connection.request("GET", "/health")
+            assert connection.getresponse().read()
+        service.terminate()
+
+        def refuses() -> bool:
+            try:
+                with socket.create_connection(("127.0.0.1", service.port), timeout=1):
+                    return False
+            except ConnectionRefusedError:
+                return True
+
+        wait_until(refuses, "new connections are refused", 10)
+        for connection in connections:
+            connection.request("GET", "/health")
+            response = connection.getresponse()
+            assert response.status == 200
+            assert response.headers["connection"] == "close"
+            response.read()
+        # Nothing is open any more, so it does not wait for the rest of the time.
+        service.wait(10)
+        assert len(service.events(event="listener_closed")) == processes
+        assert not service.events(level="error")
 
 
 def assert_no_connections(store: ServerStore) -> None:

@@ -271,7 +271,9 @@ def test_stop_sends_everybody_away(
 @once_with_rooms
 def test_conversations_go_on_while_the_service_drains(project: Project, settings: dict[str, str]) -> None:
     """Peers are sent away when load balancers have noticed, and can come back to another instance at once."""
-    with project.start(settings | {"ENVIRONMENT": "staging", "DRAIN_DELAY_SECONDS": "2"}) as service:
+    with project.start(
+        settings | {"ENVIRONMENT": "staging", "DRAIN_DELAY_SECONDS": "2", "KEEP_ALIVE_SECONDS": "1"}
+    ) as service:
         room = new_room(service)
 
         async def talk() -> None:

@@ -1,0 +1,205 @@
+"""Find out which file of the two renders is which file of the user's, before anything is merged.
+
+Moves are settled here, by content and by history, so that the merge itself compares files at one place only.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from quickset.repository import Entry, Repository, Tree
+
+Renames = Callable[[Tree, Tree], Mapping[str, str]]
+"""Finds what was renamed between two trees: old paths by new ones."""
+
+_COMMIT = re.compile(r"commit( [0-9a-f]{40,64})+")
+
+
+class Trees(NamedTuple):
+    """The files of the three sides."""
+
+    old: Tree
+    new: Tree
+    user: Tree
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """One file of the template, and where each side has it; None where a side has none."""
+
+    old: str | None
+    new: str | None
+    user: str | None
+    place: str
+    """Where the sides are merged, and where the result is."""
+
+    @property
+    def paths(self) -> tuple[str | None, str | None, str | None]:
+        """The paths on the three sides."""
+        return self.old, self.new, self.user
+
+    @property
+    def moved_by_user(self) -> bool:
+        """Whether the user has it at another path than the old render."""
+        return None not in (self.old, self.user) and self.user != self.old
+
+
+def match(trees: Trees, repository: Repository, renames: Renames, readable: tuple[Tree, Tree]) -> list[Match]:
+    """Match the files of both renders with the user's.
+
+    A file that the user moved stays at the user's place, whatever the template does with its path.
+
+    Args:
+        trees: Both renders, and what the user has committed.
+        repository: The user's, for its history.
+        renames: Finds renames by content.
+        readable: The old render and the user's files as the work tree has them.
+
+    Returns:
+        One match for each file of the template; no two have the same place.
+    """
+    was, will, head = trees
+    by_template = {old: new for new, old in renames(was, will).items()}
+    added = will.keys() - was.keys() - set(by_template.values())
+    missing = _missing(was, will, head, added)
+    own = {path: entry for path, entry in head.items() if path not in was} if missing else {}
+
+    def as_read(old: Tree, user: Tree) -> Mapping[str, str]:
+        return renames({path: readable[0][path] for path in old}, {path: readable[1][path] for path in user})
+
+    by_user = {
+        old: path
+        for old, path in _follow(missing, own, repository, as_read).items()
+        # A new file of the template with the same name is another file.
+        if path not in will or by_template.get(old) == path
+    }
+    # Nothing is moved over a file of the user's own.
+    by_template = {old: new for old, new in by_template.items() if new not in head or by_user.get(old) == new}
+    found = []
+    for old in was:
+        new = by_template.get(old, old if old in will else None)
+        user = by_user.get(old, old if old in head else None)
+        place = user if user is not None and user != old else new or old
+        found.append(Match(old=old, new=new, user=user, place=place))
+    places = {match.place for match in found}
+    folders = _Folders(by_user, head)
+    for path in sorted(will.keys() - was.keys() - set(by_template.values())):
+        place = path if path in head else folders.follow(path)
+        if place != path and (place in places or place in will):
+            place = path
+        places.add(place)
+        found.append(Match(old=None, new=path, user=place if place in head else None, place=place))
+    return found
+
+
+def folders_of(path: str) -> Iterator[str]:
+    """Name the folders that a path lies in; plain text, because a repository may have many thousands of paths.
+
+    Args:
+        path: The path.
+
+    Yields:
+        The folders, the innermost first.
+    """
+    at = path.rfind("/")
+    while at > 0:
+        yield path[:at]
+        at = path.rfind("/", 0, at)
+
+
+def _missing(was: Tree, will: Tree, head: Tree, added: Collection[str]) -> Tree:
+    """Select the files that the user no longer has, as far as it matters where they went."""
+    grown = {folder for path in added for folder in folders_of(path)}
+    return {
+        path: entry
+        for path, entry in was.items()
+        if path not in head and (will.get(path) != entry or any(folder in grown for folder in folders_of(path)))
+    }
+
+
+def _follow(missing: Tree, own: Tree, repository: Repository, renames: Renames) -> dict[str, str]:
+    """Find where the user moved files: new paths by old ones.
+
+    A file that stood next to the missing one until that was deleted is a look-alike, and not the same file.
+    """
+    if not missing or not own:
+        return {}
+    pairs = {old: new for new, old in renames(missing, own).items()}
+    older = _neighbors(repository, pairs) if pairs else {}
+    found = {old: new for old, new in pairs.items() if not _stood_next(older.get(old, {}), old, new, own)}
+    rejected = pairs.keys() - found.keys()
+    for old in sorted(rejected):
+        rest = {
+            path: entry
+            for path, entry in own.items()
+            if path not in found.values() and not _stood_next(older[old], old, path, own)
+        }
+        found |= {source: new for new, source in renames({old: missing[old]}, rest).items()}
+    if rejected:
+        # What was rejected for one file may be where another one went.
+        left = {path: entry for path, entry in missing.items() if path not in pairs}
+        rest = {path: entry for path, entry in own.items() if path not in found.values()}
+        found |= _follow(left, rest, repository, renames)
+    return found
+
+
+def _stood_next(older: Tree, old: str, path: str, own: Tree) -> bool:
+    """Tell whether a file was there next to the missing one, under its name or, unchanged since, under another one."""
+    return path in older or (own[path] in older.values() and own[path] != older.get(old))
+
+
+def _neighbors(repository: Repository, missing: Iterable[str]) -> dict[str, dict[str, Entry]]:
+    """Read which files there were just before each missing one was deleted."""
+    options = ("--full-history", "-m", "--no-renames", "--diff-filter=D", "--name-only", "--format=%x00commit %H %P")
+    paths = [repository.prefix + path for path in missing]
+    listed = repository.git("log", *options, "-z", repository.head, "--", *paths, env={"GIT_LITERAL_PATHSPECS": "1"})
+    parents: list[str] = []
+    deleted: dict[str, list[str]] = {}
+    for word in (word.strip("\n") for word in listed.split("\0")):
+        if _COMMIT.fullmatch(word):
+            parents = word.split(" ")[2:]
+        elif word:
+            # The newest deletion is listed first.
+            deleted.setdefault(word.removeprefix(repository.prefix), parents)
+    trees: dict[str, dict[str, Entry]] = {}
+    found: dict[str, dict[str, Entry]] = {}
+    for path, commits in deleted.items():
+        for commit in commits:
+            if commit not in trees:
+                trees[commit] = repository.tree_of(commit)
+            if path in trees[commit]:
+                found.setdefault(path, {}).update(trees[commit])
+    return found
+
+
+class _Folders:
+    """The folders that the user moved as a whole."""
+
+    def __init__(self, moves: Mapping[str, str], head: Tree) -> None:
+        self._moves = moves
+        self._standing = {folder for path in head for folder in folders_of(path)} if moves else set()
+
+    def follow(self, path: str) -> str:
+        """Say where a new file of the template belongs: where most of what was in its folder is now."""
+        if not self._moves:
+            return path
+        for folder in folders_of(path):
+            if folder in self._standing:
+                return path
+            goals = Counter(goal for old, new in self._moves.items() if (goal := _goal(folder, old, new)) is not None)
+            best = goals.most_common(2)
+            if best and (len(best) == 1 or best[0][1] > best[1][1]):
+                return f"{best[0][0]}{path[len(folder) :]}".removeprefix("/")
+        return path
+
+
+def _goal(folder: str, old: str, new: str) -> str | None:
+    """Say where a folder went by the move of one file below it; None when that file went elsewhere."""
+    before, after = (f"/{PurePosixPath(path).parent}".removesuffix("/.") for path in (old, new))
+    if not f"{before}/".startswith(f"/{folder}/"):
+        return None
+    rest = before[len(folder) + 1 :]
+    return after.removesuffix(rest).removeprefix("/") if after.endswith(rest) else None
