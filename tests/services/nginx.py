@@ -26,13 +26,12 @@ http {{
     scgi_temp_path {folder}/scgi;
     map $http_upgrade $connection_upgrade {{
         default upgrade;
-        '' '';
+        '' {connection};
     }}
     upstream service {{
         zone service 64k;
         {servers}
-        keepalive 64;
-        keepalive_timeout {idle_seconds}s;
+        {keep_alive}
     }}
     server {{
         listen 127.0.0.1:{port};
@@ -56,7 +55,7 @@ def nginx(folder: Path, upstreams: Sequence[int], idle_seconds: int) -> Iterator
     Args:
         folder: A folder of its own.
         upstreams: The ports of the instances.
-        idle_seconds: How long it keeps an idle connection to an instance.
+        idle_seconds: How long it keeps an idle connection to an instance; 0 means a connection for each request.
 
     Raises:
         MissingServerError: nginx is not installed.
@@ -65,9 +64,13 @@ def nginx(folder: Path, upstreams: Sequence[int], idle_seconds: int) -> Iterator
     if program is None:
         raise MissingServerError("nginx is not installed")
     port = free_port()
+    keep_alive = f"keepalive 64; keepalive_timeout {idle_seconds}s;" if idle_seconds else ""
+    connection = "''" if idle_seconds else "close"
     servers = "\n        ".join(f"server 127.0.0.1:{upstream} max_fails=0;" for upstream in upstreams)
     configuration = folder / "nginx.conf"
-    configuration.write_text(CONFIGURATION.format(folder=folder, servers=servers, idle_seconds=idle_seconds, port=port))
+    configuration.write_text(
+        CONFIGURATION.format(folder=folder, servers=servers, keep_alive=keep_alive, connection=connection, port=port)
+    )
     command: list[str | Path] = [program, "-e", folder / "error.log", "-p", folder, "-c", configuration]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
         try:
