@@ -5,7 +5,7 @@ Moves are settled here, by content and by history, so that the merge itself comp
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -14,6 +14,8 @@ from quickset.repository import Entry, Repository, Tree
 
 Renames = Callable[[Tree, Tree], Mapping[str, str]]
 """Finds what was renamed between two trees: old paths by new ones."""
+
+Readable = Callable[[], tuple[Sequence[Tree], Tree]]
 
 _COMMIT = re.compile(r"commit( [0-9a-f]{40,64})+")
 
@@ -47,7 +49,7 @@ class Match:
         return None not in (self.old, self.user) and self.user != self.old
 
 
-def match(trees: Trees, repository: Repository, renames: Renames, readable: tuple[Tree, Tree]) -> list[Match]:
+def match(trees: Trees, repository: Repository, renames: Renames, readable: Readable) -> list[Match]:
     """Match the files of both renders with the user's.
 
     A file that the user moved stays at the user's place, whatever the template does with its path.
@@ -56,7 +58,7 @@ def match(trees: Trees, repository: Repository, renames: Renames, readable: tupl
         trees: Both renders, and what the user has committed.
         repository: The user's, for its history.
         renames: Finds renames by content.
-        readable: The old render and the user's files as the work tree has them.
+        readable: Returns the forms of the old render in which likeness shows, the best first, and the user's files.
 
     Returns:
         One match for each file of the template; no two have the same place.
@@ -67,8 +69,18 @@ def match(trees: Trees, repository: Repository, renames: Renames, readable: tupl
     missing = _missing(was, will, head, added)
     own = {path: entry for path, entry in head.items() if path not in was} if missing else {}
 
+    forms, mine = readable() if missing and own else ((), {})
+
     def as_read(old: Tree, user: Tree) -> Mapping[str, str]:
-        return renames({path: readable[0][path] for path in old}, {path: readable[1][path] for path in user})
+        found: dict[str, str] = {}
+        tried: Tree = {}
+        for form in forms:
+            left = {path: form[path] for path in old if path not in found.values()}
+            if left.items() <= tried.items():
+                break
+            found |= renames(left, {path: mine[path] for path in user if path not in found})
+            tried = left
+        return found
 
     by_user = {
         old: path

@@ -296,8 +296,14 @@ def merge(
     settled = _leave_nested(was, will, head, result.notes)
     settled |= _seed_once(was, will, head, once, result.notes)
     trees = Trees(was, will, head)
-    found = match(trees, repository, work.renames, filters.readable(was, head))
-    matches = _leave_ignored(found, trees, repository, result)
+
+    def readable() -> tuple[list[Tree], Tree]:
+        stored, user = filters.readable(was, head)
+        in_place = [adapt.Match(path, path, path) for path in was if path in head]
+        # A moved file may be formatted as the user's other files are, or as the template has it.
+        return [_adapt(work, repository, Trees(stored, will, user), in_place, [])[0], stored], user
+
+    matches = _leave_ignored(match(trees, repository, work.renames, readable), trees, repository, result)
     # Before line endings and formatting are adapted: they follow a file to where either side moved it.
     aligned = _aligned(matches)
     base, template, user = dict(was), dict(will), dict(head)
