@@ -14,7 +14,9 @@ from tests.rendering import read_tree, render
 
 PARTS = ("copier.yml", "template")
 SETTINGS = "app/core/settings.py"
+MODULES = {SETTINGS, "app/core/database_url.py", "app/core/setting_types.py"}
 EXAMPLE = ".env.example"
+BOUNDS_OF_TYPES = {"allow_inf_nan", "ge", "gt", "le", "lt"}
 
 
 def checkout(commit: str, folder: Path) -> Path:
@@ -88,26 +90,46 @@ def unexplained(
 
 
 def settings(tree: Mapping[str, str]) -> dict[str, str]:
-    """Return every setting of a rendered service with its default, from its code and from the example of `.env`."""
-    module = ast.parse(tree[SETTINGS]).body
+    """Return every setting of a rendered service with its default and its bounds, and what `.env.example` has."""
+    modules = {path: ast.parse(text).body for path, text in tree.items() if path in MODULES}
     constants = {
         target.id: ast.unparse(node.value)
+        for module in modules.values()
         for node in module
         if isinstance(node, ast.Assign)
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    [body] = [node.body for node in module if isinstance(node, ast.ClassDef) and node.name == "Settings"]
-    found = {
-        node.target.id.upper(): ast.unparse(node.value) if node.value else ""
-        for node in body
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
-    }
+    classes = (node for node in modules[SETTINGS] if isinstance(node, ast.ClassDef))
+    [body] = [node.body for node in classes if node.name == "Settings"]
     examples = dict(re.findall(r"^([A-Z_]+)=(.*)$", tree[EXAMPLE], re.MULTILINE))
     return {
-        name: f"{re.sub(r'[A-Z_]+', lambda word: constants.get(word[0], word[0]), default)} ({examples.get(name, '')})"
-        for name, default in found.items()
+        name: f"{_default_and_bounds(node, constants)} ({examples.get(name, '')})"
+        for node in body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+        for name in [node.target.id.upper()]
     }
+
+
+def _default_and_bounds(setting: ast.AnnAssign, constants: Mapping[str, str]) -> str:
+    default = _resolved(ast.unparse(setting.value), constants) if setting.value else ""
+    bounds = _words_of_fields(_resolved(ast.unparse(setting.annotation), constants))
+    # Of types, no other bounds were looked at when the first releases were made.
+    bounds = {name: bounds[name] for name in bounds.keys() & BOUNDS_OF_TYPES} | _words_of_fields(default)
+    return " ".join([bounds.pop("default", default), *(f"{name}={bounds[name]}" for name in sorted(bounds))])
+
+
+def _words_of_fields(text: str) -> dict[str, str]:
+    calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+    fields = [call for call in calls if ast.unparse(call.func) == "Field"]
+    return {word.arg or "": ast.unparse(word.value) for field in fields for word in field.keywords}
+
+
+def _resolved(text: str, constants: Mapping[str, str]) -> str:
+    """Return an expression with the names of constants and types replaced by what they stand for."""
+    while text != (text := re.sub(r"\b[A-Z]\w*", lambda word: constants.get(word[0], word[0]), text)):
+        pass
+    return text
 
 
 def _question_faults(
@@ -144,7 +166,7 @@ def _setting_faults(old: Mapping[str, str], new: Mapping[str, str], told: set[st
         if name not in new:
             yield f"{name}: is gone"
         elif new[name] != old[name]:
-            yield f"{name}: has another default: {old[name]}, now {new[name]}"
+            yield f"{name}: has another default or other bounds: {old[name]}, now {new[name]}"
 
 
 def _file_faults(old: Set[str], new: Set[str], moved: Mapping[str, str | None]) -> Iterator[str]:

@@ -101,6 +101,8 @@ def move(path: str, to: str | None) -> Change:
 
 
 SETTINGS = "template/{{ package_name }}/core/settings.py.jinja"
+SETTING_TYPES = "template/{{ package_name }}/core/setting_types.py.jinja"
+DATABASE_URL = "template/{{ package_name }}/core/{% if database != 'none' %}database_url.py{% endif %}.jinja"
 EXAMPLE = "template/.env.example.jinja"
 
 
@@ -119,21 +121,26 @@ def said(text: str) -> str:
         ),
         (
             replace(SETTINGS, "default=8000", "default=8080"),
-            "setting PORT: has another default: Field(default=8000,",
+            "setting PORT: has another default or other bounds: 8000 ",
             "before_deploy: [{text: A, settings: [PORT]}]",
         ),
         (
-            replace(SETTINGS, "sqlite:///./data.db", "sqlite:///./service.db"),
-            "setting DATABASE_URL: has another default",
+            replace(DATABASE_URL, "sqlite:///./data.db", "sqlite:///./service.db"),
+            "setting DATABASE_URL: has another default or other bounds",
             "before_deploy: [{text: A, settings: [DATABASE_URL]}]",
         ),
         (
+            replace(SETTING_TYPES, "Delay = Annotated[float, Field(ge=0,", "Delay = Annotated[float, Field(ge=1,"),
+            "setting DRAIN_DELAY_SECONDS: has another default or other bounds",
+            "before_deploy: [{text: A, settings: [DRAIN_DELAY_SECONDS]}]",
+        ),
+        (
             replace(EXAMPLE, "sqlite:///./data.db", "sqlite:///./service.db"),
-            "setting DATABASE_URL: has another default",
+            "setting DATABASE_URL: has another default or other bounds",
             "before_deploy: [{text: A, settings: [DATABASE_URL], when: \"{{ database == 'sqlite' }}\"}]",
         ),
         (
-            replace(SETTINGS, "    worker_threads: int = Field(default=8, ge=1)\n", ""),
+            replace(SETTINGS, "    worker_threads: Count = 8\n", ""),
             "setting WORKER_THREADS: is gone",
             "before_deploy: [{text: A, settings: [WORKER_THREADS]}]",
         ),
@@ -173,6 +180,7 @@ def said(text: str) -> str:
         "default-of-a-question",
         "default-of-a-setting",
         "constant-behind-a-setting",
+        "bounds-of-a-type",
         "default-in-the-example",
         "setting-removed",
         "file-moved",
