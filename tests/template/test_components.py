@@ -105,7 +105,7 @@ COMPONENTS: Mapping[str, Component] = {
         {"http_client": False},
         {"http_client": True},
         re.compile(
-            r"http_client|HttpClient|stamina|\bHTTP_[A-Z]+_|exchange.?rates?|clients/|\.clients\b|[Uu]pstream",
+            r"http_client|HttpClient|stamina|(?-i:\bHTTP_[A-Z]+_)|exchange.?rates?|clients/|\.clients\b|upstream(?!` block)",
             re.IGNORECASE,
         ),
         frozenset({".env.example", "Dockerfile", "README.md", "app/core/dependencies.py", "app/core/lifespan.py", "app/core/logging.py", "app/core/settings.py", "app/core/state.py", "pyproject.toml",}),
@@ -121,7 +121,7 @@ COMPONENTS: Mapping[str, Component] = {
     "websockets": Component(
         {"websockets": False},
         {"websockets": True},
-        re.compile(r"\b[Rr]ooms\b|websocket_|WEBSOCKET_|ServiceWebSocket"),
+        re.compile(r"\b[Rr]ooms\b|websocket_(?!upgrade)|WEBSOCKET_|ServiceWebSocket"),
         frozenset({".env.example", "README.md", "app/__main__.py", "app/core/dependencies.py", "app/core/drain.py", "app/core/error_handlers.py", "app/core/lifespan.py", "app/core/logging.py", "app/core/settings.py", "app/core/state.py", "app/middleware/__init__.py", "app/middleware/access_log.py", "app/middleware/error_boundary.py", "app/middleware/request_context.py", "tests/test_app.py", "tests/test_health.py", "tests/test_middleware.py",}),
         EXAMPLE | frozenset({"app/__main__.py", "app/core/dependencies.py", "app/core/drain.py", "app/core/error_handlers.py", "app/core/lifespan.py", "app/core/logging.py", "app/middleware/access_log.py", "app/middleware/error_boundary.py", "app/middleware/request_context.py", "app/middleware/security_headers.py", "pyproject.toml", "tests/test_app.py", "tests/test_health.py", "tests/test_middleware.py",}),
     ),
