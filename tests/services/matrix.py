@@ -16,7 +16,10 @@ from tests.questions import REPOSITORY, Answer, Question, only_asked
 # Beside the default, what is tried for questions that have no choices.
 TEXTS: Mapping[str, Sequence[str]] = {
     "project_name": ("X1", "An.Odd_Name - with 40 characters in it 9"),
-    "description": ("""Sells "tea" & 'cakes' <to> Zoë \\ über 100 % #1 🚀: [ok], {too}; $HOME `id`""", "d" * 200),
+    "description": (
+        """Sells "tea" & 'cakes' <to> Zoë \\ über 100 % #1 🚀: [ok], {too}; $HOME `id`""",
+        "many words " * 18 + ".",
+    ),
     "author_name": ("""Zoë "Z" O'Neil-Müller \\ 🐙""", "Ä" * 100),
     "author_email": ("first.last+tag@mail.example.co.uk",),
     "package_name": ("a", "warehouse_operations"),
