@@ -109,6 +109,7 @@ def merge_in(folder: Path, new: Files, user: Files, own: Files) -> tuple[Merged,
     return result, repository
 
 
+@pytest.mark.ci
 @settings(
     max_examples=EXAMPLES,
     derandomize=True,

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -64,6 +65,7 @@ def lines_of(files: Mapping[str, str | None]) -> set[str]:
     return {line for text in files.values() if text is not None for line in text.splitlines()}
 
 
+@pytest.mark.ci
 @settings(
     max_examples=EXAMPLES,
     derandomize=True,

@@ -475,6 +475,7 @@ def test_two_services_at_once(lab: Lab, driver: Driver) -> None:
     assert lab.git("status", "--porcelain") == ""
 
 
+@pytest.mark.ci
 def test_forty_at_once(lab: Lab, driver: Driver) -> None:
     """Forty updates of forty repositories at once all end well."""
     lab.commit({"numbers.txt": NUMBERS.replace("line 40", "mine 40")})
