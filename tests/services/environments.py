@@ -40,10 +40,6 @@ class Environment:
         """Return a lock that all test processes of this machine respect."""
         return FileLock(self.folder.with_name(f"{self.folder.name}-{what}.lock"))
 
-    def types_cache(self, purpose: str) -> Path:
-        """Return a folder in which mypy keeps what it knows of services and their dependencies."""
-        return self.folder.with_name(f"{self.folder.name}-mypy-{purpose}")
-
 
 @cache
 def find_python(version: str) -> str | None:
