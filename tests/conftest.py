@@ -1,17 +1,25 @@
 """The template under test, and hooks: the process that starts test workers reads no conftest further down."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pytest_copie.plugin import Copie
 
 from tests.rendering import RenderService, copy_template, render_with_copie
+from tests.scheduling import GroupScheduling
 from tests.services.summary import pytest_terminal_summary
 from tests.warm import compile_once
 
 __all__ = ["pytest_terminal_summary"]
 
 compile_once()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
+    """Keep tests together that share what is costly to make."""
+    return GroupScheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -177,13 +177,7 @@ def engine(missing_server: Callable[[str], None]) -> Engine:
 
 @pytest.fixture(
     scope="module",
-    params=[
-        pytest.param(
-            name,
-            marks=[pytest.mark.xdist_group(f"image-{name}"), *([] if name == "postgresql" else [pytest.mark.full])],
-        )
-        for name in CHOICES["database"]
-    ],
+    params=[pytest.param(name, marks=() if name == "postgresql" else pytest.mark.full) for name in CHOICES["database"]],
 )
 def database(request: pytest.FixtureRequest) -> str:
     """Return each database in turn."""

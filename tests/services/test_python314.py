@@ -17,7 +17,7 @@ from tests.services.test_matrix import PRESET_ROWS, ROWS, run
 from tests.services.trial import Trial
 
 # Debian and the packages are installed by one worker, once.
-pytestmark = [pytest.mark.ci, pytest.mark.xdist_group("python-3.14")]
+pytestmark = pytest.mark.ci
 
 PRESETS = [
     replace(row, name=f"{row.name}-python-{VERSION}", answers={**row.answers, "python_version": VERSION})

@@ -160,7 +160,7 @@ def finish(lab: Lab, case: Case, following: str) -> None:
 
 
 @pytest.mark.parametrize("number", range(BOUNDARIES))
-@pytest.mark.parametrize("command", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in COMMANDS])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_at_a_boundary(cases: Callable[[str], Case], driver: Driver, tmp_path: Path, command: str, number: int) -> None:
     """Killed between two changes on disk, a command is finished or undone by the next one."""
     case = cases(command)
@@ -176,7 +176,7 @@ def test_at_a_boundary(cases: Callable[[str], Case], driver: Driver, tmp_path: P
 
 
 @pytest.mark.parametrize("number", range(MOMENTS - BOUNDARIES))
-@pytest.mark.parametrize("command", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in COMMANDS])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_at_random(cases: Callable[[str], Case], driver: Driver, tmp_path: Path, command: str, number: int) -> None:
     """Killed at any time, with the git that it started, a command is finished or undone by the next one."""
     case = cases(command)
@@ -188,7 +188,6 @@ def test_at_random(cases: Callable[[str], Case], driver: Driver, tmp_path: Path,
     finish(lab, case, ("update", "resume", "abort")[number % 3])
 
 
-@pytest.mark.xdist_group("update")
 def test_killed_again(cases: Callable[[str], Case], driver: Driver, tmp_path: Path) -> None:
     """What finishes or undoes an update can be killed itself, again and again."""
     case = cases("update")
@@ -202,7 +201,6 @@ def test_killed_again(cases: Callable[[str], Case], driver: Driver, tmp_path: Pa
     finish(lab, case, "update")
 
 
-@pytest.mark.xdist_group("update")
 def test_edited_after_a_kill(cases: Callable[[str], Case], driver: Driver, tmp_path: Path) -> None:
     """What the user edited after a kill is not overwritten by whatever finishes or undoes the update."""
     case = cases("update")

@@ -75,9 +75,8 @@ def _parametrize(variants: Iterable[Variant], soon: Collection[Variant] | None =
 
 
 def _param(variant: Variant, soon: Collection[Variant] | None) -> ParameterSet:
-    group = pytest.mark.xdist_group(variant.database)
     late = soon is not None and variant not in soon
-    return pytest.param(variant, id=str(variant), marks=(group, pytest.mark.full) if late else (group,))
+    return pytest.param(variant, id=str(variant), marks=pytest.mark.full if late else ())
 
 
 def where(condition: Callable[[Variant], bool], variants: Sequence[Variant] = VARIANTS) -> pytest.MarkDecorator:
