@@ -52,6 +52,7 @@ def test_one_line_help_is_whole() -> None:
     assert [line for line in listed if not line.endswith(".") or line.endswith("...")] == []
 
 
+@pytest.mark.ci
 def test_closed_streams(command: list[str], origin: Source, work: Path) -> None:
     """A closed standard stream is no terminal and no output; every command ends with its usual exit code."""
     new(Request(path=work / "a", lock=False), template_source=origin)
@@ -295,6 +296,7 @@ class Terminal:
 DOWN = "\x1b[B"
 
 
+@pytest.mark.ci
 def test_asked_for_names_only(command: list[str], work: Path) -> None:
     """At a terminal it asks for the preset, and then for names: the choices are the preset's."""
     terminal = Terminal(command, "new", "orders-api", "--no-lock", cwd=work)
@@ -311,6 +313,7 @@ def test_asked_for_names_only(command: list[str], work: Path) -> None:
         assert line in recorded
 
 
+@pytest.mark.ci
 def test_asked_for_everything(command: list[str], work: Path) -> None:
     """Custom asks every question whose condition holds, and says again what a validator wants."""
     terminal = Terminal(command, "new", "a", "--no-lock", cwd=work)

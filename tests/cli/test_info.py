@@ -65,6 +65,7 @@ def test_info_without_answers(work: Path) -> None:
             info(work)
 
 
+@pytest.mark.ci
 def test_info_of_what_was_not_asked(work: Path) -> None:
     """What a service could not have is no component that is off; what needs another one goes with it."""
     source = Source(REPOSITORY)

@@ -194,7 +194,7 @@ def test_component_plugs_in_at_its_seams(component: Component, layout: str, rend
         if name != "database" and (name, database) != ("auth", "none")
     ],
 )
-@IN_BOTH_LAYOUTS
+@pytest.mark.parametrize("layout", ["feature", pytest.param("layered", marks=pytest.mark.ci)])
 def test_component_is_removed_by_deleting(name: str, layout: str, database: str, rendered: Rendered) -> None:
     """Its files and its lines at the seams deleted, a service is what it had been without the part."""
     component = COMPONENTS[name]
