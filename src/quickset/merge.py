@@ -4,6 +4,7 @@ Git does it, in a repository of its own that borrows the user's objects: `git me
 binaries alone and knows real conflicts. What is decided here is only what git cannot know: whose file it is.
 """
 
+import os
 import re
 import shlex
 import tempfile
@@ -378,21 +379,38 @@ def _leave_ignored(matches: list[Match], trees: Trees, repository: Repository, r
         elif each.new is not None and trees.old.get(each.new) != trees.new[each.new]:
             elsewhere = (each.new,) if each.new != each.place else ()
             result.changes.append(Change(each.place, "ignored", note=why, template_paths=elsewhere))
-            if each.old is None:
-                entry = result.ignored[each.place] = trees.new[each.new]
-                result.notes.append(_way_out(each.place, entry, why))
+            entry = result.ignored[each.place] = trees.new[each.new]
+            occupied = os.path.lexists(repository.service / each.place)
+            news = "is new" if each.old is None else "changed"
+            result.notes.append(_way_out(each.place, entry, f"{why} ignores it", news, occupied=occupied))
     return left
 
 
-def _way_out(path: str, entry: Entry, why: str) -> str:
-    """Say how to get a file of the template that is left out because it is ignored."""
-    name, folder = shlex.quote(path), shlex.quote(str(PurePosixPath(path).parent))
-    commands = [f"mkdir -p {folder}", f"git cat-file blob {entry.oid} > {name}", f"git add -f {name}"]
-    commands[2:2] = [f"chmod +x {name}"] * (entry.mode == "100755")
-    after = f" After the update, run `{' && '.join(commands)}`." if entry.mode != _LINK else ""
+def _way_out(path: str, entry: Entry, why: str, news: str, *, occupied: bool) -> str:
+    """Say how to get a file of the template that is left out because it is ignored.
+
+    Args:
+        path: Where the file would be.
+        entry: The template's file.
+        why: The reason.
+        news: What happened to it in the template.
+        occupied: Whether the user has a file there, which no command may overwrite.
+    """
+    name, folder = shlex.quote(path), PurePosixPath(path).parent
+    content = f"git cat-file --filters --path={name} {entry.oid}"
+    left = f"{path} {news} in the template and was left out, because {why}."
+    if entry.mode == _LINK:
+        return f"{left} To get it, change that pattern and commit before the update."
+    if occupied:
+        return f"{left} Your file there stays as it is. After the update, `{content}` prints the template's."
+    commands = [f"{content} > {name}", f"git add -f {name}"]
+    if folder != PurePosixPath():
+        commands.insert(0, f"mkdir -p {shlex.quote(str(folder))}")
+    if entry.mode == "100755":
+        commands.insert(-1, f"chmod +x {name}")
     return (
-        f"{path} is new in the template and was left out, because {why} ignores it. To get it, change that pattern and "
-        f"commit before the update.{after}"
+        f"{left} To get it, change that pattern and commit before the update. "
+        f"After the update, run `{' && '.join(commands)}`."
     )
 
 

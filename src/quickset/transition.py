@@ -2,6 +2,7 @@
 
 import re
 import secrets
+import shlex
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,6 +31,7 @@ Progress = Callable[[str], AbstractContextManager[object]]
 LOCK = "uv.lock"
 _EXAMPLE = ".env.example"
 _TRAILER = "Quickset"
+_SHOWING = ("--no-skip-worktree", "--no-assume-unchanged")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -433,14 +435,19 @@ def _kept(result: Result) -> dict[str, Any]:
     return {name: kept[name] for name in names}
 
 
-def _told(repository: Repository, record: Journal) -> Result:
-    """Bring back what `_kept` kept."""
+def _told(repository: Repository, record: Journal, resolved: Mapping[str, str] | None = None) -> Result:
+    """Bring back what `_kept` kept, with what became of conflicts by their path in the repository."""
+    kinds = resolved or {}
     kept = dict(record.facts.get("result") or {"title": "An update"})
     kept["changes"] = tuple(
         Change(
             **each
             | {"template_paths": tuple(each.get("template_paths", ()))}
-            | ({"kind": "merged", "note": ""} if each["kind"] == "conflict" else {})
+            | (
+                {"kind": kinds.get(record.service + each["path"], "merged"), "note": ""}
+                if each["kind"] == "conflict"
+                else {}
+            )
         )
         for each in kept.get("changes", ())
     )
@@ -454,8 +461,10 @@ def _require_untouched(paths: list[str], *, hidden: Iterable[str] = ()) -> None:
     if not paths:
         return
     why = ""
-    if flagged := ", ".join(hidden):
-        why = f" `git status` hides {flagged}: `git update-index --no-assume-unchanged --no-skip-worktree` shows them."
+    if flagged := [shlex.quote(path) for path in hidden]:
+        # git takes one of these options for each call.
+        shown = [f"`git update-index {option} -- {' '.join(flagged)}`" for option in _SHOWING]
+        why = f" `git status` hides {', '.join(flagged)}; to show it, run {' and '.join(shown)}."
     raise RefusedError(
         f"not committed: {', '.join(paths)}. The update would change the same files: commit, stash or move your "
         f"changes first. Nothing was touched.{why}"
@@ -600,12 +609,26 @@ def resume(path: Path, *, lock: bool = True, progress: Progress = lambda _: null
         paths = [path for path, step in record.steps.items() if step.stages]
         repository.require_merged(paths)
         _require_resolved(repository, record)
-        told = _told(repository, record)
+        told = _told(repository, record, _resolutions(repository, record))
         service = replace(repository, prefix=record.service, answers_file=_answers_file(record))
         _advance(service, state, record)
         written = record.steps.get(record.service + LOCK)
         note = _lock_in_place(service, progress, written) if lock else None
         return replace(told, notes=(*told.notes, *([note] if note else [])))
+
+
+def _resolutions(repository: Repository, record: Journal) -> dict[str, str]:
+    """Return what became of each conflict, by its path: a kind of change."""
+    conflicts = {path: step.stages for path, step in record.steps.items() if step.stages}
+    staged = repository.staged(conflicts)
+    found = {}
+    for path, sides in conflicts.items():
+        now = staged.get(path, {}).get(0)
+        ours, template = sides.get(2), sides.get(3)
+        found[path] = (
+            "removed" if now is None else "yours" if now == ours else "changed" if now == template else "merged"
+        )
+    return found
 
 
 def _require_resolved(repository: Repository, record: Journal) -> None:

@@ -330,6 +330,33 @@ def test_new_file_that_a_broad_pattern_ignores(lab: Lab) -> None:
     assert lab.staged("app/lib/helper.py") == lab.read_bytes("app/lib/helper.py") == b"HELP = 1\n"
 
 
+def test_ignored_file_of_the_users_is_not_overwritten(lab: Lab) -> None:
+    """Where the user has an ignored file at the place of a template's, no command that writes there is proposed."""
+    lab.commit({".gitignore": lab.read(".gitignore") + "lib/\n"})
+    lab.write({"app/lib/helper.py": "MINE = 1\n"})
+    lab.release({"{{ package_name }}/lib/helper.py": "HELP = 1\n"})
+
+    [note] = [note for note in lab.update().notes if "app/lib/helper.py" in note]
+
+    assert "Your file there stays as it is" in note
+    [command] = re.findall(r"`(git [^`]*)`", note)
+    shown = subprocess.run(["sh", "-ec", command], cwd=lab.path, check=True, capture_output=True, text=True)
+    assert shown.stdout == "HELP = 1\n"
+    assert lab.read("app/lib/helper.py") == "MINE = 1\n"
+
+
+def test_ignored_file_that_the_template_changes(lab: Lab) -> None:
+    """A template file that the user took out of git and ignores is reported, with how to see the template's."""
+    lab.git("rm", "--cached", "--quiet", "numbers.txt")
+    lab.commit({".gitignore": lab.read(".gitignore") + "numbers.txt\n"})
+    lab.release({"numbers.txt": NUMBERS + "more\n"})
+
+    [note] = [note for note in lab.update().notes if "numbers.txt" in note]
+
+    assert note.startswith("numbers.txt changed in the template and was left out, because .gitignore:4 (numbers.txt)")
+    assert lab.read("numbers.txt") == NUMBERS
+
+
 def test_file_written_once(lab: Lab) -> None:
     """A file that is written once is reported when the template changes it."""
     lab.release({"CHANGELOG.md": "# Changes\n\n- Other\n"})

@@ -3,12 +3,14 @@
 import errno
 import json
 import os
+import re
+import shlex
 
 import pytest
 
 from quickset.answers import ANSWERS_FILE
 from quickset.errors import ConflictError, QuicksetError, RefusedError
-from tests.updates.harness import NUMBERS, ORDERS, ROUTER, ROUTER_PY, SERVICE_PY, Lab, Snapshot, same
+from tests.updates.harness import NUMBERS, ORDERS, ROUTER, ROUTER_PY, SERVICE_PY, Lab, Snapshot, kinds, same
 
 MINE = NUMBERS.replace("line 05", "mine 5")
 THEIRS = NUMBERS.replace("line 05", "theirs 5")
@@ -354,3 +356,37 @@ def test_full_disk_leaves_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> 
     same(lab.snapshot(), before)
     assert [path.name for path in (lab.git_dir / "quickset").iterdir()] == ["lock"]
     lab.assert_clean(lab.update())
+
+
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [
+        (("checkout", "--ours"), "yours"),
+        (("checkout", "--theirs"), "changed"),
+        (("rm", "--quiet", "--force"), "removed"),
+    ],
+)
+def test_resolution_is_reported(lab: Lab, command: tuple[str, ...], kind: str) -> None:
+    """`--continue` reports which side a conflict ended with; it does not call every resolution merged."""
+    lab.commit({"numbers.txt": MINE, "mine.txt": "mine\n"})
+    lab.release({"numbers.txt": THEIRS, "run.sh": "#!/bin/sh\n# new\n"})
+    assert "numbers.txt" in lab.update().conflicts
+    lab.git(*command, "numbers.txt")
+    lab.git("add", "--all")
+
+    assert kinds(lab.resume())["numbers.txt"] == kind
+
+
+def test_command_shows_a_hidden_file(lab: Lab) -> None:
+    """The commands that a refusal names show what `git status` hides, whichever flag hides it."""
+    for flag in ("--assume-unchanged", "--skip-worktree"):
+        lab.git("update-index", flag, "numbers.txt")
+    lab.write({"numbers.txt": MINE})
+    lab.release({"numbers.txt": THEIRS})
+    with pytest.raises(RefusedError) as refused:
+        lab.update()
+
+    for command in re.findall(r"`git (update-index [^`]*)`", str(refused.value)):
+        lab.git(*shlex.split(command))
+
+    assert lab.git("status", "--porcelain") == " M numbers.txt\n"
