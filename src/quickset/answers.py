@@ -17,6 +17,8 @@ import yaml
 from quickset.errors import QuicksetError, UsageError, os_reason
 
 ANSWERS_FILE = ".copier-answers.yml"
+# The first and the last line of a conflict, as git writes them.
+_MARKER = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
 # A template that is not the only one of a project records its answers under a name of its own.
 _ANSWERS_NAME = re.compile(r"\.copier-answers.*\.ya?ml")
 
@@ -506,10 +508,16 @@ def read(folder: Path, name: str = "") -> dict[str, Any]:
     except _RepeatedKeyError as error:
         raise QuicksetError(f"{file} is damaged: {error}. Delete the wrong one and commit that.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if _MARKER.search(file.read_text(encoding="utf-8", errors="replace")):
+            raise QuicksetError(f"{file} is damaged: it holds conflict markers. Resolve them and commit.") from error
         raise QuicksetError(f"{file} is damaged: {_flat(error)}. Restore it from git.") from error
-    if not isinstance(loaded, dict) or not loaded.get("_commit") or not loaded.get("_src_path"):
-        raise QuicksetError(f"{file} is damaged: _commit and _src_path are missing. Restore it from git.")
-    return loaded
+    recorded = loaded if isinstance(loaded, dict) else {}
+    if missing := [key for key in ("_src_path", "_commit") if not recorded.get(key)]:
+        raise QuicksetError(
+            f"{file} is damaged: it holds no {' and no '.join(missing)}. Restore them from git, or write them: where "
+            "the template is, and which release the service is made from. Outside of git, a template has none."
+        )
+    return recorded
 
 
 class _RepeatedKeyError(ValueError):

@@ -156,6 +156,25 @@ def test_damaged_answers(work: Path, text: bytes) -> None:
     assert found.error.startswith(f"{work / 'a' / ANSWERS} is damaged")
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("_src_path: a\n", "it holds no _commit."),
+        ("_commit: v1\n", "it holds no _src_path."),
+        ("- a\n", "it holds no _src_path and no _commit."),
+        ("<<<<<<< a\n_commit: v1\n=======\n", "it holds conflict markers."),
+    ],
+)
+def test_damage_is_named(work: Path, text: str, words: str) -> None:
+    """The error says what the answers file lacks, or what is too much in it."""
+    record(work / "a")
+    (work / "a" / ANSWERS).write_text(text)
+
+    (found,) = check([work / "a"])
+
+    assert f"is damaged: {words}" in found.error
+
+
 def test_paths_that_lead_nowhere(work: Path) -> None:
     """A file, a link to itself and a name that is too long are faults of that path, too."""
     (work / "file").touch()
