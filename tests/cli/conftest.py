@@ -138,6 +138,7 @@ from quickset.__main__ import main
 origin = source.Source(Path(sys.argv.pop(1)))
 source.here = lambda: origin
 take = signal.signal
+take(signal.SIGINT, signal.default_int_handler)  # a shell starts background jobs with it ignored
 def say(number, handler):
     take(number, handler)
     if number == signal.SIGTERM:
