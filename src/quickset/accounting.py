@@ -94,6 +94,12 @@ def _note(match: Match) -> str:
             return f"both moved it from {match.old}"
         elsewhere = match.new not in (None, match.old)
         return f"you moved it from {match.old}" + f", the template to {match.new}" * elsewhere
+    if match.unsure:
+        what = "it" if match.old else "its folder"
+        return (
+            f"this shallow clone does not show whether you moved {what}: to find out, run `git fetch --unshallow` "
+            "before the update"
+        )
     return "you moved its folder" if match.old is None and match.new != match.place else ""
 
 

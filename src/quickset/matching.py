@@ -37,6 +37,8 @@ class Match:
     user: str | None
     place: str
     """Where the sides are merged, and where the result is."""
+    unsure: bool = False
+    """Whether a shallow clone lacks the history that would say if the user moved it or its folder."""
 
     @property
     def paths(self) -> tuple[str | None, str | None, str | None]:
@@ -82,9 +84,10 @@ def match(trees: Trees, repository: Repository, renames: Renames, readable: Read
             tried = left
         return found
 
+    followed, unsure = _follow(missing, own, repository, as_read)
     by_user = {
         old: path
-        for old, path in _follow(missing, own, repository, as_read).items()
+        for old, path in followed.items()
         # A new file of the template with the same name is another file.
         if path not in will or by_template.get(old) == path
     }
@@ -95,15 +98,20 @@ def match(trees: Trees, repository: Repository, renames: Renames, readable: Read
         new = by_template.get(old, old if old in will else None)
         user = by_user.get(old, old if old in head else None)
         place = user if user is not None and user != old else new or old
-        found.append(Match(old=old, new=new, user=user, place=place))
+        found.append(Match(old=old, new=new, user=user, place=place, unsure=old in unsure))
     places = {match.place for match in found}
     folders = _Folders(by_user, head)
+    unsure_folders = {folder for old in unsure for folder in folders_of(old)}
+    if unsure_folders:
+        unsure_folders -= {folder for path in head for folder in folders_of(path)}
     for path in sorted(will.keys() - was.keys() - set(by_template.values())):
         place = path if path in head else folders.follow(path)
         if place != path and (place in places or place in will):
             place = path
         places.add(place)
-        found.append(Match(old=None, new=path, user=place if place in head else None, place=place))
+        user = place if place in head else None
+        left_behind = place == path and not unsure_folders.isdisjoint(folders_of(path))
+        found.append(Match(old=None, new=path, user=user, place=place, unsure=left_behind))
     return found
 
 
@@ -132,18 +140,26 @@ def _missing(was: Tree, will: Tree, head: Tree, added: Collection[str]) -> Tree:
     }
 
 
-def _follow(missing: Tree, own: Tree, repository: Repository, renames: Renames) -> dict[str, str]:
-    """Find where the user moved files: new paths by old ones.
+def _follow(
+    missing: Tree, own: Tree, repository: Repository, renames: Renames
+) -> tuple[dict[str, str], frozenset[str]]:
+    """Find where the user moved files: new paths by old ones, and what a shallow clone cannot tell.
 
     A file that stood next to the missing one until that was deleted is a look-alike, and not the same file.
     """
     if not missing or not own:
-        return {}
+        return {}, frozenset()
     pairs = {old: new for new, old in renames(missing, own).items()}
     older = _neighbors(repository, pairs) if pairs else {}
-    found = {old: new for old, new in pairs.items() if not _stood_next(older.get(old, {}), old, new, own)}
+    # Without a deletion in it, a cut-off history does not say what stood next to the file.
+    unsure = frozenset(pairs.keys() - older.keys() if pairs and repository.is_shallow() else ())
+    found = {
+        old: new
+        for old, new in pairs.items()
+        if old not in unsure and not _stood_next(older.get(old, {}), old, new, own)
+    }
     rejected = pairs.keys() - found.keys()
-    for old in sorted(rejected):
+    for old in sorted(rejected - unsure):
         rest = {
             path: entry
             for path, entry in own.items()
@@ -154,8 +170,10 @@ def _follow(missing: Tree, own: Tree, repository: Repository, renames: Renames) 
         # What was rejected for one file may be where another one went.
         left = {path: entry for path, entry in missing.items() if path not in pairs}
         rest = {path: entry for path, entry in own.items() if path not in found.values()}
-        found |= _follow(left, rest, repository, renames)
-    return found
+        more, unsure_too = _follow(left, rest, repository, renames)
+        found |= more
+        unsure |= unsure_too
+    return found, unsure
 
 
 def _stood_next(older: Tree, old: str, path: str, own: Tree) -> bool:

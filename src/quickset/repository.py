@@ -179,6 +179,14 @@ class Repository:
         name = f"{commit}:{self.prefix.rstrip('/')}" if self.prefix else f"{commit}^{{tree}}"
         return parse_tree(git.attempt("ls-tree", "-r", "-z", "--full-tree", name, cwd=self.top).stdout)
 
+    def is_shallow(self) -> bool:
+        """Tell whether the history is cut off, as after `git clone --depth`.
+
+        Returns:
+            Whether it is.
+        """
+        return self.git("rev-parse", "--is-shallow-repository") == "true"
+
     def committed(self, path: str) -> bytes | None:
         """Read a committed file, which may lie outside the service.
 

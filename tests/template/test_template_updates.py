@@ -303,6 +303,22 @@ def test_with_quickset_itself(forge: str, made: Forge, template: Path, tmp_path:
 
 
 @EACH
+@pytest.mark.parametrize("token", ["", TOKEN])
+def test_full_history(forge: str, token: str, made: Forge) -> None:
+    """The job has the full history of its branch when quickset runs, though a runner clones a part of it."""
+    for name in ("one", "two"):
+        made.git("commit", "--quiet", "--allow-empty", "--message", name)
+    made.git("fetch", "--quiet", str(made.clone), "HEAD:refs/heads/topic", cwd=made.remote)
+    shutil.rmtree(made.clone)
+    made.git("clone", "--quiet", "--depth=1", "--branch=topic", made.remote.as_uri(), str(made.clone), cwd=made.calls)
+
+    done = made.run("nothing", TEMPLATE_UPDATES_TOKEN=token, GITHUB_REF_NAME="topic", CI_COMMIT_BRANCH="topic")
+
+    assert done.returncode == 0, done.stderr
+    assert made.git("rev-list", "--count", "HEAD") == "3"
+
+
+@EACH
 def test_nothing_to_do(forge: str, made: Forge) -> None:
     """Without a newer template nothing is pushed and nothing opened."""
     done = made.run("nothing")

@@ -12,6 +12,7 @@ from tests.updates.harness import NUMBERS, ORDERS, SERVICE_PY, Lab, Snapshot, co
 
 Another = Callable[..., list[Lab]]
 
+FIXED = ORDERS.replace("return sum(prices)", "return sum(prices, start=0)")
 THEIRS = {"numbers.txt": NUMBERS.replace("line 05", "theirs 5"), SERVICE_PY: ORDERS + "# theirs\n"}
 
 
@@ -169,6 +170,65 @@ def test_shallow_clone(lab: Lab, tmp_path: Path) -> None:
     clone.assert_clean(clone.update())
 
     assert clone.read("numbers.txt") == NUMBERS.replace("line 40", "mine 40").replace("line 05", "theirs 5")
+
+
+def shallow(lab: Lab, folder: Path, depth: int) -> Lab:
+    """Clone a service with its last commits only."""
+    lab.git("clone", "--quiet", f"--depth={depth}", lab.path.as_uri(), str(folder))
+    return Lab(lab.origin, folder, folder)
+
+
+def test_shallow_clone_without_the_deletion(lab: Lab, tmp_path: Path) -> None:
+    """Where history is cut off after a file went, no other file is taken for it until the history is fetched."""
+    similar = ORDERS.replace("Orders", "Mine")
+    lab.commit({"app/mine.py": similar})
+    lab.commit({"app/orders/service.py": None})
+    lab.commit({"numbers.txt": NUMBERS.replace("line 40", "mine 40")})
+    clone = shallow(lab, tmp_path / "clone", 1)
+    clone.release({SERVICE_PY: FIXED})
+
+    preview = clone.preview()
+    result = clone.update()
+
+    clone.assert_clean(result)
+    assert clone.read("app/mine.py") == similar
+    for [_, change] in (preview.changes, result.changes):
+        assert (change.path, change.kind) == ("app/orders/service.py", "deleted")
+        assert "`git fetch --unshallow`" in change.note
+    clone.git("reset", "--quiet", "--hard")
+    clone.git("fetch", "--quiet", "--unshallow")
+    [_, change] = clone.update().changes
+    assert (change.path, change.kind, change.note) == ("app/orders/service.py", "deleted", "")
+
+
+def test_shallow_clone_without_the_move(lab: Lab, tmp_path: Path) -> None:
+    """A folder that was moved before history is cut off takes nothing along; with full history it does."""
+    lab.git("mv", "app/orders", "app/sales")
+    lab.commit()
+    lab.commit({"other.txt": "other\n"})
+    clone = shallow(lab, tmp_path / "clone", 1)
+    clone.release({SERVICE_PY: FIXED, "{{ package_name }}/orders/new.py": "NEW = 1\n"})
+
+    preview = clone.preview()
+
+    assert kinds(preview) == {"app/orders/new.py": "added", "app/orders/service.py": "deleted"}
+    assert all("`git fetch --unshallow`" in change.note for change in preview.changes[1:])
+    clone.git("fetch", "--quiet", "--unshallow")
+    assert kinds(clone.preview()) == {"app/sales/new.py": "added", "app/sales/service.py": "changed"}
+
+
+def test_shallow_clone_with_the_move(lab: Lab, tmp_path: Path) -> None:
+    """A move that a shallow clone shows is followed, and a deletion without a look-alike needs no note."""
+    lab.git("mv", "app/orders/service.py", "app/sums.py")
+    lab.commit({"numbers.txt": None})
+    clone = shallow(lab, tmp_path / "clone", 2)
+    clone.release({**THEIRS, SERVICE_PY: FIXED})
+
+    result = clone.update()
+
+    clone.assert_clean(result)
+    assert clone.read("app/sums.py") == FIXED
+    assert [change.note for change in result.changes[1:]] == ["you moved it from app/orders/service.py", ""]
 
 
 def test_partial_clone(lab: Lab, tmp_path: Path) -> None:
