@@ -8,9 +8,10 @@ from quickset.errors import QuicksetError
 from quickset.matching import Match, Trees, folders_of
 from quickset.repository import Entry, Tree
 
-Kind = Literal["added", "changed", "merged", "conflict", "removed", "kept", "deleted", "moved", "yours", "ignored"]
+YOUR_FOLDER = "your folder {}/ has its place"
+TEMPLATE_FOLDER = "the template's folder {}/ has its place"
 
-FOLDER = "a folder has its place now"
+Kind = Literal["added", "changed", "merged", "conflict", "removed", "kept", "deleted", "moved", "yours", "ignored"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,9 @@ def account(match: Match, trees: Trees, outcome: Outcome) -> Change | None:
     source = before if before != place else None
     elsewhere = _elsewhere(match)
     if place in outcome.aside:
-        return Change(outcome.aside[place], "conflict", source or place, FOLDER, elsewhere)
+        # Only one side can have the folder: the other one than the file's.
+        note = YOUR_FOLDER if match.user is None else TEMPLATE_FOLDER
+        return Change(outcome.aside[place], "conflict", source or place, note.format(place), elsewhere)
     if place in outcome.conflicts:
         return Change(place, "conflict", source, _note(match), elsewhere)
     after = outcome.files.get(place)

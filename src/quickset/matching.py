@@ -91,8 +91,15 @@ def match(trees: Trees, repository: Repository, renames: Renames, readable: Read
         # A new file of the template with the same name is another file.
         if path not in will or by_template.get(old) == path
     }
-    # Nothing is moved over a file of the user's own.
-    by_template = {old: new for old, new in by_template.items() if new not in head or by_user.get(old) == new}
+    # Nothing is moved over a file of the user's own, nor to where one is in the way.
+    edited = {path for path, entry in head.items() if entry != was.get(path)} if by_template else set()
+    folders_with_edits = {folder for path in edited for folder in folders_of(path)}
+    by_template = {
+        old: new
+        for old, new in by_template.items()
+        if by_user.get(old) == new
+        or not (new in head or new in folders_with_edits or edited.intersection(folders_of(new)))
+    }
     found = []
     for old in was:
         new = by_template.get(old, old if old in will else None)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from quickset import adapt, formatting, git
-from quickset.accounting import FOLDER, Change, Outcome, account, require_complete
+from quickset.accounting import TEMPLATE_FOLDER, Change, Outcome, account, require_complete
 from quickset.answers import is_answers_file
 from quickset.errors import RefusedError
 from quickset.filters import Filters
@@ -58,6 +58,8 @@ class Merged:
     """The sides of each conflict: 1 the old render, 2 the user's, 3 the new render."""
     ignored: dict[str, Entry] = field(default_factory=dict)
     """New files of the template that are left out because the user ignores their paths."""
+    aside: Mapping[str, str] = field(default_factory=dict)
+    """Where files are whose place a folder of the other side has, by that place."""
     changes: list[Change] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -310,9 +312,8 @@ def merge(
     base, template, user = dict(was), dict(will), dict(head)
     filters.open(base, template, user, aligned)
     base, template = _adapt(work, repository, Trees(base, template, user), aligned, result.notes)
-    # What the user moved is the user's when the template gives it up.
-    kept = [each for each in matches if each.new is None and each.moved_by_user]
-    base, template, user = _at_places([each for each in matches if each not in kept], Trees(base, template, user))
+    kept, shared = _without_deleted(matches, Trees(base, template, user))
+    base, template, user = _at_places(shared, Trees(base, template, user))
     theirs = {each.user for each in matches if each.user is not None}
     own = {path: entry for path, entry in head.items() if path not in theirs}
     user |= _in_the_way(base.keys() | template.keys(), own)
@@ -321,12 +322,13 @@ def merge(
         user |= met
         merged, stages = work.merge(base, template, user, label)
     aside = _aside(merged, base.keys() | template.keys() | user.keys(), label)
-    _verdicts(merged, stages, matches, aside)
+    _verdicts(merged, stages, shared)
     for each in kept:
         merged[each.place] = head[each.place]
     filters.close(merged, stages)
     before = {path: head[path] for path in {*theirs, *user} & head.keys()}
     _record(result, before, merged, stages)
+    result.aside = aside
     result.notes += filters.notes(head.keys() - result.after.keys())
     result.changes += [Change(path, "yours", note=why) for path, why in settled.items()]
     result.changes += _accounted(work, trees, matches, Outcome(merged, stages, aside))
@@ -412,6 +414,27 @@ def _way_out(path: str, entry: Entry, why: str, news: str, *, occupied: bool) ->
         f"{left} To get it, change that pattern and commit before the update. "
         f"After the update, run `{' && '.join(commands)}`."
     )
+
+
+def _without_deleted(matches: list[Match], trees: Trees) -> tuple[list[Match], list[Match]]:
+    """Settle what one side deleted, since git before 2.50 pairs it with new files, whatever its settings say.
+
+    What the user deleted stays deleted. What the template deleted stays when the user moved or changed it.
+
+    Returns:
+        The files that stay, and those to merge.
+    """
+    known = {each.place for each in matches if each.new is not None}
+    in_the_way = _in_the_way(known, {each.place: trees.user[each.user] for each in matches if each.user})
+    kept, shared = [], []
+    for each in matches:
+        if each.old is None or (each.new is not None and each.user is not None):
+            shared.append(each)
+        elif each.user is not None and each.moved_by_user:
+            kept.append(each)
+        elif each.user is not None and trees.user[each.user] != trees.old[each.old]:
+            (shared if each.place in in_the_way else kept).append(each)
+    return kept, shared
 
 
 def _at_places(matches: Iterable[Match], trees: Trees) -> tuple[dict[str, Entry], dict[str, Entry], dict[str, Entry]]:
@@ -539,7 +562,7 @@ def _accounted(work: Workshop, trees: Trees, matches: list[Match], outcome: Outc
             yield replace(change, note="; ".join(filter(None, [change.note, reason])))
     # A file of the user's own may be in the way of a folder of the template.
     for path in outcome.aside.keys() - {each.place for each in matches}:
-        yield Change(outcome.aside[path], "conflict", path, FOLDER)
+        yield Change(outcome.aside[path], "conflict", path, TEMPLATE_FOLDER.format(path))
 
 
 def _reason(work: Workshop, path: str, stages: Mapping[int, Entry]) -> str:
@@ -563,20 +586,13 @@ def _styles(work: Workshop, tree: Tree, prefix: str, above: Callable[[str], byte
     return Styles(read, prefix)
 
 
-def _verdicts(
-    merged: dict[str, Entry], stages: dict[str, dict[int, Entry]], matches: Iterable[Match], aside: dict[str, str]
-) -> None:
-    """Settle what is no conflict: what the user deleted stays so, what the template gave up stays the user's."""
+def _verdicts(merged: dict[str, Entry], stages: dict[str, dict[int, Entry]], matches: Iterable[Match]) -> None:
+    """Settle what is no conflict: what the template gave up stays the user's."""
     for each in matches:
-        path = aside.get(each.place, each.place)
-        sides = stages.get(path, {})
-        if each.old is not None and each.user is None and THEIRS in sides:
-            del stages[path]
-            merged.pop(path, None)
-            aside.pop(each.place, None)
-        elif path == each.place and OLD in sides and _YOURS in sides and THEIRS not in sides:
-            del stages[path]
-            merged[path] = sides[_YOURS]
+        sides = stages.get(each.place, {})
+        if OLD in sides and _YOURS in sides and THEIRS not in sides:
+            del stages[each.place]
+            merged[each.place] = sides[_YOURS]
 
 
 def all_objects(merged: Merged) -> list[str]:

@@ -1,5 +1,6 @@
 """From one render of a service to another: what `diff` shows, and `update`, `add` and `remove` do."""
 
+import os
 import re
 import secrets
 import shlex
@@ -367,6 +368,7 @@ def carry_out(plan: Planned, state: Path) -> Result:
     facts: dict[str, Any] = {
         "answers_file": repository.answers_file,
         "answers": None,
+        "aside": plan.merged.aside,
         "result": _kept(replace(plan.result, notes=plan.lasting)),
     }
     if merged.stages:
@@ -614,7 +616,18 @@ def resume(path: Path, *, lock: bool = True, progress: Progress = lambda _: null
         _advance(service, state, record)
         written = record.steps.get(record.service + LOCK)
         note = _lock_in_place(service, progress, written) if lock else None
-        return replace(told, notes=(*told.notes, *([note] if note else [])))
+        return replace(told, notes=(*told.notes, *_left_aside(service, record), *([note] if note else [])))
+
+
+def _left_aside(repository: Repository, record: Journal) -> Iterator[str]:
+    """Name the files that were put next to a folder that has their place, and that are still there."""
+    # A journal of 0.3.3 does not name them.
+    for place, path in record.facts.get("aside", {}).items():
+        if os.path.lexists(repository.service / path):
+            yield (
+                f"{path} is still there: it was put next to the folder {place}/, which has its place. "
+                "Move what you need of it elsewhere, then delete it."
+            )
 
 
 def _resolutions(repository: Repository, record: Journal) -> dict[str, str]:

@@ -526,13 +526,13 @@ def test_template_makes_a_folder_of_an_edited_file(lab: Lab) -> None:
     told = [(change.source, change.path, change.kind, change.note) for change in result.changes[1:]]
     assert told == [
         (None, "run.sh/start.txt", "added", ""),
-        ("run.sh", "run.sh~yours", "conflict", "a folder has its place now"),
+        ("run.sh", "run.sh~yours", "conflict", "the template's folder run.sh/ has its place"),
     ]
     lab.abort()
     same(lab.snapshot(), before)
     lab.update()
     lab.git("rm", "--quiet", "run.sh~yours")
-    lab.resume()
+    assert lab.resume().notes == ()
     assert lab.at() == lab.version
 
 
@@ -550,11 +550,14 @@ def test_user_made_a_folder_of_a_file(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mine", "theirs", "aside", "source"),
-    [("new", "new/theirs.txt", "new~yours", "new"), ("new/mine.txt", "new", "new~{version}", "new")],
+    ("mine", "theirs", "aside", "whose"),
+    [("new", "new/theirs.txt", "new~yours", "the template's"), ("new/mine.txt", "new", "new~{version}", "your")],
 )
-def test_file_in_the_place_of_a_folder(lab: Lab, mine: str, theirs: str, aside: str, source: str) -> None:
-    """A file where the other side has a folder is a conflict that names both paths."""
+@pytest.mark.parametrize("command", [("add",), ("rm", "--quiet", "--cached")])
+def test_file_in_the_place_of_a_folder(
+    lab: Lab, mine: str, theirs: str, aside: str, whose: str, command: tuple[str, ...]
+) -> None:
+    """A file in the place of the other side's folder is a conflict that says whose it is, also at the end."""
     lab.commit({mine: "mine\n"})
     version = lab.release({theirs: "theirs\n"})
     aside = aside.format(version=f"v{version}")
@@ -563,7 +566,32 @@ def test_file_in_the_place_of_a_folder(lab: Lab, mine: str, theirs: str, aside: 
 
     lab.assert_conflict(result, aside)
     [change] = [change for change in result.changes if change.kind == "conflict"]
-    assert (change.source, change.path) == (source, aside)
+    assert (change.source, change.path, change.note) == ("new", aside, f"{whose} folder new/ has its place")
+    lab.git(*command, aside)
+    [note] = lab.resume().notes
+    assert note.startswith(f"{aside} is still there: ")
+
+
+@pytest.mark.parametrize(
+    ("mine", "new", "aside"),
+    [
+        ("app/sums/mine.txt", "sums", "app/sums~v0.2.0"),
+        ("app/sums", "sums/service.py", "app/sums~yours"),
+        ("app/orders/router.py", "orders/router.py/service.py", "app/orders/router.py~yours"),
+    ],
+)
+def test_template_moved_a_file_to_where_a_folder_is(lab: Lab, mine: str, new: str, aside: str) -> None:
+    """A file that the template moves to where it and the user's own files cannot both be is a conflict there."""
+    edited = ORDERS.replace("TAX = 19", "TAX = 7")
+    lab.commit({mine: "mine\n", "app/orders/service.py": edited})
+    lab.release({SERVICE_PY: None, ROUTER_PY: None, f"{{{{ package_name }}}}/{new}": FIXED})
+
+    result = lab.update()
+
+    lab.assert_conflict(result, aside)
+    assert lab.read("app/orders/service.py") == edited
+    assert kinds(result)["app/orders/service.py"] == "kept"
+    assert kinds(result)[aside] == "conflict"
 
 
 def test_same_change(lab: Lab) -> None:
