@@ -5,6 +5,8 @@ names, turns "maybe" into true and lets hidden answers be set; so what is given 
 """
 
 import re
+import shlex
+import shutil
 import sys
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from quickset import git
 from quickset.errors import QuicksetError, UsageError, os_reason
 
 ANSWERS_FILE = ".copier-answers.yml"
@@ -464,6 +467,7 @@ def find(folder: Path, given: str = "") -> str:
         if name.is_absolute() or ".." in name.parts:
             raise UsageError(f"--answers-file: '{given}' needs to be a path inside the service.")
         if not (folder / name).is_file():
+            _require_checked_out(folder, str(name))
             raise UsageError(f"--answers-file: there is no file {folder / name}.")
         return str(name)
     try:
@@ -478,10 +482,31 @@ def find(folder: Path, given: str = "") -> str:
         return found[0]
     if found:
         raise UsageError(f"{folder} holds {' and '.join(found)}; choose one with --answers-file.")
+    _require_checked_out(folder)
     raise UsageError(
         f"{folder} is no service: it holds no {ANSWERS_FILE}. If another file holds its answers, give that with "
         "--answers-file."
     )
+
+
+def _require_checked_out(folder: Path, given: str = "") -> None:
+    """Say how to get an answers file that is in the repository, and that a sparse checkout leaves out."""
+    if not folder.is_dir() or shutil.which("git") is None:
+        return
+    for entry in git.attempt("ls-files", "-t", "-z", cwd=folder).stdout.split("\0"):
+        tag, _, name = entry.partition(" ")
+        if tag != "S" or not (name == given or (not given and is_answers_file(name))):
+            continue
+        top, prefix = (
+            git.run("rev-parse", option, cwd=folder).removesuffix("/")
+            for option in ("--show-toplevel", "--show-prefix")
+        )
+        cone = git.attempt("config", "--type=bool", "core.sparseCheckoutCone", cwd=folder).stdout.strip() == "true"
+        wanted = prefix if cone else f"/{prefix}/{name}".replace("//", "/")
+        command = f"git -C {shlex.quote(top)} sparse-checkout add {shlex.quote(wanted)}"
+        raise UsageError(
+            f"{folder / name} is in the repository, but the sparse checkout leaves it out. Run `{command}` first."
+        )
 
 
 def read(folder: Path, name: str = "") -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Where a service can be."""
 
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -272,6 +273,24 @@ def test_sparse_checkout(lab: Lab, *, cone: bool) -> None:
     lab.git("commit", "--quiet", "--message", "Update")
     assert lab.git("status", "--porcelain") == ""
     assert lab.git("show", "HEAD:mine/deep/file.txt") == "mine\n"
+
+
+@pytest.mark.parametrize("cone", [True, False])
+@pytest.mark.parametrize("given", ["", ".copier-answers.yml"])
+def test_answers_outside_a_sparse_checkout(another: Another, monorepo: Path, *, cone: bool, given: str) -> None:
+    """An answers file that is not checked out is named with the command that checks it out."""
+    [service] = another(monorepo, "services/my one")
+    service.commit()
+    service.git("sparse-checkout", "set", *(("--cone", "lib") if cone else ("--no-cone", "/*", "!.copier-answers.yml")))
+    service.path.mkdir(parents=True, exist_ok=True)
+    service.release(THEIRS)
+
+    with pytest.raises(QuicksetError, match=r"\.copier-answers\.yml is in the repository, but") as error:
+        service.update(answers_file=given)
+
+    [command] = re.findall(r"`(git [^`]*)`", str(error.value))
+    subprocess.run(["sh", "-ec", command], check=True, capture_output=True)
+    service.assert_clean(service.update(answers_file=given))
 
 
 def test_submodule(lab: Lab, tmp_path: Path) -> None:
