@@ -18,9 +18,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any, Literal
 
+from quickset import git
 from quickset.errors import RefusedError
 from quickset.repository import Entry, Repository
 
@@ -28,6 +30,7 @@ Phase = Literal["applying", "conflicts", "aborting"]
 
 _JOURNAL = "journal.json"
 _INDEX = "index"
+_CHECKOUTS = ("--ours", "--theirs", "--conflict=merge", "--conflict=diff3", "--conflict=zdiff3")
 _LINK, _GITLINK = "120000", "160000"
 # What a lock of ours on git's index holds. Git's own is empty or an index.
 _LOCKED = b"quickset\n"
@@ -346,9 +349,12 @@ def undo(repository: Repository, state: Path, journal: Journal) -> None:
     edited = [
         path
         for path, step in journal.steps.items()
-        if not _expected(repository.top / path, step, gone=True)
+        if not (
+            _expected(repository.top / path, step, gone=True)
+            or digest(repository.top / path) in _checked_out(repository, path, step)
+        )
         or (step.was is not None and _obstructed(repository.top, path, gone))
-        or not _as_left(staged.get(path, {}), step, there=(repository.top / path).exists())
+        or not _as_left(repository, path, staged.get(path, {}), step)
     ]
     if edited:
         raise RefusedError(
@@ -494,10 +500,29 @@ def _expected(path: Path, step: Step, *, gone: bool = False) -> bool:
     return found in (step.was, step.becomes) or (gone and found is None)
 
 
-def _as_left(found: Mapping[int, Entry], step: Step, *, there: bool) -> bool:
-    """Tell whether the index holds nothing of the user's for a path; a file that is gone was given up with it."""
-    expected = [{0: entry} if entry else {} for entry in (step.before, step.after)]
-    return found in (*expected, step.stages) or not there
+def _checked_out(repository: Repository, path: str, step: Step) -> Iterator[str | None]:
+    """Digest what `git checkout` writes of a conflict's recorded sides: one of them, or the conflict in any style."""
+    null = f"0 {'0' * len(repository.head)}\t{path}\0"
+    lines = [f"{entry.mode} {entry.oid} {stage}\t{path}\0" for stage, entry in step.stages.items()]
+    for option in _CHECKOUTS if lines else ():
+        with TemporaryDirectory(prefix="quickset-") as name:
+            index, folder = Path(name, _INDEX), Path(name, "files")
+            folder.mkdir()
+            # With all the rest, because git looks for attributes there.
+            shutil.copyfile(repository.git_dir / _INDEX, index)
+            env = {"GIT_DIR": str(repository.git_dir), "GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(folder)}
+            repository.git("update-index", "-z", "--index-info", stdin="".join([null, *lines]), env=env)
+            git.attempt("checkout", "--quiet", option, "--", path, cwd=folder, env=env, theirs=True)
+            yield digest(folder / path)
+
+
+def _as_left(repository: Repository, path: str, found: Mapping[int, Entry], step: Step) -> bool:
+    """Tell whether the index holds nothing of the user's for a path that the work tree does not hold."""
+    expected: list[Mapping[int, Entry]] = [{0: entry} if entry else {} for entry in (step.before, step.after)]
+    if found in (*expected, step.stages, {}) or not (repository.top / path).exists():
+        # A file that is gone was given up with its entry.
+        return True
+    return found.keys() == {0} and repository.oid_of(path) == found[0].oid
 
 
 def _obstructed(top: Path, path: str, gone: set[str]) -> bool:

@@ -359,6 +359,53 @@ def test_full_disk_leaves_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
+    "commands",
+    [
+        ["rm --quiet --cached numbers.txt"],
+        ["checkout -m numbers.txt"],
+        ["checkout --conflict=diff3 numbers.txt"],
+        ["checkout --conflict=zdiff3 numbers.txt", "add numbers.txt"],
+        ["checkout --theirs numbers.txt"],
+        ["checkout --theirs numbers.txt", "add numbers.txt"],
+        ["checkout --ours numbers.txt", "add numbers.txt", "checkout -m numbers.txt"],
+    ],
+    ids=" && ".join,
+)
+@pytest.mark.parametrize("only", [True, False])
+def test_abort_after_git_wrote_the_file(lab: Lab, commands: list[str], *, only: bool) -> None:
+    """What git itself makes of a conflict's recorded sides is no edit of the user's, so `--abort` takes it back."""
+    lab.commit({"numbers.txt": MINE})
+    before = lab.snapshot()
+    lab.release({"numbers.txt": THEIRS, **({} if only else {"blocks.yaml": "theirs\n"})})
+    lab.update()
+    for command in commands:
+        lab.git(*command.split())
+
+    lab.abort()
+
+    same(lab.snapshot(), before)
+    assert [path.name for path in (lab.git_dir / "quickset").iterdir()] == ["lock"]
+
+
+@pytest.mark.parametrize("command", ["checkout -m numbers.txt", "checkout --theirs numbers.txt"])
+def test_abort_after_an_edit_of_what_git_wrote(lab: Lab, command: str) -> None:
+    """What the user writes or stages after that is an edit, and refused."""
+    conflict(lab)
+    lab.git(*command.split())
+    lab.write({"numbers.txt": lab.read("numbers.txt").replace("line 40", "mine 40")})
+    with pytest.raises(RefusedError, match=r"edited since the update: numbers\.txt"):
+        lab.abort()
+    lab.git("add", "numbers.txt")
+    lab.write({"numbers.txt": MINE})
+
+    with pytest.raises(RefusedError, match=r"edited since the update: numbers\.txt"):
+        lab.abort()
+
+    assert lab.read("numbers.txt") == MINE
+    assert "mine 40" in lab.git("show", ":numbers.txt")
+
+
+@pytest.mark.parametrize(
     ("command", "kind"),
     [
         (("checkout", "--ours"), "yours"),
