@@ -210,10 +210,7 @@ class Filters:
 
     def _git(self, *args: str, stdin: str = "", after: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run git under the user's settings; what it writes goes into the repository of the merge."""
-        env = {
-            "GIT_OBJECT_DIRECTORY": str(self._work.folder / "objects"),
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(self._work.objects),
-        }
+        env = git.stored_in(self._work.folder / "objects", self._work.objects)
         if after:
             env |= {"GIT_DIR": str(self._repository.git_dir), "GIT_WORK_TREE": str(after)}
         cwd = after or self._repository.top

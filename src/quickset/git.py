@@ -3,11 +3,12 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO
 
-from quickset.errors import QuicksetError
+from quickset.errors import FULL, QuicksetError, why_full
 
 # What a hook or an alias of an outer repository leaves behind (`git rev-parse --local-env-vars`, less the
 # GIT_CONFIG_COUNT family, which is appended to).
@@ -159,26 +160,59 @@ def run(
     """
     done = attempt(*args, cwd=cwd, stdin=stdin, env=env, config=config, theirs=theirs)
     if done.returncode:
-        raise GitError(f"git {args[0]} failed: {reason(done.stderr)}")
+        raise failure(args[0], done.stderr, (env or {}).get("GIT_INDEX_FILE") or cwd or Path.cwd())
     return done.stdout.removesuffix("\n")
 
 
-def feed(*args: str, cwd: Path, file: IO[bytes]) -> None:
+def failure(command: str, output: str, place: str | Path) -> GitError:
+    """Say why a command failed, and of a full disk where.
+
+    Args:
+        command: The command of git.
+        output: What it wrote on standard error.
+        place: Where it writes.
+
+    Returns:
+        The error.
+    """
+    full = why_full(tempfile.gettempdir())
+    full = full or next((f"{why}: {place}" for number, why in FULL.items() if os.strerror(number) in output), None)
+    # Where files are checked out, git gives no reason; a temporary clone of Copier's is gone by now, and has made room.
+    hint = f"; is the disk full? ({place})" if "unable to write file" in output else ""
+    return GitError(full or f"git {command} failed: {reason(output)}{hint}")
+
+
+def feed(*args: str, cwd: Path, file: IO[bytes], objects: Path, others: Path) -> None:
     """Run git on the contents of a file.
 
     Args:
         *args: The arguments.
         cwd: Where to run.
         file: What git reads.
+        objects: The folder to which it writes objects.
+        others: A folder of objects that it can refer to.
 
     Raises:
         GitError: git failed.
     """
-    done = subprocess.run(
-        ["git", *args], cwd=cwd, stdin=file, env=environment(theirs=True), capture_output=True, check=False
-    )
+    env = environment(theirs=True) | stored_in(objects, others)
+    done = subprocess.run(["git", *args], cwd=cwd, stdin=file, env=env, capture_output=True, check=False)
     if done.returncode:
-        raise GitError(f"git {args[0]} failed: {reason(done.stderr.decode(errors='replace'))}")
+        raise failure(args[0], done.stderr.decode(errors="replace"), others)
+
+
+def stored_in(objects: Path, others: Path) -> dict[str, str]:
+    """Say in which folder objects are stored.
+
+    Args:
+        objects: The folder.
+        others: A folder of objects that are only read.
+
+    Returns:
+        Variables for git.
+    """
+    alternates = os.fsdecode(quoted(others))
+    return {"GIT_OBJECT_DIRECTORY": str(objects), "GIT_ALTERNATE_OBJECT_DIRECTORIES": alternates}
 
 
 def read_blobs(names: Iterable[str], *, env: Mapping[str, str]) -> dict[str, bytes]:

@@ -23,7 +23,7 @@ from time import perf_counter
 from typing import Any, Literal
 
 from quickset import git
-from quickset.errors import RefusedError
+from quickset.errors import RefusedError, why_full, writing
 from quickset.repository import Entry, Repository
 
 Phase = Literal["applying", "conflicts", "aborting"]
@@ -95,7 +95,7 @@ class Journal:
             },
         }
         fresh = state / f"{_JOURNAL}.new"
-        with fresh.open("w", encoding="utf-8", errors="surrogateescape") as file:
+        with writing(fresh), fresh.open("w", encoding="utf-8", errors="surrogateescape") as file:
             json.dump(raw, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
@@ -194,8 +194,9 @@ def index_locked(repository: Repository, state: Path) -> Iterator[None]:
 
 def _lock_index(repository: Repository, state: Path) -> None:
     lock, made = repository.git_dir / f"{_INDEX}.lock", state / f"{_INDEX}.lock"
-    made.write_bytes(_LOCKED)
     try:
+        with writing(made):
+            made.write_bytes(_LOCKED)
         try:
             # It has its content from the first moment, so that the next run knows a lock of ours.
             os.link(made, lock)
@@ -204,14 +205,21 @@ def _lock_index(repository: Repository, state: Path) -> None:
         except OSError:
             # A file system without hard links.
             with lock.open("xb") as file:
-                file.write(_LOCKED)
+                try:
+                    with writing(lock):
+                        file.write(_LOCKED)
+                        file.flush()
+                except OSError:
+                    # Nobody would know an empty one for ours.
+                    lock.unlink()
+                    raise
     except FileExistsError:
         raise RefusedError(
             f"{lock} exists: another git is at work, or one was killed (then delete it). Nothing was touched; "
             "run the command again."
         ) from None
     finally:
-        made.unlink()
+        made.unlink(missing_ok=True)
 
 
 def _unlock_index(repository: Repository) -> None:
@@ -292,8 +300,20 @@ def _write_aside(repository: Repository, folder: Path, entries: Mapping[str, Ent
     if not lines:
         return
     repository.git("update-index", "-z", "--index-info", stdin=lines, env=env)
-    repository.git("checkout-index", "--all", "--force", "--quiet", f"--prefix={folder}/", env=env)
+    with _room(folder):
+        repository.git("checkout-index", "--all", "--force", "--quiet", f"--prefix={folder}/", env=env)
     index.unlink()
+
+
+@contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    """Tell a full disk from other failures of git, which does not always say so."""
+    try:
+        yield
+    except git.GitError as error:
+        if full := why_full(folder):
+            raise git.GitError(full) from error
+        raise
 
 
 def apply(repository: Repository, state: Path, journal: Journal) -> float:
@@ -555,7 +575,11 @@ def _put(source: Path, target: Path, name: str) -> None:
         os.link(source, temporary, follow_symlinks=False)
     except OSError:
         # Another disk, or one without hard links.
-        shutil.copy2(source, temporary, follow_symlinks=False)
+        try:
+            shutil.copy2(source, temporary, follow_symlinks=False)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
     temporary.replace(target)
 
 
@@ -581,7 +605,8 @@ def _write_index(repository: Repository, state: Path, journal: Journal) -> None:
     """Put the new entries into the index: into a copy, which then takes the index's place by one rename."""
     index, copy = repository.git_dir / _INDEX, state / _INDEX
     _unlink_index(copy)
-    shutil.copyfile(index, copy)
+    with writing(copy):
+        shutil.copyfile(index, copy)
     env = {"GIT_INDEX_FILE": str(copy)}
     lines = []
     flagged: dict[str, list[str]] = {}
@@ -593,7 +618,8 @@ def _write_index(repository: Repository, state: Path, journal: Journal) -> None:
             lines.append(f"{step.after.mode} {step.after.oid}\t{path}\0")
             for flag in step.flags:
                 flagged.setdefault(flag, []).append(path)
-    repository.git("update-index", "-z", "--index-info", stdin="".join(lines), env=env)
+    with _room(state):
+        repository.git("update-index", "-z", "--index-info", stdin="".join(lines), env=env)
     repository.refresh(env)
     for flag, paths in flagged.items():
         listed = "".join(f"{path}\0" for path in paths)

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from quickset import adapt, formatting, git
 from quickset.accounting import TEMPLATE_FOLDER, Change, Outcome, account, require_complete
 from quickset.answers import is_answers_file
-from quickset.errors import RefusedError
+from quickset.errors import RefusedError, writing
 from quickset.filters import Filters
 from quickset.formatting import Styles
 from quickset.history import IDENTITY
@@ -200,7 +200,7 @@ class Workshop:
         options = ("--write-tree", "-z", "--no-messages", "--allow-unrelated-histories")
         done = git.attempt("merge-tree", *options, YOURS, label, cwd=self.folder, env=self._env, config=_CONFIG)
         if done.returncode not in (0, 1):
-            raise git.GitError(f"git merge-tree failed: {git.reason(done.stderr)}")
+            raise git.failure("merge-tree", done.stderr, self.folder)
         oid, *lines = done.stdout.split("\0")
         stages: dict[str, dict[int, Entry]] = {}
         for line in lines:
@@ -243,8 +243,17 @@ class Workshop:
             return
         pack = self.folder / "quickset"
         name = self.git("pack-objects", "--quiet", "--local", "--revs", str(pack), stdin=wanted)
-        with Path(f"{pack}-{name}.pack").open("rb") as file:
-            git.feed("unpack-objects", "-q", cwd=repository.top, file=file)
+        # Aside first, so that a failure leaves nothing; git itself removes a folder of that name when it tidies up.
+        with tempfile.TemporaryDirectory(prefix="tmp_objdir-quickset-", dir=self.objects) as folder:
+            with Path(f"{pack}-{name}.pack").open("rb") as file:
+                git.feed(
+                    "unpack-objects", "-q", cwd=repository.top, file=file, objects=Path(folder), others=self.objects
+                )
+            for made in Path(folder).glob("??"):
+                if not (self.objects / made.name).exists():
+                    made.rename(self.objects / made.name)
+                for object_file in made.glob("*"):
+                    object_file.rename(self.objects / made.name / object_file.name)
 
 
 @contextmanager
@@ -258,7 +267,9 @@ def workshop(repository: Repository) -> Iterator[Workshop]:
         The workshop.
     """
     with tempfile.TemporaryDirectory(prefix="quickset-", ignore_cleanup_errors=True) as folder:
-        yield Workshop(Path(folder).resolve() / "merge.git", repository.objects(), repository.head)
+        with writing(Path(folder)):
+            work = Workshop(Path(folder).resolve() / "merge.git", repository.objects(), repository.head)
+        yield work
 
 
 def merge(

@@ -172,7 +172,7 @@ def _commit(target: Target, folder: Path, message: str, branch: str) -> tuple[bo
         options = ("--quiet", "--no-verify", "--no-gpg-sign", "--message", message)
         committed = git.attempt("commit", *options, cwd=folder, env=at, config=git.NO_GUESS)
         if committed.returncode and git.has_identity():
-            raise git.GitError(f"git commit failed: {git.reason(committed.stderr)}")
+            raise git.failure("commit", committed.stderr, git_dir)
     except QuicksetError:
         _forget(git_dir)
         raise

@@ -18,7 +18,7 @@ from copier.errors import CopierError, ForbiddenPathError, InteractiveSessionErr
 from plumbum import ProcessExecutionError, local
 
 from quickset import answers, git
-from quickset.errors import AnswerError, QuicksetError, RefusedError, UsageError, os_reason
+from quickset.errors import AnswerError, QuicksetError, RefusedError, UsageError, os_reason, writing
 from quickset.source import Template
 
 _BAD_ANSWER = re.compile(r"(?:Validation error for question|Invalid choice for) '(\w+)': (.*)", re.DOTALL)
@@ -96,6 +96,7 @@ class Renderer:
             without_index(),
             _same_everywhere(),
             _plain_errors(),
+            writing(destination),
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore")
@@ -244,7 +245,7 @@ def _plain_errors() -> Iterator[None]:
     except InteractiveSessionError as error:
         raise UsageError("there is no terminal to ask at; give --defaults, --preset, --data or --data-file.") from error
     except ProcessExecutionError as error:
-        raise QuicksetError(f"git failed: {git.reason(str(error.stderr))}") from error
+        raise git.failure("clone", str(error.stderr), tempfile.gettempdir()) from error
     except OSError as error:
         raise QuicksetError(os_reason(error)) from error
     except UnsafeTemplateError as error:

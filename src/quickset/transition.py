@@ -18,7 +18,7 @@ from quickset import adapt, answers, git, journal, locking, merge, remote
 from quickset.accounting import Change
 from quickset.adapt import PROJECT
 from quickset.answers import ANSWERS_FILE
-from quickset.errors import AnswerError, ConflictError, QuicksetError, RefusedError, UsageError, os_reason
+from quickset.errors import AnswerError, ConflictError, QuicksetError, RefusedError, UsageError, os_reason, writing
 from quickset.journal import Journal, Step
 from quickset.merge import Merged, Workshop
 from quickset.render import Rendered, renderer
@@ -185,16 +185,17 @@ def planned(
     _require_untouched(repository.touched([repository.answers_file]))
     with tempfile.TemporaryDirectory(prefix="quickset-", ignore_cleanup_errors=True) as folder:
         old, new = (Path(folder, side, repository.service.name) for side in ("old", "new"))
-        with progress("Rendering") if not goal.ask else nullcontext():
+        with writing(Path(folder)), progress("Rendering") if not goal.ask else nullcontext():
             recorded, rendered = _render(goal, old, new, repository.answers_file)
         _require_same(goal, recorded, repository.answers_file)
         given = rendered.answers
         answers.check_asked(answers.load_questions(goal.after.config()), goal.required, given, rendered.ruled_out)
         with merge.workshop(repository) as work:
             once = rendered.is_written_once
-            merged = merge.merge(work, repository, old=old, new=new, label=goal.label, once=once)
-            if lock and (note := _lock(work, repository, merged, progress, trusted=not goal.after.is_foreign)):
-                merged.notes.append(note)
+            with writing(work.folder):
+                merged = merge.merge(work, repository, old=old, new=new, label=goal.label, once=once)
+                if lock and (note := _lock(work, repository, merged, progress, trusted=not goal.after.is_foreign)):
+                    merged.notes.append(note)
             settings = _settings_note(work, repository, merged)
             conflicts = tuple(sorted(merged.stages))
             result = Result(
@@ -413,17 +414,19 @@ def _note_markers(repository: Repository, steps: Mapping[str, Step]) -> None:
 
 def _put_in_place(repository: Repository, state: Path, record: Journal) -> float:
     """Carry a journal out, held up by no signal."""
-    with _half_done(), uninterrupted():
+    with _half_done(repository, state, record), uninterrupted():
         return journal.apply(repository, state, record)
 
 
 @contextmanager
-def _half_done() -> Iterator[None]:
+def _half_done(repository: Repository, state: Path, record: Journal) -> Iterator[None]:
     """Say how to go on when the system refuses half-way."""
     try:
         yield
     except (OSError, git.GitError) as error:
         reason = os_reason(error) if isinstance(error, OSError) else str(error).rstrip(".")
+        if forget_vanished(repository, state, record):
+            raise QuicksetError(f"{reason}. Nothing was touched.") from error
         raise QuicksetError(
             f"{reason}. The update is half done: fix that, then `quickset update --continue` finishes it "
             "and `--abort` undoes it."
@@ -749,8 +752,13 @@ def _lock_in_place(repository: Repository, progress: Progress, written: Step | N
         fresh = Path(folder, LOCK).read_bytes()
     if fresh != file.read_bytes():
         aside = file.with_name(f".quickset-{secrets.token_hex(8)}")
-        aside.write_bytes(fresh)
-        aside.replace(file)
+        try:
+            with writing(aside):
+                aside.write_bytes(fresh)
+            aside.replace(file)
+        except OSError as error:
+            aside.unlink(missing_ok=True)
+            return f"The dependencies were not locked anew ({os_reason(error)}); run `uv lock`."
         git.run("add", "--", LOCK, cwd=repository.service, theirs=True)
     return None
 
@@ -789,7 +797,7 @@ def abort(path: Path) -> Result:
 
 
 def _undo(repository: Repository, state: Path, record: Journal) -> None:
-    with journal.index_locked(repository, state), _half_done(), uninterrupted():
+    with journal.index_locked(repository, state), _half_done(repository, state, record), uninterrupted():
         journal.undo(repository, state, record)
     journal.finish(state)
 

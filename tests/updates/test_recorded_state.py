@@ -1,15 +1,19 @@
 """What the journal records of an update with conflicts, and what the commands after it make of that."""
 
 import errno
+import io
 import json
 import os
 import re
 import shlex
+import shutil
+from pathlib import Path
 
 import pytest
 
+from quickset import errors, journal
 from quickset.answers import ANSWERS_FILE
-from quickset.errors import ConflictError, QuicksetError, RefusedError
+from quickset.errors import ConflictError, QuicksetError, RefusedError, os_reason, why_full
 from tests.updates.harness import NUMBERS, ORDERS, ROUTER, ROUTER_PY, SERVICE_PY, Lab, Snapshot, kinds, same
 
 MINE = NUMBERS.replace("line 05", "mine 5")
@@ -340,69 +344,116 @@ def test_late_refusal_leaves_nothing(lab: Lab) -> None:
     assert not (lab.git_dir / "index.lock").exists()
 
 
-def test_full_disk_leaves_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same where the journal cannot be written: the update did not begin."""
+@pytest.mark.parametrize(
+    ("number", "reason"), [(errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "the disk quota is used up")]
+)
+def test_full_disk_leaves_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch, number: int, reason: str) -> None:
+    """The same where the journal cannot be written: the update did not begin, and the error names the file."""
     lab.release({"numbers.txt": THEIRS})
     before = lab.snapshot()
 
     def fsync(_descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fsync)
-        with pytest.raises((OSError, QuicksetError), match="No space"):
+        with pytest.raises(OSError, match=os.strerror(number)) as error:
             lab.update()
 
+    assert os_reason(error.value) == f"{reason}: {lab.git_dir / 'quickset' / 'journal.json.new'}"
     same(lab.snapshot(), before)
     assert [path.name for path in (lab.git_dir / "quickset").iterdir()] == ["lock"]
     lab.assert_clean(lab.update())
 
 
-@pytest.mark.parametrize(
-    "commands",
-    [
-        ["rm --quiet --cached numbers.txt"],
-        ["checkout -m numbers.txt"],
-        ["checkout --conflict=diff3 numbers.txt"],
-        ["checkout --conflict=zdiff3 numbers.txt", "add numbers.txt"],
-        ["checkout --theirs numbers.txt"],
-        ["checkout --theirs numbers.txt", "add numbers.txt"],
-        ["checkout --ours numbers.txt", "add numbers.txt", "checkout -m numbers.txt"],
-    ],
-    ids=" && ".join,
-)
-@pytest.mark.parametrize("only", [True, False])
-def test_abort_after_git_wrote_the_file(lab: Lab, commands: list[str], *, only: bool) -> None:
-    """What git itself makes of a conflict's recorded sides is no edit of the user's, so `--abort` takes it back."""
-    lab.commit({"numbers.txt": MINE})
-    before = lab.snapshot()
-    lab.release({"numbers.txt": THEIRS, **({} if only else {"blocks.yaml": "theirs\n"})})
-    lab.update()
-    for command in commands:
-        lab.git(*command.split())
+# What stands in for git on a full disk: one command of it writes a part, and fails.
+FULL = """\
+#!/bin/sh
+if [ "$1" = "%(command)s" ]; then
+    objects=${GIT_OBJECT_DIRECTORY:-$(%(git)s rev-parse --absolute-git-dir)/objects}
+    test "$1" = checkout-index || : >"$objects/tmp_obj_part"
+    echo "error: unable to write file%(reason)s" >&2
+    exit 1
+fi
+exec %(git)s "$@"
+"""
 
-    lab.abort()
+
+@pytest.mark.parametrize(
+    ("command", "reason", "place"),
+    [("unpack-objects", ": No space left on device", "objects"), ("checkout-index", "", "quickset/files")],
+)
+def test_full_disk_in_git(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str, reason: str, place: str
+) -> None:
+    """Where git cannot write, the error says that the disk is full, and where, and git's own leftovers are removed."""
+    lab.release({"numbers.txt": THEIRS})
+    before = lab.snapshot()
+    program = tmp_path / "bin" / "git"
+    program.parent.mkdir()
+    program.write_text(FULL % {"command": command, "reason": reason, "git": shutil.which("git")})
+    program.chmod(0o755)
+
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+        patch.setattr(journal, "why_full", lambda folder: f"the disk is full: {folder}")
+        with pytest.raises(QuicksetError, match=f"^the disk is full: {lab.git_dir / place}$"):
+            lab.update()
 
     same(lab.snapshot(), before)
     assert [path.name for path in (lab.git_dir / "quickset").iterdir()] == ["lock"]
+    assert not list((lab.git_dir / "objects").glob("tmp_*"))
+    lab.assert_clean(lab.update())
 
 
-@pytest.mark.parametrize("command", ["checkout -m numbers.txt", "checkout --theirs numbers.txt"])
-def test_abort_after_an_edit_of_what_git_wrote(lab: Lab, command: str) -> None:
-    """What the user writes or stages after that is an edit, and refused."""
-    conflict(lab)
-    lab.git(*command.split())
-    lab.write({"numbers.txt": lab.read("numbers.txt").replace("line 40", "mine 40")})
-    with pytest.raises(RefusedError, match=r"edited since the update: numbers\.txt"):
+def test_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder in which nothing can be written any more is on a full disk; one that is missing is not."""
+    assert why_full(tmp_path) is None
+    assert why_full(tmp_path / "missing") is None
+
+    class Full(io.BytesIO):
+        def flush(self) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(errors, "TemporaryFile", lambda dir: Full())  # noqa: A006, ARG005 -- as TemporaryFile has it
+    assert why_full(tmp_path) == f"the disk is full: {tmp_path}"
+
+
+@pytest.mark.parametrize("room_for", [0, 1, 2])
+@pytest.mark.parametrize("finish", [True, False])
+def test_full_disk_half_way(lab: Lab, monkeypatch: pytest.MonkeyPatch, room_for: int, *, finish: bool) -> None:
+    """Where the disk is full half-way, no part of a file stays, the error says how to go on, and that works."""
+    copy2, left = shutil.copy2, [None] * room_for
+    lab.release({"numbers.txt": THEIRS, "added.txt": "added\n"})
+    before = lab.snapshot()
+
+    def copy(source: Path, target: Path, *, follow_symlinks: bool) -> None:
+        if left:
+            left.pop()
+            copy2(source, target, follow_symlinks=follow_symlinks)
+            return
+        target.write_text("a part")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "source", None, str(target))
+
+    def link(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", link)
+        patch.setattr(shutil, "copy2", copy)
+        with pytest.raises(QuicksetError, match=r"^the disk is full: .*/\.quickset-\w+\. ") as error:
+            lab.update()
+
+    assert not list(lab.path.rglob(".quickset-*"))
+    if not room_for:
+        assert str(error.value).endswith("Nothing was touched.")
+        same(lab.snapshot(), before)
+        assert [path.name for path in (lab.git_dir / "quickset").iterdir()] == ["lock"]
+    elif finish:
+        lab.assert_clean(lab.resume())
+    else:
         lab.abort()
-    lab.git("add", "numbers.txt")
-    lab.write({"numbers.txt": MINE})
-
-    with pytest.raises(RefusedError, match=r"edited since the update: numbers\.txt"):
-        lab.abort()
-
-    assert lab.read("numbers.txt") == MINE
-    assert "mine 40" in lab.git("show", ":numbers.txt")
+        same(lab.snapshot(), before)
 
 
 @pytest.mark.parametrize(
