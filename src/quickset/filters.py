@@ -200,7 +200,9 @@ class Filters:
             # A program that is named by its path from the top is found from there only.
             done = self._git(*command, stdin=stdin)
         if done.returncode:
-            raise git.GitError(f"{path} cannot be stored: {git.reason(done.stderr)}. Nothing was touched.")
+            named = self._git("check-attr", "-z", "filter", "--", f"{self._repository.prefix}{path}", after=after)
+            why = git.filter_reason(done.stderr, git.filters_in(named.stdout))
+            raise git.GitError(f"{path} cannot be stored: {why}. Nothing was touched.")
         return done.stdout.strip()
 
     def _smudged(self, path: str, oid: str) -> bytes | None:

@@ -1,6 +1,7 @@
 """The git calls, in an environment that neither the caller's repository nor the user's settings disturb."""
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -56,6 +57,10 @@ _CONFIG = _SAFE | {
 
 # Git would else make up a name and an address from those of the user and the machine.
 NO_GUESS = {"user.useConfigOnly": "true"}
+
+_FILTER = re.compile(r"^(?:fatal|error): (?P<path>.+): (?:clean|smudge) filter '?(?P<name>.+?)'? failed$", re.MULTILINE)
+# Of a filter that is a long-running program, git may name only these.
+_FILTER_SIGNS = ("external filter", "initialization for subprocess", "packet write", "the remote end hung up")
 
 
 class GitError(QuicksetError):
@@ -276,6 +281,43 @@ def reason(output: str) -> str:
     marked = [line for line in lines if line.startswith(("fatal:", "error:"))]
     chosen = (marked or lines[-1:] or ["no reason given"])[0]
     return chosen.removeprefix("fatal:").removeprefix("error:").strip()
+
+
+def filters_in(listing: str) -> dict[str, str]:
+    """Read what `git check-attr -z filter` printed.
+
+    Args:
+        listing: Its output.
+
+    Returns:
+        The names of filters by path.
+    """
+    words = listing.split("\0")
+    return {
+        path: name for path, name in zip(words[::3], words[2::3], strict=False) if name not in ("unspecified", "unset")
+    }
+
+
+def filter_reason(output: str, filters: Mapping[str, str]) -> str:
+    """Say which filter failed for which file, and what its program said.
+
+    Args:
+        output: What a command wrote on standard error that runs filters.
+        filters: The filters that it may have run, by path.
+
+    Returns:
+        The reason; git's own where no filter failed.
+    """
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    if found := _FILTER.search(output):
+        filters = {found["path"]: found["name"]}
+    elif not any(sign in output for sign in _FILTER_SIGNS):
+        filters = {}
+    if not filters:
+        return reason(output)
+    shown = " or ".join(f"'{name}' for {path}" for path, name in filters.items())
+    program = f" ({lines[0]})" if not lines[0].startswith(("fatal:", "error:")) else ""
+    return f"the filter {shown} failed{program}"
 
 
 def inside_work_tree(folder: Path) -> bool:

@@ -300,20 +300,14 @@ def _write_aside(repository: Repository, folder: Path, entries: Mapping[str, Ent
     if not lines:
         return
     repository.git("update-index", "-z", "--index-info", stdin=lines, env=env)
-    with _room(folder):
-        repository.git("checkout-index", "--all", "--force", "--quiet", f"--prefix={folder}/", env=env)
+    options = ("--all", "--force", "--quiet", f"--prefix={folder}/")
+    done = git.attempt("checkout-index", *options, cwd=repository.top, env=env, theirs=True)
+    if done.returncode:
+        stdin = "".join(f"{path}\0" for path, entry in entries.items() if entry)
+        named = git.attempt("check-attr", "-z", "--stdin", "filter", cwd=repository.top, stdin=stdin, theirs=True)
+        why = git.filter_reason(done.stderr, git.filters_in(named.stdout))
+        raise git.GitError(why_full(folder) or f"git checkout-index failed: {why}")
     index.unlink()
-
-
-@contextmanager
-def _room(folder: Path) -> Iterator[None]:
-    """Tell a full disk from other failures of git, which does not always say so."""
-    try:
-        yield
-    except git.GitError as error:
-        if full := why_full(folder):
-            raise git.GitError(full) from error
-        raise
 
 
 def apply(repository: Repository, state: Path, journal: Journal) -> float:
@@ -618,8 +612,11 @@ def _write_index(repository: Repository, state: Path, journal: Journal) -> None:
             lines.append(f"{step.after.mode} {step.after.oid}\t{path}\0")
             for flag in step.flags:
                 flagged.setdefault(flag, []).append(path)
-    with _room(state):
+    try:
         repository.git("update-index", "-z", "--index-info", stdin="".join(lines), env=env)
+    except git.GitError as error:
+        # Git does not say it of an index.
+        raise git.GitError(why_full(state) or str(error)) from error
     repository.refresh(env)
     for flag, paths in flagged.items():
         listed = "".join(f"{path}\0" for path in paths)

@@ -191,6 +191,30 @@ def test_filter_fails(lab: Lab) -> None:
     assert lab.snapshot() == before
 
 
+@pytest.mark.parametrize("program", ["clean", "smudge", "process"])
+@pytest.mark.parametrize("required", ["true", "false"])
+def test_filter_is_missing(lab: Lab, capfd: pytest.CaptureFixture[str], program: str, required: str) -> None:
+    """A filter whose program is missing is named with its file, in one line; git's own words are not printed."""
+    lab.git("config", "--global", f"filter.base64.{program}", "missing-program --of-mine")
+    lab.git("config", "--global", "filter.base64.required", required)
+    lab.release({"added.txt": FIXED})
+    head = lab.git("rev-parse", "HEAD")
+    capfd.readouterr()
+
+    if required == "false" and program != "process":
+        lab.assert_clean(lab.update())
+        return
+    error = str(refusal(lab.update))
+
+    assert "'base64' for added.txt failed" in error
+    assert "missing-program" in error
+    assert "\n" not in error
+    assert capfd.readouterr().err == ""
+    assert lab.git("rev-parse", "HEAD") == head
+    assert not lab.exists("added.txt")
+    assert not lab.journal.exists()
+
+
 def test_preview_stores_nothing(lab: Lab) -> None:
     """A preview writes no object into the user's repository."""
     lab.commit({"numbers.txt": NUMBERS.replace("line 40", "mine 40")})
