@@ -182,9 +182,10 @@ def _settle(old: list[str], new: list[str], user: list[str], notes: list[str]) -
                 line = _replaced(line, will[name]) if mine else now.line
         elif name in own:
             notes += _kept(name, was, will, own)
+        line = _with_remark(then.line, now.line, line, notes)
         # A comment on what stays although the template removed it is still true.
         goal = now.comments if name in will or not (name and line) else then.comments
-        comments = [*left, *_comments(then.comments, goal, item.comments)]
+        comments = [*left, *_comments(then.comments, goal, item.comments, notes)]
         left = [] if line or not name else comments
         if line or not name:
             result.append(_Item(name, line, comments))
@@ -217,12 +218,46 @@ def _split(lines: Iterable[str]) -> list[_Item]:
     return [*items, _Item("", "", comments)]
 
 
-def _comments(old: Sequence[str], new: Sequence[str], user: Sequence[str]) -> list[str]:
-    """Merge the comments above an item, line by line; the user's stay where both sides changed them."""
+def _comments(old: Sequence[str], new: Sequence[str], user: Sequence[str], notes: list[str]) -> list[str]:
+    """Merge the comments above an item, line by line; one that both sides changed is the user's."""
     if user == old:
         return list(new)
     kept = [line for line in user if line in new or line not in old]
-    return kept + [line for line in new if line not in old and line not in user]
+    added = [line for line in new if line not in old and line not in user]
+    changed = [line for line in old if line.strip() and line not in new and line not in user]
+    if not changed or any(line in new and line not in old for line in user):
+        return kept + added
+    mine = [line for line in user if line not in old]
+    notes += _kept_comment(*(" ".join(map(str.strip, lines)) for lines in (changed, added, mine)))
+    return kept
+
+
+def _with_remark(old: str, new: str, user: str, notes: list[str]) -> str:
+    """Bring the comment behind a requirement along; one that both sides changed is the user's."""
+    if not (old and new and user):
+        return user
+    was, will, own = (line[_end(line) :].strip() for line in (old, new, user))
+    if own == was:
+        return user[: _end(user)] + new[_end(new) :]
+    if will != was:
+        notes += _kept_comment(was, will, own)
+    return user
+
+
+def _kept_comment(old: str, new: str, user: str) -> list[str]:
+    """Say that the user's change of a comment stays, where the template has another one."""
+    if new == user:
+        return []
+    if not user:
+        return [f"{PROJECT}: you removed the comment '{old}', so '{new}' was left out."]
+    theirs = f"has '{new}'" if new else "removed it"
+    return [f"{PROJECT}: kept your comment '{user}'; the template {theirs}."]
+
+
+def _end(line: str) -> int:
+    """Return where an item ends, with its comma; the rest is its comment."""
+    item = _ITEM.match(line)
+    return max(item.end("text") + 1, item.end("comma")) if item else len(line)
 
 
 def _replaced(line: str, text: str) -> str:

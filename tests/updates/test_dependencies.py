@@ -313,3 +313,42 @@ def test_comments_that_the_template_changes(lab: Lab) -> None:
 
     assert comments(lab) == ["# mine # tables", '# tables "alembic>=1.20,<2",']
     assert "orjson" not in lab.read("pyproject.toml")
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "result", "note"),
+    [
+        ("# mine", "# theirs", "# mine", "kept your comment '# mine'; the template has '# theirs'."),
+        ("# mine", "", "# mine", "kept your comment '# mine'; the template removed it."),
+        ("", "# theirs", "", "you removed the comment '# before', so '# theirs' was left out."),
+        ("# same", "# same", "# same", ""),
+        ("", "", "", ""),
+        ("# before", "# theirs", "# theirs", ""),
+    ],
+)
+@pytest.mark.parametrize("above", [True, False])
+@pytest.mark.parametrize("edited", [True, False])
+def test_comment_that_both_changed(
+    lab: Lab, mine: str, theirs: str, result: str, note: str, *, above: bool, edited: bool
+) -> None:
+    """A comment that both sides changed is the user's, and that is reported, above a requirement and behind it."""
+
+    def commented(comment: str, requirement: str = "orjson>=3.13,<4") -> str:
+        line = f'  "{requirement}",'
+        return f"  {comment}\n{line}".removeprefix("  \n") if above else f"{line} {comment}".rstrip()
+
+    before = bump((commented("") + "\n", commented("# before") + "\n"))
+    lab.release(before)
+    lab.update()
+    own = "orjson>=3.14,<4" if edited else "orjson>=3.13,<4"
+    lab.replace("pyproject.toml", (commented("# before"), commented(mine, own)), ("uvicorn>=0.54", "uvicorn>=0.53"))
+    lab.commit()
+    text = str(before["pyproject.toml.jinja"]).replace(commented("# before"), commented(theirs))
+    lab.release({"pyproject.toml.jinja": text, "numbers.txt": "theirs\n"})
+
+    outcome = lab.update()
+
+    lab.assert_clean(outcome)
+    assert commented(result, own) + "\n" in lab.read("pyproject.toml")
+    assert lab.read("pyproject.toml").count("#") == bool(result)
+    assert list(outcome.notes) == [f"pyproject.toml: {note}"] * bool(note)
