@@ -239,6 +239,14 @@ def test_limit_for_no_route(project: Project, settings: dict[str, str]) -> None:
     assert "POST /api/v1/order, PUT /api/v1/orders" in checked.stderr
 
 
+@once
+def test_limit_for_a_health_route(project: Project, settings: dict[str, str]) -> None:
+    """A limit for a route that never has one fails the start."""
+    checked = project.run("-m", f"{PACKAGE}.check", settings=settings | {"RATE_LIMIT_ROUTES": "GET /health=1/day"})
+    assert checked.returncode == 1
+    assert checked.stderr == "RATE_LIMIT_ROUTES has GET /health: such a route has no limit\n"
+
+
 MILLION = """
 import resource
 from time import thread_time
