@@ -5,7 +5,6 @@ names, turns "maybe" into true and lets hidden answers be set; so what is given 
 """
 
 import re
-import shlex
 import shutil
 import sys
 from collections.abc import Collection, Iterable, Mapping
@@ -18,6 +17,7 @@ import yaml
 
 from quickset import git
 from quickset.errors import QuicksetError, UsageError, os_reason
+from quickset.shell import join
 
 ANSWERS_FILE = ".copier-answers.yml"
 # The first and the last line of a conflict, as git writes them.
@@ -503,7 +503,7 @@ def _require_checked_out(folder: Path, given: str = "") -> None:
         )
         cone = git.attempt("config", "--type=bool", "core.sparseCheckoutCone", cwd=folder).stdout.strip() == "true"
         wanted = prefix if cone else f"/{prefix}/{name}".replace("//", "/")
-        command = f"git -C {shlex.quote(top)} sparse-checkout add {shlex.quote(wanted)}"
+        command = join("git", "-C", top, "sparse-checkout", "add", wanted)
         raise UsageError(
             f"{folder / name} is in the repository, but the sparse checkout leaves it out. Run `{command}` first."
         )

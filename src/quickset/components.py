@@ -14,6 +14,7 @@ from quickset.errors import RefusedError, UsageError
 from quickset.journal import Journal
 from quickset.merge import MIGRATIONS, Merged
 from quickset.repository import Repository
+from quickset.shell import join
 from quickset.source import Source
 from quickset.transition import Goal, Progress, Result
 
@@ -235,7 +236,7 @@ def _next_steps(changed: Mapping[str, Any], given: Mapping[str, Any], merged: Me
     if given.get("database", _OFF) == _OFF:
         return ()
     chain = {path: entry for path, entry in merged.after.items() if path.startswith(f"{MIGRATIONS}/")}
-    migrate = f"uv run python -m {given.get('package_name', 'app')}.migrate"
+    migrate = join("uv", "run", "python", "-m", f"{given.get('package_name', 'app')}.migrate")
     if any(path.endswith(".py") and entry is None for path, entry in chain.items()):
         # The step down needs the file that goes.
         down = "git stash && uv run alembic downgrade base; git stash pop --index"

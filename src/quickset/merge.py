@@ -6,7 +6,6 @@ binaries alone and knows real conflicts. What is decided here is only what git c
 
 import os
 import re
-import shlex
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
@@ -23,6 +22,7 @@ from quickset.formatting import Styles
 from quickset.history import IDENTITY
 from quickset.matching import Match, Trees, folders_of, match
 from quickset.repository import Entry, Repository, Tree, is_file, parse_tree
+from quickset.shell import quote
 
 YOURS = "yours"
 # A revision beside existing ones would give the chain of migrations two heads.
@@ -409,7 +409,7 @@ def _way_out(path: str, entry: Entry, why: str, news: str, *, occupied: bool) ->
         news: What happened to it in the template.
         occupied: Whether the user has a file there, which no command may overwrite.
     """
-    name, folder = shlex.quote(path), PurePosixPath(path).parent
+    name, folder = quote(path), PurePosixPath(path).parent
     content = f"git cat-file --filters --path={name} {entry.oid}"
     left = f"{path} {news} in the template and was left out, because {why}."
     if entry.mode == _LINK:
@@ -418,7 +418,7 @@ def _way_out(path: str, entry: Entry, why: str, news: str, *, occupied: bool) ->
         return f"{left} Your file there stays as it is. After the update, `{content}` prints the template's."
     commands = [f"{content} > {name}", f"git add -f {name}"]
     if folder != PurePosixPath():
-        commands.insert(0, f"mkdir -p {shlex.quote(str(folder))}")
+        commands.insert(0, f"mkdir -p {quote(str(folder))}")
     if entry.mode == "100755":
         commands.insert(-1, f"chmod +x {name}")
     return (

@@ -1,7 +1,6 @@
 """What the terminal shows, and the JSON."""
 
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from rich.tree import Tree
 from quickset.check import Checked, Status
 from quickset.errors import QuicksetError
 from quickset.locking import find_uv
+from quickset.shell import join, quote
 
 if TYPE_CHECKING:
     # They import Copier, which takes longer than what some commands do.
@@ -192,9 +192,9 @@ def next_commands(created: "Created") -> list[str]:
     test = ["uv run pytest"]
     if find_uv() is None:
         test.insert(0, "python -m pip install uv")
-    start = [f"uv run python -m {package}"]
+    start = [f"uv run python -m {quote(str(package))}"]
     if database != "none":
-        start.insert(0, f"uv run python -m {package}.migrate")
+        start.insert(0, f"uv run python -m {quote(f'{package}.migrate')}")
     if database in _SERVERS and created.answers.get("docker"):
         start.insert(0, "docker compose up --detach --wait database")
     return [*there, " && ".join(test), " && ".join(start)] if there else [" && ".join(test), *start]
@@ -308,18 +308,21 @@ def _after_update(result: "Result", *, would: bool) -> list[str]:
     if result.conflicts:
         if result.branch is None and not result.applied_ms:
             return []
-        paths = " ".join(shlex.quote(path) for path in result.conflicts)
-        return [*there, f"git add {paths}   # once they are resolved", "quickset update --continue"]
+        return [
+            *there,
+            f"{join('git', 'add', *result.conflicts)}   # once they are resolved",
+            "quickset update --continue",
+        ]
     if result.branch:
         return [*there, *result.next_steps] if result.next_steps else []
     check = ["uv run just check"] if (result.path / "justfile").exists() else []
-    return [*there, *_leftovers(result), *result.next_steps, *check, f"git commit -m {shlex.quote(result.title)}"]
+    return [*there, *_leftovers(result), *result.next_steps, *check, join("git", "commit", "-m", result.title)]
 
 
 def _leftovers(result: "Result") -> list[str]:
     """Say what to do with files that nothing uses any more."""
-    kept = [shlex.quote(change.path) for change in result.changes if change.kind == "kept"]
-    return [f"git rm {' '.join(kept)}   # once what you need of it is elsewhere"] if kept else []
+    kept = [change.path for change in result.changes if change.kind == "kept"]
+    return [f"{join('git', 'rm', *kept)}   # once what you need of it is elsewhere"] if kept else []
 
 
 def _change_folder(path: Path) -> list[str]:
@@ -328,7 +331,7 @@ def _change_folder(path: Path) -> list[str]:
     if path == here:
         return []
     shown = path.relative_to(here) if path.is_relative_to(here) else path
-    return [f"cd {shlex.quote(f'./{shown}' if str(shown).startswith('-') else str(shown))}"]
+    return [join("cd", f"./{shown}" if str(shown).startswith("-") else str(shown))]
 
 
 def as_markdown(result: "Result") -> str:

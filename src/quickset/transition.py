@@ -3,7 +3,6 @@
 import os
 import re
 import secrets
-import shlex
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,6 +22,7 @@ from quickset.journal import Journal, Step
 from quickset.merge import Merged, Workshop
 from quickset.render import Rendered, renderer
 from quickset.repository import Entry, Repository, is_file
+from quickset.shell import join
 from quickset.source import Template
 from quickset.target import uninterrupted
 from quickset.upgrades import Entry as Deploy
@@ -32,7 +32,6 @@ Progress = Callable[[str], AbstractContextManager[object]]
 LOCK = "uv.lock"
 _EXAMPLE = ".env.example"
 _TRAILER = "Quickset"
-_SHOWING = ("--no-skip-worktree", "--no-assume-unchanged")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -380,7 +379,7 @@ def carry_out(plan: Planned, state: Path) -> Result:
         _note_markers(repository, steps)
         journal.prepare(repository, state, steps)
         edited = journal.edited(repository, state, steps)
-        _require_untouched(edited, hidden=[path for path in edited if steps[path].flags])
+        _require_untouched(edited, _why_hidden(repository, {path: steps[path].flags for path in edited}))
         if repository.git("rev-parse", "HEAD") != repository.head:
             raise RefusedError("HEAD has moved meanwhile; run the command again. Nothing was touched.")
         record = Journal("applying", repository.prefix, repository.head, steps, facts=facts)
@@ -462,14 +461,24 @@ def _told(repository: Repository, record: Journal, resolved: Mapping[str, str] |
     return Result(path=repository.top / record.service, **kept)
 
 
-def _require_untouched(paths: list[str], *, hidden: Iterable[str] = ()) -> None:
+def _why_hidden(repository: Repository, flags: Mapping[str, Iterable[str]]) -> str:
+    """Say how to see the edits of files that flags of the index hide; empty when none has a flag."""
+    flagged: dict[str, list[str]] = {}
+    for path, names in flags.items():
+        for name in names:
+            flagged.setdefault(name, []).append(path)
+    if not flagged:
+        return ""
+    # git takes one of these options for each call.
+    begin = ("git", "-C", str(repository.top), "update-index")
+    shown = [f"`{join(*begin, f'--no-{name}', '--', *paths)}`" for name, paths in flagged.items()]
+    hidden = ", ".join(path for path, names in flags.items() if names)
+    return f" `git status` hides {hidden}; to show it, run {' and '.join(shown)}."
+
+
+def _require_untouched(paths: list[str], why: str = "") -> None:
     if not paths:
         return
-    why = ""
-    if flagged := [shlex.quote(path) for path in hidden]:
-        # git takes one of these options for each call.
-        shown = [f"`git update-index {option} -- {' '.join(flagged)}`" for option in _SHOWING]
-        why = f" `git status` hides {', '.join(flagged)}; to show it, run {' and '.join(shown)}."
     raise RefusedError(
         f"not committed: {', '.join(paths)}. The update would change the same files: commit, stash or move your "
         f"changes first. Nothing was touched.{why}"
@@ -533,7 +542,7 @@ def commit(plan: Planned, branch: str, message: str) -> Result:
     made = repository.git("commit-tree", tree, "-p", repository.head, "-F", "-", stdin=f"{message.rstrip()}\n\n{text}")
     name = f"refs/heads/{branch}"
     repository.git("update-ref", "--no-deref", "-m", f"quickset: {plan.result.title}", name, made, before)
-    push = (f"git push origin {branch}",) if repository.git("remote") else ()
+    push = (join("git", "push", "origin", branch),) if repository.git("remote") else ()
     return replace(plan.result, branch=branch, commit=made, next_steps=push)
 
 
@@ -676,10 +685,8 @@ def _advance(repository: Repository, state: Path, record: Journal) -> None:
     if record.facts.get("answers"):
         answered = staged.get(path, {}).get(0)
         if answered is None:
-            raise RefusedError(
-                f"{path} was deleted since the update; restore it (git checkout {record.head[:12]} -- {path}) and "
-                "go on."
-            )
+            command = join("git", "-C", str(repository.top), "checkout", record.head[:12], "--", path)
+            raise RefusedError(f"{path} was deleted since the update; restore it (`{command}`) and go on.")
         after = _carried(repository, record, answered)
         if after != answered:
             steps[path] = Step(answered, after, flags=steps[path].flags if path in steps else [])

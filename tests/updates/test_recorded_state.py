@@ -14,7 +14,7 @@ import pytest
 from quickset import errors, journal
 from quickset.answers import ANSWERS_FILE
 from quickset.errors import ConflictError, QuicksetError, RefusedError, os_reason, why_full
-from tests.updates.harness import NUMBERS, ORDERS, ROUTER, ROUTER_PY, SERVICE_PY, Lab, Snapshot, kinds, same
+from tests.updates.harness import NUMBERS, ORDERS, ROUTER, ROUTER_PY, SERVICE_PY, Lab, Snapshot, git, kinds, same
 
 MINE = NUMBERS.replace("line 05", "mine 5")
 THEIRS = NUMBERS.replace("line 05", "theirs 5")
@@ -475,16 +475,23 @@ def test_resolution_is_reported(lab: Lab, command: tuple[str, ...], kind: str) -
     assert kinds(lab.resume())["numbers.txt"] == kind
 
 
-def test_command_shows_a_hidden_file(lab: Lab) -> None:
-    """The commands that a refusal names show what `git status` hides, whichever flag hides it."""
-    for flag in ("--assume-unchanged", "--skip-worktree"):
-        lab.git("update-index", flag, "numbers.txt")
+@pytest.mark.parametrize(
+    "flags",
+    [["assume-unchanged"], ["skip-worktree"], ["assume-unchanged", "skip-worktree"]],
+    ids=["assume-unchanged", "skip-worktree", "both"],
+)
+def test_hidden_edits(lab: Lab, flags: list[str]) -> None:
+    """A refusal over edits that `git status` hides names one command for each flag that the file has, and they work."""
+    for flag in flags:
+        lab.git("update-index", f"--{flag}", "numbers.txt")
     lab.write({"numbers.txt": MINE})
-    lab.release({"numbers.txt": THEIRS})
+    lab.release({"numbers.txt": THEIRS, "blocks.yaml": "theirs\n"})
     with pytest.raises(RefusedError) as refused:
         lab.update()
 
-    for command in re.findall(r"`git (update-index [^`]*)`", str(refused.value)):
-        lab.git(*shlex.split(command))
+    commands = [shlex.split(command) for command in re.findall(r"`(git -C [^`]*)`", str(refused.value))]
+    for command in commands:
+        git(*command[1:], cwd=lab.path.parent)
 
+    assert sorted(command[-3] for command in commands) == [f"--no-{flag}" for flag in flags]
     assert lab.git("status", "--porcelain") == " M numbers.txt\n"
