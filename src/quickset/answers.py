@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from quickset import git
+from quickset import git, remote
 from quickset.errors import QuicksetError, UsageError, os_reason
 from quickset.shell import join
 
@@ -517,7 +517,7 @@ def read(folder: Path, name: str = "") -> dict[str, Any]:
         name: Its answers file; empty to look for it.
 
     Returns:
-        The answers, with `_commit` and `_src_path`.
+        The answers, with `_commit` and `_src_path`; the latter is absolute where it is a folder here.
 
     Raises:
         UsageError: The folder holds no answers file.
@@ -542,7 +542,7 @@ def read(folder: Path, name: str = "") -> dict[str, Any]:
             f"{file} is damaged: it holds no {' and no '.join(missing)}. Restore them from git, or write them: where "
             "the template is, and which release the service is made from. Outside of git, a template has none."
         )
-    return recorded
+    return recorded | {"_src_path": remote.located(str(recorded["_src_path"]), folder)}
 
 
 class _RepeatedKeyError(ValueError):

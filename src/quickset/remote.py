@@ -2,12 +2,13 @@
 
 import atexit
 import functools
+import os
 import re
 import shutil
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
 from quickset import git
 from quickset.errors import QuicksetError, UsageError
@@ -126,12 +127,33 @@ def parse(text: str) -> Remote:
         if text.startswith(short):
             text = long + text.removeprefix(short).lstrip("/")
     if text.startswith("file://"):
-        return _local(Path(unquote(text.removeprefix("file://").removeprefix("localhost"))))
+        # A name may hold bytes that are not UTF-8.
+        path = unquote_to_bytes(os.fsencode(text.removeprefix("file://").removeprefix("localhost")))
+        return _local(Path(os.fsdecode(path)))
     if "://" in text:
         return _url(text)
     if _SCP.fullmatch(text) and not Path(text).exists():
         return Remote(_recorded(text))
     return _local(Path(text))
+
+
+def located(recorded: str, service: Path) -> str:
+    """Find a template that a service records by a relative path, as Copier does when it is given one.
+
+    Copier records it relative to where it ran: in the service, or in the folder that holds it.
+
+    Args:
+        recorded: Where the template is, as recorded.
+        service: The service's folder.
+
+    Returns:
+        The absolute path where there is such a folder, else what is recorded.
+    """
+    if "://" in recorded or recorded.startswith((*_SHORT, "~")):
+        return recorded
+    folder = service.resolve()
+    places = (place / recorded for place in (folder, folder.parent))
+    return next((str(place.resolve()) for place in places if place.is_dir()), recorded)
 
 
 def _url(text: str) -> Remote:

@@ -12,7 +12,9 @@ import copier
 import pytest
 
 from quickset import git, remote
+from quickset.check import check
 from quickset.errors import QuicksetError, RefusedError, UsageError
+from quickset.info import info
 from quickset.new import Created, Request, new
 from quickset.source import CANONICAL_URL, Clone, here, of
 from quickset.update import Request as Update
@@ -115,6 +117,50 @@ def test_command(foreign: Path, quickset: Run, work: Path) -> None:
     assert (work / "a" / "VERSION").read_text() == "v1.9.0"
     assert "v1.9.0" in git.run("log", "--format=%s", cwd=work / "a")
     assert quickset("info", "a").returncode == 0
+
+
+def test_folder_that_is_not_utf8(foreign: Path, work: Path) -> None:
+    """A template in a folder whose name is not UTF-8 is found again by what the service records."""
+    folder = foreign.rename(os.fsdecode(os.fsencode(foreign.parent) + b"/caf\xe9"))
+    service = make(work / "a", folder, "1.9.0").path
+
+    update(Update(path=service, lock=False))
+
+    assert (service / "VERSION").read_text() == "v1.10.0"
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["next to it", "inside"])
+@pytest.mark.parametrize("plain", [False, True], ids=["quickset", "copier"])
+def test_relative_path(
+    foreign: Path,
+    work: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    plain: bool,
+    inside: bool,
+) -> None:
+    """A template that was given by a relative path is found from any working directory."""
+    service = work / "a"
+    service.mkdir()
+    monkeypatch.chdir(service if inside else work)
+    given = os.path.relpath(foreign)
+    if plain:
+        copier.run_copy(given, service, vcs_ref="v1.9.0", defaults=True, quiet=True)
+        assert f"_src_path: {given}\n" in answers_of(service)
+        git.run("init", "--quiet", cwd=service)
+        commit_all(service, "Start")
+    else:
+        make(service, given, "1.9.0")
+    (work / "other" / "deep").mkdir(parents=True)
+
+    for folder in (service, work, tmp_path, work / "other" / "deep"):
+        monkeypatch.chdir(folder)
+        assert check([service])[0].status == "behind"
+    assert info(service).notes == ()
+    update(Update(path=service, lock=False))
+
+    assert (service / "VERSION").read_text() == "v1.10.0"
 
 
 @pytest.mark.parametrize(
