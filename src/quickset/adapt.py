@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from quickset.answers import load
+
 Contents = MutableMapping[str, bytes]
 
 PROJECT = "pyproject.toml"
@@ -323,18 +325,19 @@ def answers_file(sides: Sides, name: str) -> None:
             continue
         fresh = yaml.safe_dump({key: will[key]}, allow_unicode=True) if key in will else ""
         meant = {**meant, key: will[key]} if key in will else {other: meant[other] for other in meant if other != key}
-        # A value may go on in lines that are indented or list items.
-        pattern = re.compile(rf"""^(["']?){re.escape(key)}\1[ \t]*:.*\n?(?:[ -].*\n?)*""", re.MULTILINE)
+        # A key may have a line of its own (`? key`), and a value go on in lines that are indented or list items.
+        start = rf"""(\?[ \t]+)?(["']?){re.escape(key)}\2[ \t]*"""
+        pattern = re.compile(rf"^{start}(?(1)(?:#.*)?\n):.*\n?(?:[ -].*\n?)*", re.MULTILINE)
         if found := pattern.search(text):
-            comment = re.search(r"[ \t]+#.*", found[0].split("\n")[0])
+            comment = re.search(r"[ \t]+#.*", "\n".join(found[0].split("\n")[: 2 if found[1] else 1]))
             if comment and fresh:
                 fresh = f"{fresh.rstrip()}{comment[0]}\n"
             text = text[: found.start()] + fresh + text[found.end() :]
         elif fresh:
             text = text + "\n" * (not text.endswith("\n")) + fresh
     try:
-        right = yaml.safe_load(text) == meant
-    except yaml.YAMLError:
+        right = load(text) == meant
+    except (yaml.YAMLError, ValueError):
         right = False
     if right:
         sides.old[name] = sides.user[name]

@@ -249,7 +249,7 @@ def load_file(path: Path) -> dict[str, Any]:
     """
     try:
         # JSON is YAML, too.
-        loaded = _load(path.read_text(encoding="utf-8"))
+        loaded = load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"--data-file: {os_reason(error)}") from error
     except _RepeatedKeyError as error:
@@ -525,24 +525,41 @@ def read(folder: Path, name: str = "") -> dict[str, Any]:
     """
     file = folder / (name or find(folder))
     try:
-        loaded = _load(file.read_text(encoding="utf-8"))
+        loaded = load(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{folder} is no service: it holds no {name}.") from None
     except OSError as error:
         raise QuicksetError(os_reason(error)) from error
     except _RepeatedKeyError as error:
         raise QuicksetError(f"{file} is damaged: {error}. Delete the wrong one and commit that.") from error
+    except UnicodeDecodeError as error:
+        raise QuicksetError(f"{file} is damaged: it is not UTF-8 text. Restore it from git.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         if _MARKER.search(file.read_text(encoding="utf-8", errors="replace")):
             raise QuicksetError(f"{file} is damaged: it holds conflict markers. Resolve them and commit.") from error
         raise QuicksetError(f"{file} is damaged: {_flat(error)}. Restore it from git.") from error
-    recorded = loaded if isinstance(loaded, dict) else {}
-    if missing := [key for key in ("_src_path", "_commit") if not recorded.get(key)]:
-        raise QuicksetError(
-            f"{file} is damaged: it holds no {' and no '.join(missing)}. Restore them from git, or write them: where "
-            "the template is, and which release the service is made from. Outside of git, a template has none."
-        )
+    if damage := _damage(loaded):
+        raise QuicksetError(f"{file} is damaged: {damage}")
+    recorded: dict[str, Any] = loaded
     return recorded | {"_src_path": remote.located(str(recorded["_src_path"]), folder)}
+
+
+def _damage(loaded: Any) -> str:
+    """Say what is wrong with the contents of an answers file, and what to do; empty when nothing is."""
+    if loaded is None:
+        return "it is empty. Restore it from git."
+    if not isinstance(loaded, dict):
+        return f"it holds {_kind(loaded)}, and not answers by name. Restore it from git."
+    needed = ("_src_path", "_commit")
+    for key in needed:
+        if isinstance(loaded.get(key), (bool, dict, list)):
+            return f"its {key} is {_kind(loaded[key])}, and not text. Restore it from git."
+    if missing := [key for key in needed if not loaded.get(key)]:
+        return (
+            f"it holds no {' and no '.join(missing)}. Restore them from git, or write them: where the template is, and "
+            "which release the service is made from. Outside of git, a template has none."
+        )
+    return ""
 
 
 class _RepeatedKeyError(ValueError):
@@ -571,11 +588,21 @@ class _FastLoader(_UniqueKeys, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  
     pass
 
 
-def _load(text: str) -> Any:
-    """Read YAML by the fast loader, which comes with most builds of PyYAML.
+def load(text: str) -> Any:
+    """Read YAML in which no key stands twice.
 
-    It crashes where a long text nests so deep that the other one gives up, so it is given no such text.
+    Args:
+        text: The YAML.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        ValueError: A key stands twice.
+        yaml.YAMLError: It is not valid.
     """
+    # The fast loader comes with most builds of PyYAML. It crashes where a long text nests so deep that the other one
+    # gives up, so it is given no such text.
     return yaml.load(text, Loader=_FastLoader if len(text) < _SHORT else _Loader)  # noqa: S506 -- both are safe
 
 
@@ -584,7 +611,8 @@ def _flat(error: Exception) -> str:
 
 
 def _kind(value: Any) -> str:
-    return {type(None): "nothing", list: "a list", dict: "a mapping"}[type(value)]
+    kinds = {type(None): "nothing", list: "a list", dict: "a mapping", str: "text", bool: "true or false"}
+    return kinds.get(type(value), "one value")
 
 
 def _shown(value: Any) -> str:

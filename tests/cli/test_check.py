@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -161,14 +162,21 @@ def test_damaged_answers(work: Path, text: bytes) -> None:
     [
         ("_src_path: a\n", "it holds no _commit."),
         ("_commit: v1\n", "it holds no _src_path."),
-        ("- a\n", "it holds no _src_path and no _commit."),
+        ("project_name: a\n", "it holds no _src_path and no _commit."),
+        ("- a\n", "it holds a list, and not answers by name."),
+        ("just text\n", "it holds text, and not answers by name."),
+        ("17\n", "it holds one value, and not answers by name."),
+        ("# nothing\n", "it is empty."),
+        ("_commit: [v1]\n_src_path: a\n", "its _commit is a list, and not text."),
+        ("_commit: v1\n_src_path: {}\n", "its _src_path is a mapping, and not text."),
+        ("a: \udcff\n", "it is not UTF-8 text."),
         ("<<<<<<< a\n_commit: v1\n=======\n", "it holds conflict markers."),
     ],
 )
 def test_damage_is_named(work: Path, text: str, words: str) -> None:
     """The error says what the answers file lacks, or what is too much in it."""
     record(work / "a")
-    (work / "a" / ANSWERS).write_text(text)
+    (work / "a" / ANSWERS).write_bytes(os.fsencode(text))
 
     (found,) = check([work / "a"])
 

@@ -69,6 +69,31 @@ def test_order_and_quotes(lab: Lab) -> None:
     assert lab.read(ANSWERS_FILE).count("_commit") == 1
 
 
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("? _commit\n: v0.1.0\n", ""),
+        ("? '_commit' # mine\n: v0.1.0\n", " # mine"),
+        ("? _commit\n: v0.1.0 # mine\n", " # mine"),
+        ("? !!str _commit\n: v0.1.0\n", None),
+    ],
+    ids=["plain", "comment", "comment on the value", "tag"],
+)
+def test_complex_key(lab: Lab, written: str, kept: str | None) -> None:
+    """A key of two lines is replaced, or is a conflict; `_commit` never stands there twice."""
+    lab.commit({ANSWERS_FILE: lab.read(ANSWERS_FILE).replace("_commit: v0.1.0\n", written)})
+    lab.release(THEIRS)
+
+    result = lab.update()
+
+    if kept is None:
+        assert result.conflicts == (ANSWERS_FILE,)
+        return
+    lab.assert_clean(result)
+    assert f"_commit: v0.2.0{kept}\n" in lab.read(ANSWERS_FILE)
+    assert lab.read(ANSWERS_FILE).count("_commit") == 1
+
+
 def test_repeated_key(lab: Lab) -> None:
     """A key that stands twice, as a bad merge leaves it, is refused with both lines."""
     lab.commit({ANSWERS_FILE: lab.read(ANSWERS_FILE) + "'_commit': v0.1.9\n"})
