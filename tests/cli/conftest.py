@@ -1,13 +1,14 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from quickset import git
 from quickset.source import Source
+from tests.cli.warm import WarmCommandLine
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -154,14 +155,19 @@ def command(checkout: Path) -> list[str]:
     return [sys.executable, "-c", DRIVER, str(checkout)]
 
 
+@pytest.fixture(scope="session")
+def warm() -> Iterator[WarmCommandLine]:
+    """The command line, imported once."""
+    with WarmCommandLine() as warm:
+        yield warm
+
+
 @pytest.fixture
-def quickset(command: list[str], work: Path) -> Run:
+def quickset(warm: WarmCommandLine, checkout: Path, work: Path) -> Run:
     """Run the command line on the small template, as a process of its own and without a terminal."""
 
     def run(*args: str, cwd: Path = work) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run([*command, *args], cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
-        done.stderr = done.stderr.removeprefix("ready\n")
-        return done
+        return warm.run(checkout, args, cwd, os.environ)
 
     return run
 
