@@ -140,7 +140,7 @@ def said(text: str) -> str:
             "before_deploy: [{text: A, settings: [DATABASE_URL], when: \"{{ database == 'sqlite' }}\"}]",
         ),
         (
-            replace(SETTINGS, "    worker_threads: Count = 8\n", ""),
+            replace(SETTINGS, "    worker_threads: int = Field(default=8, ge=1, le=1000)\n", ""),
             "setting WORKER_THREADS: is gone",
             "before_deploy: [{text: A, settings: [WORKER_THREADS]}]",
         ),

@@ -244,7 +244,7 @@ def test_limit_for_a_health_route(project: Project, settings: dict[str, str]) ->
     """A limit for a route that never has one fails the start."""
     checked = project.run("-m", f"{PACKAGE}.check", settings=settings | {"RATE_LIMIT_ROUTES": "GET /health=1/day"})
     assert checked.returncode == 1
-    assert checked.stderr == "RATE_LIMIT_ROUTES has GET /health: such a route has no limit\n"
+    assert checked.stderr == "RATE_LIMIT_ROUTES has GET /health: health routes are exempt\n"
 
 
 MILLION = """

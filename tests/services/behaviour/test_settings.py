@@ -31,7 +31,7 @@ json.dump({{"kinds": kinds, "read": [read(*case) for case in json.load(sys.stdin
 """
 
 NUMBERS = {"int", "float"}
-NO_NUMBERS = ["inf", "-inf", "nan", "1e400", "1" + "0" * 30, "9" * 5000, "-1", "many", ""]
+NO_NUMBERS = ["inf", "-inf", "nan", "1e400", "1" + "0" * 13, "1" + "0" * 30, "9" * 5000, "-1", "many", ""]
 SECRETS = {"SecretStr"}
 SECRET = "p4ssw0rd"
 # "\udce9" is how Python reads a byte that is not UTF-8.
@@ -80,6 +80,20 @@ REFUSED = {
     "WEB_CONCURRENCY": ["0", "100000"],
     "WORKER_THREADS": ["0", "1001"],
     "PASSWORD_THREADS": ["0", "1001"],
+    "HTTP_ATTEMPTS": ["0", "101"],
+    "DATABASE_POOL_SIZE": ["0", "10001"],
+    "HTTP_MAX_CONNECTIONS": ["0", "10001"],
+    "CACHE_MAX_ENTRIES": ["0", "100000001"],
+    "RATE_LIMIT_CLIENTS": ["0", "100000001"],
+    "DATABASE_MAX_OVERFLOW": ["10001"],
+    "KEEP_ALIVE_SECONDS": ["0", "86401"],
+    "SHUTDOWN_GRACE_SECONDS": ["0", "86401"],
+    "ACCESS_TOKEN_SECONDS": ["0", "31536001"],
+    "DATABASE_POOL_RECYCLE_SECONDS": ["0", "31536001"],
+    "EVENTS_BUFFER_SIZE": ["0", "10000001"],
+    "MAX_BODY_BYTES": ["0", "1000000000001"],
+    "WEBSOCKET_MAX_BYTES": ["0", "1000000001"],
+    "WEBSOCKET_QUEUE_SIZE": ["0", "1000001"],
     "TOKEN_ISSUER": ["", "shop\n", "sh\top"],
     "TOKEN_AUDIENCE": ["", "shop\n"],
     "WEBSOCKET_PING_SECONDS": ["0", "1e-9", "9999999"],
