@@ -12,39 +12,52 @@ _LISTS = ("_exclude", "_jinja_extensions", "_secret_questions", "_skip_if_exists
 _PARTS = re.compile(r"^---|!include", re.MULTILINE)
 
 
-def flatten(text: str, included: Callable[[str], Iterable[str]]) -> str:
+def flatten(
+    file: str, text: str, included: Callable[[str], Iterable[tuple[str, str]]]
+) -> tuple[str, dict[str, list[str]]]:
     """Write a `copier.yml` as one document.
 
     Args:
+        file: Its name.
         text: What it holds.
-        included: Reads the files that a pattern names.
+        included: Reads the files that a pattern names: names and texts.
 
     Returns:
-        The same text where it is one document already.
+        The document, which is the same text where it is one already, and the files in which each name stands; none
+        where that is only this one.
 
     Raises:
         QuicksetError: It is not valid YAML.
     """
     if not _PARTS.search(text):
-        return text
+        return text, {}
+    files: dict[int, str] = {}
 
     class Loader(yaml.SafeLoader):
         pass
 
     def include(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> list[Any]:
         pattern = str(loader.construct_scalar(node))
-        return [document for part in included(pattern) for document in yaml.load_all(part, Loader)]
+        return [document for name, part in included(pattern) for document in load(name, part)]
+
+    def load(name: str, part: str) -> list[Any]:
+        found = list(yaml.load_all(part, Loader))
+        # A list is what an inner file holds, and known already.
+        files.update((id(document), name) for document in found if isinstance(document, dict))
+        return found
 
     Loader.add_constructor("!include", include)
     try:
-        documents = list(_mappings(yaml.load_all(text, Loader)))
+        documents = list(_mappings(load(file, text)))
     except yaml.YAMLError as error:
         raise QuicksetError(f"the template's copier.yml is not valid YAML: {' '.join(str(error).split())}") from error
     merged = {name: value for document in documents for name, value in document.items()}
+    places = {name: [files[id(document)]] for document in documents for name in document}
     for name in _LISTS:
         if name in merged:
             merged[name] = [value for document in documents for value in document.get(name) or ()]
-    return yaml.safe_dump(merged, sort_keys=False, allow_unicode=True)
+            places[name] = list(dict.fromkeys(files[id(document)] for document in documents if document.get(name)))
+    return yaml.safe_dump(merged, sort_keys=False, allow_unicode=True), places
 
 
 def _mappings(documents: Iterable[Any]) -> Iterator[dict[Any, Any]]:

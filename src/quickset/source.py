@@ -64,17 +64,18 @@ class Template:
         """
         return self._config()[1]
 
-    def _config(self) -> tuple[str, str]:
+    def _config(self) -> tuple[str, str, dict[str, list[str]]]:
+        """Read the file's name, its text with what it includes, and the files in which each name stands."""
         for name in _CONFIGS:
             if (text := self.read(name)) is not None:
-                return name, flatten(text, self._matching)
+                return name, *flatten(name, text, self._matching)
         raise QuicksetError(f"{self.url} is no Copier template: at {self.ref} it holds no copier.yml.")
 
-    def _matching(self, pattern: str) -> list[str]:
-        """Read the files that a pattern names, relative to the root."""
+    def _matching(self, pattern: str) -> list[tuple[str, str]]:
+        """Read the files that a pattern names, relative to the root; return their names and texts."""
         names = git.run("ls-tree", "-r", "-z", "--name-only", self.commit, env={"GIT_DIR": str(self.repository)})
         found = [name for name in names.split("\0") if name and PurePosixPath(f"/{name}").match(f"/{pattern}")]
-        return [self.read(name) or "" for name in found]
+        return [(name, self.read(name) or "") for name in found]
 
     def for_update(self) -> "Template":
         """Note what Copier would run in an update.
@@ -91,17 +92,20 @@ class Template:
         return replace(self, notes=(*self.notes, note))
 
     def _code(self, *names: str) -> str:
-        """Say which of some settings run code on this machine, and in which file; empty when none does."""
+        """Say which of some settings run code on this machine, and in which files; empty when none does."""
         if not self.is_foreign:
             return ""
-        file, text = self._config()
+        file, text, places = self._config()
         try:
             settings = yaml.safe_load(text) or {}
         except yaml.YAMLError:
             # The error is reported when the questions are read.
             return ""
-        found = [name for name in names if isinstance(settings, dict) and settings.get(name)]
-        return f"{' and '.join(found)} in {file}" if found else ""
+        found: dict[str, list[str]] = {}
+        for name in names:
+            if isinstance(settings, dict) and settings.get(name):
+                found.setdefault(" and ".join(places.get(name, [file])), []).append(name)
+        return ", ".join(f"{' and '.join(keys)} in {where}" for where, keys in found.items())
 
     def read(self, name: str) -> str | None:
         """Read a file of its root.

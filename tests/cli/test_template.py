@@ -369,6 +369,21 @@ HOSTILE = {
         both(setting("_tasks: [x]\n_jinja_extensions: [y]"), lambda folder: _rename(folder / "copier.yml")),
         r"_tasks and _jinja_extensions in copier.yaml\), .* Use a release or a fork .* or run `copier` with --trust",
     ),
+    "included": (
+        both(
+            setting("---\n!include shared/*.yml\n---\nz: 1"),
+            add("shared/a.yml", "---\n!include more.yml\n"),
+            add("more.yml", "_tasks: [x]\n"),
+        ),
+        r"\(_tasks in more.yml\), and quickset runs none",
+    ),
+    "included and not": (
+        both(
+            setting("_jinja_extensions: [a]\n---\n!include shared/*.yml"),
+            add("shared/a.yml", "_tasks: [x]\n_jinja_extensions: [b]\n"),
+        ),
+        r"\(_tasks in shared/a.yml, _jinja_extensions in copier.yml and shared/a.yml\), and quickset runs none",
+    ),
     "parent": (add(f"template/{UP}/pwned"), "outside"),
     "parent in a name": (add("template/{{ '..\\x2fpwned' }}"), "outside"),
     "absolute": (add("template/{{ '\\x2ftmp\\x2fquickset-pwned' }}"), "outside"),
