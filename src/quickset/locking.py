@@ -22,6 +22,23 @@ def find_uv() -> str | None:
     return shutil.which("uv") or os.environ.get("UV")
 
 
+def is_lock(file: Path) -> bool:
+    """Tell whether a file is a lock file of uv, and not one of another tool with the same name.
+
+    Args:
+        file: A path that may be missing.
+
+    Returns:
+        Whether it is.
+    """
+    try:
+        found = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    # Both are in every lock file of uv, even in one without packages.
+    return isinstance(found.get("version"), int) and isinstance(found.get("requires-python"), str)
+
+
 def lock(folder: Path, *, trusted: bool = True) -> str | None:
     """Write a service's `uv.lock`.
 

@@ -105,7 +105,10 @@ def new(
                     failure = locking.lock(folder, trusted=not template.is_foreign)
                 locked = failure is None
                 if failure:
-                    notes.append(f"There is no uv.lock: {failure}. `uv lock` writes it later; then commit it.")
+                    what = (
+                        "uv.lock is as the template has it" if (folder / "uv.lock").exists() else "There is no uv.lock"
+                    )
+                    notes.append(f"{what}: {failure}. `uv lock` writes it later; then commit it.")
             files = _files(folder)
             if request.dry_run and lock and locking.find_uv():
                 files = tuple(sorted((*files, "uv.lock")))

@@ -15,7 +15,7 @@ from rich.tree import Tree
 
 from quickset.check import Checked, Status
 from quickset.errors import QuicksetError
-from quickset.locking import find_uv
+from quickset.locking import find_uv, is_lock
 from quickset.shell import join, quote
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def service_tree(created: "Created") -> Tree:
         Its parts, each with what it is for, as far as that is known of its template.
     """
     package = str(created.answers.get("package_name", "app"))
-    parts = {name: PARTS[name] for name in _ANYWHERE} if created.foreign else PARTS
+    parts = _known_parts(created) if created.foreign else PARTS
     top = sorted({file.split("/")[0] for file in created.files}, key=lambda name: (name in created.files, name))
     inner = sorted({part for file in created.files if (part := _described_part(file, package, parts))})
     tree = Tree(Text(f"{created.path.name}/", style="bold"))
@@ -158,6 +158,12 @@ def service_tree(created: "Created") -> Tree:
                 text = parts[_key(part, package)]
                 branch.add(_entry(part.split("/")[1], text, width - 4, folder=part not in created.files))
     return tree
+
+
+def _known_parts(created: "Created") -> dict[str, str]:
+    """Pick what is known of a service of another template."""
+    is_locked = created.locked or is_lock(created.path / "uv.lock")
+    return {name: PARTS[name] for name in _ANYWHERE if name != "uv.lock" or is_locked}
 
 
 def _described_part(file: str, package: str, parts: Mapping[str, str]) -> str | None:

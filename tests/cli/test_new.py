@@ -14,7 +14,7 @@ from quickset.errors import QuicksetError, RefusedError, UsageError
 from quickset.new import Created, Request, new
 from quickset.source import CANONICAL_URL, Source
 from quickset.target import Target
-from tests.cli.conftest import leftovers
+from tests.cli.conftest import commit_all, leftovers
 from tests.questions import REPOSITORY
 
 Uv = Callable[[str], None]
@@ -367,6 +367,17 @@ def test_not_locked(
     assert len(created.notes[0]) < 300
     assert "`uv lock`" in created.notes[0]
     assert re.search(reason, created.notes[0])
+
+
+def test_lock_file_that_uv_refuses(origin: Source, checkout: Path, work: Path, fake_uv: Uv) -> None:
+    """A `uv.lock` that the template brings stays where uv fails, and the note does not deny it."""
+    (checkout / "template" / "uv.lock").write_text("not uv's")
+    commit_all(checkout, "Add a file")
+    fake_uv("exit 1")
+
+    created = make(origin, work / "a", lock=True)
+
+    assert created.notes[0].startswith("uv.lock is as the template has it: ")
 
 
 def test_without_uv(origin: Source, work: Path, only_on_path: Callable[..., None]) -> None:

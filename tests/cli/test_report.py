@@ -118,11 +118,35 @@ def test_tree_of_another_template(work: Path) -> None:
     files = (".copier-answers.yml", "README.md", "app/core/a.py", "scripts/a.sh", "uv.lock")
     console = Console(width=100)
     with console.capture() as captured:
-        console.print(service_tree(replace(made(work / "a"), files=files, foreign=True)))
+        console.print(service_tree(replace(made(work / "a"), files=files, foreign=True, locked=True)))
 
     lines = [line.strip(" ├└─│") for line in captured.get().splitlines()]
     assert [line.split("  ")[0] for line in lines if "  " in line] == [".copier-answers.yml", "uv.lock"]
     assert lines[1:3] == ["app/", "scripts/"]
+
+
+@pytest.mark.parametrize(
+    ("content", "is_described"),
+    [
+        ("version = 1\nrequires-python = '>=3.12'\n", True),
+        ("version = '2'\n[[lock]]\n", False),
+        ("not TOML", False),
+        (b"\xff", False),
+        (None, False),
+    ],
+    ids=["of uv", "of another tool", "broken", "bytes", "missing"],
+)
+def test_lock_file_of_another_template(work: Path, content: str | bytes | None, *, is_described: bool) -> None:
+    """A `uv.lock` that the template brings is described only when it is one of uv's."""
+    service = work / "a"
+    service.mkdir()
+    if content is not None:
+        (service / "uv.lock").write_bytes(content.encode() if isinstance(content, str) else content)
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(service_tree(replace(made(service), files=("uv.lock",), foreign=True, locked=False)))
+
+    assert (PARTS["uv.lock"] in captured.get()) == is_described
 
 
 def test_what_a_server_needs(work: Path) -> None:
