@@ -8,8 +8,8 @@ from typing import Any
 
 from quickset import answers, git, source
 from quickset.answers import Question
-from quickset.errors import RefusedError
-from quickset.render import renderer
+from quickset.errors import AnswerError, RefusedError
+from quickset.render import Renderer, renderer
 
 _OFF = "none"
 
@@ -86,8 +86,14 @@ def info(path: Path, *, answers_file: str = "", template_source: source.Source |
             rest = Path(scratch, str(number), path.resolve().name)
             # What is asked because of it goes with it.
             kept = {name: each for name, each in given.items() if question.name not in questions[name].depends_on()}
-            work.render(rest, kept | {question.name: without}, answers_file=answers_file)
-            files, shared = _difference(whole, rest, answers_file)
+            try:
+                _render_without(work, rest, kept, {question.name: without}, answers_file)
+                files, shared = _difference(whole, rest, answers_file)
+            except AnswerError as error:
+                files, shared = (), ()
+                notes.append(
+                    f"The files of {question.name} are not known: the template does not render without it ({error})."
+                )
             components.append(
                 Component(
                     name=question.name,
@@ -107,6 +113,20 @@ def info(path: Path, *, answers_file: str = "", template_source: source.Source |
         off=tuple(off),
         notes=tuple(notes),
     )
+
+
+def _render_without(
+    work: Renderer, folder: Path, given: Mapping[str, Any], off: Mapping[str, Any], answers_file: str
+) -> None:
+    """Render with one answer off; another answer that is not valid without it takes its default."""
+    try:
+        work.render(folder, {**given, **off}, answers_file=answers_file)
+    except AnswerError as error:
+        if error.question in off or error.question not in given:
+            raise
+        # Only Copier knows choices in Jinja, and it stops at the first fault.
+        left = {name: value for name, value in given.items() if name != error.question}
+        _render_without(work, folder, left, off, answers_file)
 
 
 def _switches(

@@ -72,6 +72,28 @@ color: {type: str, choices: "{% if name == 'a' %}[red, blue]{% else %}[green]{% 
         components.add(lab.path, ["color"], lock=False, template_source=lab.source)
 
 
+def test_components_with_choices_in_jinja(tmp_path: Path) -> None:
+    """`info` finds a component's files where another answer is not valid without it, or the template needs it."""
+    questions = """\
+fast: false
+store:
+  type: str
+  choices: "{{ ['redis', 'memory'] if fast else ['disk'] }}"
+  default: "{{ 'redis' if fast else 'disk' }}"
+needed: {type: bool, default: true, validator: "{{ 'It is needed.' if not needed else '' }}"}
+"""
+    files: dict[str, str | bytes] = {"{% if fast %}fast.txt{% endif %}": "fast\n", "store.txt.jinja": "{{ store }}\n"}
+    lab = make(tmp_path, questions, files, fast=True, store="memory")
+
+    found = info(lab.path, template_source=lab.source)
+
+    components = {each.name: (each.files, each.shared) for each in found.components}
+    assert components == {"fast": (("fast.txt",), ("store.txt",)), "needed": ((), ())}
+    assert found.notes == (
+        "The files of needed are not known: the template does not render without it (needed: It is needed.).",
+    )
+
+
 def test_recorded_answer_that_only_copier_refuses(tmp_path: Path) -> None:
     """A choice in Jinja that is gone, or a new condition on a text, names the way out, which is taken."""
     questions = """\
