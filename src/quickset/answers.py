@@ -68,6 +68,11 @@ class Question:
         """Whether it is answered by choosing, not by writing."""
         return bool(self.choices) or self.computed or self.type == "bool"
 
+    @property
+    def usage(self) -> str:
+        """How an answer is given on the command line."""
+        return f"{self.name}=VALUE,VALUE" if self.several else f"{self.name}=VALUE"
+
     def takes_the_same_as(self, other: "Question") -> bool:
         """Tell whether an answer that is valid for another version of it is certainly valid for this one.
 
@@ -128,7 +133,10 @@ class Question:
         """
         if self.several:
             values = value if isinstance(value, list) else [part.strip() for part in str(value).split(",")]
-            return [self._one(part) for part in values if part != ""]
+            try:
+                return [self._one(part) for part in values if part != ""]
+            except UsageError as error:
+                raise UsageError(f"{str(error).rstrip('.')}. Give several as {self.usage}.") from error
         return self._one(value)
 
     def _one(self, value: Any) -> Any:
@@ -149,8 +157,22 @@ class Question:
         if isinstance(value, bool):
             raise UsageError(f"{self.name}: text is needed, not {text.lower()}; put it in quotes.")
         if self.choices and text not in map(str, self.choices):
-            raise UsageError(f"{self.name}: '{text}' is none of {', '.join(map(str, self.choices))}.")
+            raise UsageError(f"{self.name}: {none_of(text, self.choices)}.")
         return text
+
+
+def none_of(value: str, choices: Iterable[Any]) -> str:
+    """Say that a value is no choice.
+
+    Args:
+        value: The value.
+        choices: The choices that there are.
+
+    Returns:
+        A sentence without its period.
+    """
+    shown = ", ".join(f"'{choice}'" for choice in choices)
+    return f"'{value}' is none of: {shown}"
 
 
 def load_questions(config: str) -> dict[str, Question]:
@@ -353,7 +375,7 @@ def preset(questions: Mapping[str, Question], name: str | None) -> dict[str, Any
     if name in (None, CUSTOM):
         return {}
     if name not in PRESETS:
-        raise UsageError(f"--preset: '{name}' is none of {', '.join(PRESETS)}.")
+        raise UsageError(f"--preset: {none_of(str(name), PRESETS)}.")
     return {key: value for key, value in PRESETS[name].items() if key in questions}
 
 

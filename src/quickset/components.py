@@ -112,9 +112,17 @@ def _change(
     template = origin.recorded(str(recorded["_commit"]))
     old, questions = transition.read_answers(path, template, answers_file)
     wanted = [_parse(questions, name) for name in names]
+    if wanted and all(question.secret for question, _ in wanted):
+        raise UsageError(
+            "a secret is taken next to a component, and changes nothing by itself; edit the service's files."
+        )
+    # A secret is in the service's files, not among its answers.
+    secrets = {question.name: value for question, value in wanted if question.secret}
+    old |= secrets
     new = dict(old)
     for question, value in wanted:
-        new[question.name] = switch(question, value, new.get(question.name, question.default))
+        if not question.secret:
+            new[question.name] = switch(question, value, new.get(question.name, question.default))
     if new == old:
         return Result(
             path=path.resolve(), before=template.ref, after=template.ref, notes=("Nothing to do: it is so already.",)
@@ -122,7 +130,8 @@ def _change(
     repository = Repository.around(path, answers_file)
     # Turned off together with what rules it out, it is not asked any more.
     on = tuple(question.name for question, _ in wanted if not upgrades.is_off(new[question.name]))
-    goal = replace(_goal(template, questions, old, new), required=on)
+    goal = _goal(template, questions, old, new)
+    goal = replace(goal, required=on, given=goal.given | secrets.keys())
     with journal.locked(repository) as state:
         unfinished = Journal.load(state)
         if unfinished and unfinished.phase != "conflicts":
@@ -140,8 +149,10 @@ def _parse(questions: Mapping[str, Question], given: str) -> tuple[Question, str
     reason = _FIXED.get(name)
     if reason and name in questions:
         raise RefusedError(f"{name} is fixed once a service exists: {reason}. Nothing was touched.")
-    answers.check(questions, {name: value} if sign else {})
+    checked = answers.check(questions, {name: value} if sign else {})
     question = questions.get(name)
+    if question and question.secret and sign:
+        return question, checked[name]
     if question is None or not is_component(question):
         known = ", ".join(each.name for each in questions.values() if is_component(each))
         raise UsageError(f"there is no component '{name}'; there are {known}.")

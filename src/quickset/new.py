@@ -10,7 +10,7 @@ from typing import Any
 
 from quickset import answers, git, locking, source
 from quickset.adapt import PROJECT
-from quickset.errors import QuicksetError, os_reason
+from quickset.errors import AnswerError, QuicksetError, UsageError, os_reason
 from quickset.render import renderer
 from quickset.target import Target, uninterrupted
 
@@ -89,12 +89,18 @@ def new(
     try:
         with target.staging(dry_run=request.dry_run) as folder:
             with renderer(template) as work, nullcontext() if request.ask else progress("Rendering"):
-                rendered = work.render(
-                    folder,
-                    data,
-                    proposals=answers.proposals(questions, target.path, settings),
-                    ask=answers.to_ask(questions, data, preset) if request.ask else (),
-                )
+                try:
+                    rendered = work.render(
+                        folder,
+                        data,
+                        proposals=answers.proposals(questions, target.path, settings),
+                        ask=answers.to_ask(questions, data, preset) if request.ask else (),
+                    )
+                except AnswerError as error:
+                    if error.question in data:
+                        raise
+                    usage = questions[error.question].usage
+                    raise UsageError(f"{str(error).rstrip('.')}. Give it by `--data {usage}`.") from error
             answers.check_asked(questions, given, rendered.answers, rendered.ruled_out)
             _write_env(folder)
             notes = list(template.notes)

@@ -22,6 +22,8 @@ from quickset.errors import AnswerError, QuicksetError, RefusedError, UsageError
 from quickset.source import Template
 
 _BAD_ANSWER = re.compile(r"(?:Validation error for question|Invalid choice for) '(\w+)': (.*)", re.DOTALL)
+_NO_CHOICE = re.compile(r"(.+) is not in \[(.*)\]", re.DOTALL)
+_NO_ANSWER = re.compile(r'Question "(\w+)" is required')
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,8 +262,18 @@ def _plain_errors() -> Iterator[None]:
     except Exception as error:
         # The expressions of a template raise whatever their operators raise.
         text = " ".join(str(error).split())
-        if bad := _BAD_ANSWER.match(text):
-            raise AnswerError(bad[1], bad[2]) from error
+        if refused := _refused_answer(text):
+            raise refused from error
         known = isinstance(error, (CopierError, ValueError, jinja2.TemplateError, yaml.YAMLError))
         kind = "" if known else f"{type(error).__name__}: "
         raise QuicksetError(f"the template could not be rendered: {kind}{text}") from error
+
+
+def _refused_answer(text: str) -> AnswerError | None:
+    """Read which answer Copier refuses, and why; None when it speaks of something else."""
+    if bad := _BAD_ANSWER.match(text):
+        # In the words for choices that are known without Copier.
+        return AnswerError(bad[1], _NO_CHOICE.sub(r"\1 is none of: \2", bad[2]))
+    if missing := _NO_ANSWER.fullmatch(text):
+        return AnswerError(missing[1], "an answer is needed")
+    return None

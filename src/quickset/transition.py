@@ -214,7 +214,12 @@ def planned(
 
 def _render(goal: Goal, old: Path, new: Path, answers_file: str) -> tuple[dict[str, Any], Rendered]:
     with renderer(goal.before) as work:
-        recorded = work.render(old, goal.old, answers_file=answers_file).answers
+        try:
+            recorded = work.render(old, goal.old, answers_file=answers_file).answers
+        except AnswerError as error:
+            if error.question in goal.old:
+                raise
+            raise _unanswered(error, goal.before) from error
     data, ask = dict(goal.new), goal.fresh if goal.ask else ()
     with renderer(goal.after) as work:
         while True:
@@ -223,8 +228,10 @@ def _render(goal: Goal, old: Path, new: Path, answers_file: str) -> tuple[dict[s
                 return recorded, work.render(new, data, **options)
             except AnswerError as error:
                 name = error.question
-                if name not in data or name in goal.given:
+                if name in goal.given:
                     raise
+                if name not in data:
+                    raise _unanswered(error, goal.after) from error
                 if not goal.ask:
                     raise no_longer_valid(name, data[name], goal.after, error.reason) from error
                 # Only Copier knows choices and conditions in Jinja, and it stops at the first fault.
@@ -247,8 +254,18 @@ def no_longer_valid(name: str, value: Any, template: Template, reason: str) -> U
     shown = ", ".join(map(str, value)) if isinstance(value, list) else value
     return UsageError(
         f"{name}: the service has '{shown}', which is not valid in {template.ref}: {reason.rstrip('.')}. Give another "
-        f"answer in the same command: `--data {name}=VALUE` for an update, `{name}=VALUE` for `quickset add`."
+        f"answer in the same command: {_usage(name, template)}."
     )
+
+
+def _unanswered(error: AnswerError, template: Template) -> UsageError:
+    """Say how to answer a question that the service has no answer to, such as a secret, which is never recorded."""
+    return UsageError(f"{str(error).rstrip('.')}. Give it in the same command: {_usage(error.question, template)}.")
+
+
+def _usage(name: str, template: Template) -> str:
+    usage = answers.load_questions(template.config())[name].usage
+    return f"`--data {usage}` for an update, `{usage}` for `quickset add` or `remove`"
 
 
 def _require_same(goal: Goal, recorded: Mapping[str, Any], answers_file: str) -> None:

@@ -162,7 +162,7 @@ def test_dry_run(quickset: Run, work: Path) -> None:
         (["a"], "no terminal to ask at; say what you want by --defaults"),
         (["a", "--json"], "no terminal"),
         (["", "--defaults"], "PATH is empty"),
-        (["a", "--preset", "huge"], "--preset: 'huge' is none of standard, minimal"),
+        (["a", "--preset", "huge"], "--preset: 'huge' is none of: 'standard', 'minimal'"),
         (["a", "--preset", ""], "--preset: '' is none of"),
         (["a", "--data", "database"], "--data: 'database' is not KEY=VALUE"),
         (["a", "--data", "=none"], "is not KEY=VALUE"),

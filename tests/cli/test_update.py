@@ -193,7 +193,7 @@ def test_choice_that_is_gone(service: Path, checkout: Path, quickset: Run, comma
 
     assert refused.returncode == 2
     assert "database: the service has 'sqlite', which is not valid in v0.3.0" in refused.stderr
-    assert "none of duckdb, postgresql, none" in refused.stderr
+    assert "none of: 'duckdb', 'postgresql', 'none'" in refused.stderr
     shown = quickset("update", "--dry-run", "--data", "database=none", cwd=service)
     assert (shown.returncode, shown.stdout) == (1, quickset("diff", "-d", "database=none", cwd=service).stdout)
     terminal = pexpect.spawn(

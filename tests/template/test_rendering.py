@@ -46,7 +46,7 @@ def test_answers_decide(tiny: Path, copie: Copie) -> None:
     ("answers", "words"),
     [
         ({"colour": "red"}, "no question 'colour'"),
-        ({"color": "blue"}, "'blue' is none of red, green"),
+        ({"color": "blue"}, "'blue' is none of: 'red', 'green'"),
         ({"color": "red", "shade": "dark"}, "'shade' means nothing with color=red"),
         ({"color": "red", "name": "water"}, "water is not paint"),
     ],

@@ -260,9 +260,11 @@ def test_choice_is_gone(lab: Lab) -> None:
     lab.commit()
     lab.release(THEIRS, root={"copier.yml": COPIER_YML.replace("[none, memory, redis]", "[none, memory]")})
 
-    error = refused(lab, "cache: the service has 'redis'", "v0.2.0", "'redis' is none of none, memory", "--data cache=")
+    error = refused(
+        lab, "cache: the service has 'redis'", "v0.2.0", "'redis' is none of: 'none', 'memory'", "--data cache="
+    )
     assert error.exit_code == 2
-    with pytest.raises(UsageError, match="none of none, memory"):
+    with pytest.raises(UsageError, match="'disk' is none of: 'none', 'memory'"):
         lab.update(data={"cache": "disk"})
 
     assert "theirs" in lab.preview(data={"cache": "memory"}).patch

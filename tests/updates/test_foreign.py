@@ -66,7 +66,7 @@ color: {type: str, choices: "{% if name == 'a' %}[red, blue]{% else %}[green]{% 
 
     assert lab.read("a.txt") == "a-y blue\n"
     lab.commit()
-    with pytest.raises(UsageError, match=r"color: 'green' is not in \['red', 'blue'\]"):
+    with pytest.raises(UsageError, match=r"color: 'green' is none of: 'red', 'blue'"):
         components.add(lab.path, ["color=green"], lock=False, template_source=lab.source)
     with pytest.raises(UsageError, match=r"color: say which, as in color=VALUE"):
         components.add(lab.path, ["color"], lock=False, template_source=lab.source)
@@ -126,6 +126,42 @@ def test_secret_in_an_update(tmp_path: Path) -> None:
     lab.assert_clean(lab.update(data={"token": "s3"}))
 
     assert lab.read("a.txt") == "key=s3!\n"
+
+
+def test_secret_that_is_missing(tmp_path: Path) -> None:
+    """A secret without which nothing renders is asked for by each command, and taken; no title repeats it."""
+    questions = """\
+_secret_questions: [token]
+token: {type: str, default: "{{ UNSET }}"}
+docker: false
+sizes: {type: str, multiselect: true, choices: [s, m], validator: "{{ 'Choose some.' if not sizes else '' }}"}
+"""
+    files: dict[str, str | bytes] = {"a.txt.jinja": "{{ token }} {{ docker }}\n"}
+    with pytest.raises(UsageError, match=r"^token: an answer is needed\. Give it by `--data token=VALUE`\.$"):
+        make(tmp_path / "a", questions, files, sizes="s")
+    with pytest.raises(UsageError, match=r"^sizes: .*\. Give it by `--data sizes=VALUE,VALUE`\.$"):
+        make(tmp_path / "b", questions, files, token="s3")
+    lab = make(tmp_path, questions, files, token="s3", sizes="s,m")
+    lab.release({"a.txt.jinja": "{{ token }} {{ docker }}!\n"})
+
+    with pytest.raises(
+        UsageError, match=r"token: an answer is needed\. Give it in the same command: `--data token=VALUE` for"
+    ):
+        lab.update()
+    lab.assert_clean(lab.update(data={"token": "s3"}))
+    lab.commit()
+    with pytest.raises(UsageError, match=r"`token=VALUE` for `quickset add`"):
+        components.add(lab.path, ["docker"], lock=False, template_source=lab.source)
+    result = components.add(lab.path, ["docker", "token=s3"], lock=False, template_source=lab.source)
+
+    lab.assert_clean(result)
+    assert lab.read("a.txt") == "s3 True!\n"
+    assert "s3" not in result.title
+    lab.commit()
+    with pytest.raises(UsageError, match="a secret is taken next to a component"):
+        components.add(lab.path, ["token=s4"], lock=False, template_source=lab.source)
+    lab.assert_clean(components.remove(lab.path, ["docker", "token=s3"], lock=False, template_source=lab.source))
+    assert lab.read("a.txt") == "s3 False!\n"
 
 
 @pytest.mark.parametrize("listed", [False, True])
