@@ -183,8 +183,9 @@ def index_locked(repository: Repository, state: Path) -> Iterator[None]:
         Nothing.
 
     Raises:
-        RefusedError: The index is locked already.
+        RefusedError: The index is locked already, or a commit is being made of it.
     """
+    repository.require_no_commit()
     try:
         _lock_index(repository, state)
         yield

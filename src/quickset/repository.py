@@ -1,5 +1,6 @@
 """The user's repository: where a service is in it, what is committed, and what must not be touched."""
 
+import os
 import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -129,6 +130,23 @@ class Repository:
                 raise RefusedError(f"{what} is in progress in {self.top}; finish or abort it first.")
         if unmerged := self.unmerged():
             raise RefusedError(f"unmerged: {_some(unmerged)}; resolve and commit that first.")
+
+    def require_no_commit(self) -> None:
+        """Refuse in a hook of `git commit`: what is staged there becomes part of that commit.
+
+        Raises:
+            RefusedError: Git is making a commit in this work tree.
+        """
+        index = os.environ.get("GIT_INDEX_FILE")
+        if not index:
+            return
+        # Git runs hooks at the top of their work tree, and a relative path starts there.
+        top = git.attempt("rev-parse", "--show-toplevel").stdout.removesuffix("\n")
+        if Path(top, index).resolve().parent == self.git_dir.resolve():
+            raise RefusedError(
+                f"a hook of `git commit` runs in {self.top} (GIT_INDEX_FILE is set), and the changes would become part "
+                "of that commit. Run the command outside of the hook, or update with --branch. Nothing was touched."
+            )
 
     def unmerged(self, paths: Iterable[str] = ()) -> list[str]:
         """Find the paths that the index holds in several stages.

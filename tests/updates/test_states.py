@@ -1,7 +1,10 @@
 """States that a repository can be in before, between and after."""
 
 import os
+import shlex
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -121,24 +124,59 @@ def test_index_is_locked(lab: Lab, content: str) -> None:
     lab.assert_conflict(lab.update(), "numbers.txt")
 
 
-def test_update_in_a_hook(lab: Lab) -> None:
-    """In a hook of `git commit --all`, which holds the index, an update is refused and the commit is the user's."""
+@pytest.mark.parametrize("options", [(), ("--all",), ("--", "run.sh")], ids=["plain", "all", "paths"])
+@pytest.mark.parametrize("work_tree", ["main", "linked"])
+def test_update_in_a_hook(lab: Lab, tmp_path: Path, options: tuple[str, ...], work_tree: str) -> None:
+    """In a hook of `git commit` an update is refused with the reason, and the commit is what the user staged."""
     lab.release(THEIRS)
     hook = lab.git_dir / "hooks" / "pre-commit"
+    if work_tree == "linked":
+        lab.git("worktree", "add", "--quiet", str(tmp_path / "linked"))
+        lab = replace(lab, top=tmp_path / "linked", path=tmp_path / "linked" / lab.path.relative_to(lab.top))
     hook.parent.mkdir(exist_ok=True)
     program = (
-        "from quickset.update import Request, update; from quickset.source import Source; from pathlib import Path"
+        "import sys; from pathlib import Path; from quickset.errors import QuicksetError; "
+        "from quickset.source import Source; from quickset.update import Request, update\n"
+        f"try: update(Request(path=Path({str(lab.path)!r})), template_source=Source(Path({str(lab.origin)!r})))\n"
+        "except QuicksetError as error: print(error.exit_code, error, file=sys.stderr)"
     )
-    call = f"update(Request(path=Path(), lock=False), template_source=Source(Path({str(lab.origin)!r})))"
-    hook.write_text(f"#!/bin/sh\n'{sys.executable}' -c \"{program}; {call}\" 2>error && exit 1\nexit 0\n")
+    error = tmp_path / "error"
+    hook.write_text(f"#!/bin/sh\n{shlex.join([sys.executable, '-c', program])} 2>{shlex.quote(str(error))}\n")
     hook.chmod(0o755)
     lab.write({"run.sh": "#!/bin/sh\n# mine\n"})
+    if not options:
+        lab.git("add", "--all")
 
-    lab.git("commit", "--quiet", "--no-gpg-sign", "--all", "--message", "Mine")
+    lab.git("commit", "--quiet", "--no-gpg-sign", "--message", "Mine", *options)
 
-    assert "index.lock exists" in lab.read("error")
+    assert error.read_text().startswith("4 a hook of `git commit` runs in ")
     assert lab.git("show", "--format=", "--name-only", "HEAD").split() == ["run.sh"]
     assert lab.git("status", "--porcelain", "--untracked-files=no") == ""
+
+
+def test_branch_in_a_hook(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An update on a branch of its own leaves the index alone, so a hook may make it."""
+    lab.release(THEIRS)
+    with monkeypatch.context() as patch:
+        patch.setenv("GIT_INDEX_FILE", str(lab.git_dir / "index"))
+
+        result = lab.update(branch="quickset/update")
+
+    assert lab.git("show", "--format=", "quickset/update:numbers.txt") == THEIRS["numbers.txt"]
+    assert result.branch == "quickset/update"
+
+
+def test_hook_of_another_repository(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hook of another repository may update a service, though the path of its index is relative."""
+    lab.release(THEIRS)
+    git("init", "--quiet", str(tmp_path / "other"), cwd=tmp_path)
+    with monkeypatch.context() as patch:
+        patch.chdir(tmp_path / "other")
+        patch.setenv("GIT_INDEX_FILE", ".git/index")
+
+        result = lab.update()
+
+    lab.assert_clean(result)
 
 
 # --- --continue ------------------------------------------------------------------------------------------------------
