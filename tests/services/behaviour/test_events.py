@@ -221,6 +221,7 @@ def test_no_task_is_left(service: Service) -> None:
 def test_streams_end_at_shutdown(project: Project, settings: dict[str, str], processes: int) -> None:
     """Listeners hear everything until the drain is over; then their streams end in good order, and the service."""
     settings = settings | {
+        "ALLOWED_HOSTS": "127.0.0.1",
         "ENVIRONMENT": "staging",
         "DRAIN_DELAY_SECONDS": "1",
         "KEEP_ALIVE_SECONDS": "1",

@@ -28,6 +28,19 @@ WAYS = {
     "workers": ("-m", "uvicorn", "--factory", f"{PACKAGE}.main:create_app", "--port", "0", "--workers", "2"),
 }
 
+# Starts the application without a server, and stops it again.
+START_AND_STOP = f"""
+import asyncio
+from {PACKAGE}.main import create_app
+
+async def main():
+    app = create_app()
+    async with app.router.lifespan_context(app):
+        pass
+
+asyncio.run(main())
+"""
+
 
 def unsafe_database(variant: Variant) -> dict[str, str]:
     """Return the setting of a database that no deployed service may have; a server's default is one."""
@@ -89,6 +102,21 @@ def test_accepted_outside_production(project: Project, store: Store) -> None:
         )
         assert finished.returncode == 0, finished.stderr
         assert environment in finished.stdout
+
+
+@once
+def test_start_warns_as_the_check_does(project: Project, tmp_path: Path) -> None:
+    """A deployed service logs one line for each development value, with the words of the check."""
+    (tmp_path / ".env").write_text("ENVIRONMENT=local\n")
+    for environment, names in (("production", ["ALLOWED_HOSTS", "Settings"]), ("local", [])):
+        settings = {"ENVIRONMENT": environment}
+        checked = project.run(*WAYS["check"], settings=settings, cwd=tmp_path)
+        warnings = [line.removeprefix("Warning: ") for line in checked.stderr.splitlines()]
+        assert [warning.split()[0] for warning in warnings] == names
+        started = project.run("-c", START_AND_STOP, settings=settings, cwd=tmp_path)
+        lines = [json.loads(line) for line in started.stdout.splitlines()]
+        assert [line["warning"] for line in lines if line["event"] == "settings_warning"] == warnings
+        assert [line["event"] for line in lines][-2:] == ["started", "stopped"]
 
 
 @everywhere
