@@ -196,8 +196,23 @@ def _unfinished(path: Path) -> str:
     if not mine:
         return ""
     if phase == "conflicts":
+        if _taken_back(path):
+            return ""
         return "an update left conflicts: resolve them, then `quickset update --continue`; or `quickset update --abort`"
     return "an update was interrupted: `quickset update --continue` finishes it, `quickset update --abort` undoes it"
+
+
+def _taken_back(path: Path) -> bool:
+    """Tell whether nothing of an update with conflicts is left, as after `git reset --hard`."""
+    from quickset import journal
+    from quickset.repository import Repository
+
+    try:
+        repository = Repository.around(path)
+        record = journal.Journal.load(repository.state)
+        return record is None or journal.vanished(repository, record)
+    except QuicksetError:
+        return False
 
 
 def _repository(folder: Path) -> tuple[Path, Path | None]:

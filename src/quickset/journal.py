@@ -402,21 +402,23 @@ def vanished(repository: Repository, journal: Journal) -> bool:
         Whether the index and the work tree hold none of its changes and no conflict of it was resolved.
     """
     staged = repository.staged(journal.steps)
-    # Git keeps the sides of a conflict that was resolved, and drops them in a reset.
+    # Git keeps the sides of a conflict that was resolved, also over a commit, and drops them in a reset.
     resolved = repository.staged(journal.steps, resolved=True)
-    plain = [path for path, step in journal.steps.items() if not step.stages]
+    conflicts = {path: step for path, step in journal.steps.items() if step.stages}
+    for path, step in conflicts.items():
+        if staged.get(path, {}).keys() - {0} or resolved.get(path) == step.stages:
+            return False
+    applied = []
     for path, step in journal.steps.items():
-        now, before, after = (
-            staged.get(path, {}),
-            *({0: entry} if entry else {} for entry in (step.before, step.after)),
-        )
-        if step.stages and (now.keys() - {0} or resolved.get(path) == step.stages or (not plain and now != before)):
+        is_staged = staged.get(path, {}) == ({0: step.after} if step.after else {})
+        if not step.stages and step.before != step.after:
+            applied.append(is_staged)
+        is_written = step.was != step.becomes and digest(repository.top / path) == step.becomes
+        if is_written and not (conflicts and is_staged):
             return False
-        if not step.stages and before != after and now == after:
-            return False
-        if step.was != step.becomes and digest(repository.top / path) == step.becomes:
-            return False
-    return True
+    # A checkout of another branch drops the sides, too. There the rest of the update is left as a whole, while a
+    # single change may have been made again by hand.
+    return not (applied and all(applied) if conflicts else any(applied))
 
 
 def unresolved(repository: Repository, journal: Journal) -> list[str]:

@@ -13,6 +13,7 @@ import pytest
 
 from quickset import errors, journal
 from quickset.answers import ANSWERS_FILE
+from quickset.check import Status, check
 from quickset.errors import ConflictError, QuicksetError, RefusedError, os_reason, why_full
 from tests.updates.harness import NUMBERS, ORDERS, ROUTER, ROUTER_PY, SERVICE_PY, Lab, Snapshot, git, kinds, same
 
@@ -135,6 +136,42 @@ def test_reset_of_everything(lab: Lab, *, only: bool) -> None:
 
     assert lab.at() == "0.1.0"
     lab.assert_conflict(lab.update(), "numbers.txt")
+
+
+@pytest.mark.parametrize(
+    "mine",
+    [{"numbers.txt": "mine\n"}, {"numbers.txt": "mine\n", "blocks.yaml": "theirs\n"}],
+    ids=["the conflict", "a change of the update"],
+)
+@pytest.mark.parametrize("only", [True, False])
+@pytest.mark.parametrize("command", [["reset", "--hard"], ["checkout", "--force", "-b", "other"]], ids=" ".join)
+def test_edits_after_a_reset(lab: Lab, command: list[str], mine: dict[str, str], *, only: bool) -> None:
+    """An update that was taken back is not continued when the user edits its files, and its change is not lost."""
+    conflict(lab, only=only)
+    if not only and len(mine) > 1:
+        lab.abort()
+        lab.release({"latin.txt": "theirs\n"})
+        lab.update()
+    lab.git(*command, "--quiet")
+    assert check([lab.path], template_source=lab.source)[0].status == Status.BEHIND
+    lab.commit(mine)
+
+    assert check([lab.path], template_source=lab.source)[0].status == Status.BEHIND
+    lab.assert_conflict(lab.update(), "numbers.txt")
+
+
+def test_resolved_committed_and_away(lab: Lab) -> None:
+    """A resolution that is committed can be continued after another branch was checked out in between."""
+    conflict(lab)
+    resolve(lab, "numbers.txt", "theirs")
+    lab.commit()
+    lab.git("checkout", "--quiet", "-b", "other")
+    lab.git("checkout", "--quiet", "main")
+    assert lab.git("ls-files", "--resolve-undo") == ""
+
+    lab.resume()
+
+    assert lab.at() == "0.2.0"
 
 
 def test_reset_of_the_index(lab: Lab) -> None:
