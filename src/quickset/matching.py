@@ -18,6 +18,7 @@ Renames = Callable[[Tree, Tree], Mapping[str, str]]
 Readable = Callable[[], tuple[Sequence[Tree], Tree]]
 
 _COMMIT = re.compile(r"commit( [0-9a-f]{40,64})+")
+_RENAME = re.compile(r"R\d+")
 
 
 class Trees(NamedTuple):
@@ -163,14 +164,14 @@ def _follow(
     found = {
         old: new
         for old, new in pairs.items()
-        if old not in unsure and not _stood_next(older.get(old, {}), old, new, own)
+        if old not in unsure and not (old in older and older[old].holds(new, own[new]))
     }
     rejected = pairs.keys() - found.keys()
     for old in sorted(rejected - unsure):
         rest = {
             path: entry
             for path, entry in own.items()
-            if path not in found.values() and not _stood_next(older[old], old, path, own)
+            if path not in found.values() and not older[old].holds(path, entry)
         }
         found |= {source: new for new, source in renames({old: missing[old]}, rest).items()}
     if rejected:
@@ -183,12 +184,35 @@ def _follow(
     return found, unsure
 
 
-def _stood_next(older: Tree, old: str, path: str, own: Tree) -> bool:
-    """Tell whether a file was there next to the missing one, under its name or, unchanged since, under another one."""
-    return path in older or (own[path] in older.values() and own[path] != older.get(old))
+@dataclass(frozen=True, slots=True)
+class _Neighbors:
+    """What there was just before a file was deleted."""
+
+    old: str
+    """The file."""
+    tree: Mapping[str, Entry]
+    renames: Sequence[tuple[str, str]]
+    """What was renamed since, the newest first."""
+
+    def holds(self, path: str, entry: Entry) -> bool:
+        """Tell whether a file was there next to the deleted one, under its name or under another one.
+
+        Args:
+            path: Where the user has the file now.
+            entry: Its content.
+
+        Returns:
+            Whether it was.
+        """
+        names = {path}
+        for before, after in self.renames:
+            if after in names:
+                names.add(before)
+        is_unchanged = entry in self.tree.values() and entry != self.tree.get(self.old)
+        return is_unchanged or not (names - {self.old}).isdisjoint(self.tree)
 
 
-def _neighbors(repository: Repository, missing: Iterable[str]) -> dict[str, dict[str, Entry]]:
+def _neighbors(repository: Repository, missing: Iterable[str]) -> dict[str, _Neighbors]:
     """Read which files there were just before each missing one was deleted."""
     options = ("--full-history", "-m", "--no-renames", "--diff-filter=D", "--name-only", "--format=%x00commit %H %P")
     paths = [repository.prefix + path for path in missing]
@@ -202,14 +226,28 @@ def _neighbors(repository: Repository, missing: Iterable[str]) -> dict[str, dict
             # The newest deletion is listed first.
             deleted.setdefault(word.removeprefix(repository.prefix), parents)
     trees: dict[str, dict[str, Entry]] = {}
-    found: dict[str, dict[str, Entry]] = {}
+    found = {}
     for path, commits in deleted.items():
         for commit in commits:
             if commit not in trees:
                 trees[commit] = repository.tree_of(commit)
-            if path in trees[commit]:
-                found.setdefault(path, {}).update(trees[commit])
+        held = [commit for commit in commits if path in trees[commit]]
+        if held:
+            files = {name: entry for commit in held for name, entry in trees[commit].items()}
+            found[path] = _Neighbors(path, files, _renamed_since(repository, held))
     return found
+
+
+def _renamed_since(repository: Repository, commits: Iterable[str]) -> list[tuple[str, str]]:
+    """Read what was renamed after commits, the newest first."""
+    options = ("--topo-order", "-m", "-M", "-l0", "--diff-filter=R", "--name-status", "--format=", "-z")
+    since = [f"^{commit}" for commit in commits]
+    listed = repository.git(
+        *("log", *options, repository.head, *since, "--", repository.prefix or "."),
+        env={"GIT_LITERAL_PATHSPECS": "1"},
+    )
+    words = iter([word.strip("\n").removeprefix(repository.prefix) for word in listed.split("\0")])
+    return [(next(words), next(words)) for word in words if _RENAME.fullmatch(word)]
 
 
 class _Folders:

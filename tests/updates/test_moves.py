@@ -448,6 +448,41 @@ def test_look_alike_that_was_renamed_since(lab: Lab) -> None:
     assert kinds(result) == {"app/orders/service.py": "deleted"}
 
 
+@pytest.mark.parametrize("copied", [ORDERS, ORDERS.replace("Orders", "Mine")], ids=["unchanged", "edited"])
+@pytest.mark.parametrize("edit", [("", ""), ("TAX = 19", "TAX = 7")], ids=["renamed", "renamed and edited"])
+def test_copy_that_was_renamed_since(lab: Lab, copied: str, edit: tuple[str, str]) -> None:
+    """A copy is protected under each later name, as it was copied and edited."""
+    lab.commit({"app/mine.py": copied})
+    lab.commit({"app/orders/service.py": None})
+    moves(lab, "app/mine.py", "app/own.py")
+    mine = copied.replace(*edit)
+    lab.commit({"app/own.py": mine})
+    moves(lab, "app/own.py", "app/last.py")
+    lab.commit()
+    lab.release({SERVICE_PY: FIXED})
+
+    result = lab.update()
+
+    assert lab.read("app/last.py") == mine
+    assert kinds(result) == {"app/orders/service.py": "deleted"}
+
+
+def test_moved_twice_next_to_a_copy(lab: Lab) -> None:
+    """The fix goes into the file that was moved twice, not into its copy."""
+    lab.commit({"app/mine.py": ORDERS})
+    moves(lab, "app/orders/service.py", "app/sums.py")
+    lab.commit()
+    moves(lab, "app/sums.py", "lib/sums.py")
+    lab.replace("lib/sums.py", ("TAX = 19", "TAX = 7"))
+    lab.commit()
+    lab.release({SERVICE_PY: FIXED})
+
+    lab.assert_clean(lab.update())
+
+    assert lab.read("app/mine.py") == ORDERS
+    assert "start=0" in lab.read("lib/sums.py")
+
+
 def test_moved_on_a_branch_next_to_a_look_alike(lab: Lab) -> None:
     """The fix goes into the moved file, also when that came with a merge and an older file is more similar."""
     lab.commit({"app/mine.py": ORDERS.replace("Orders", "Mine")})
