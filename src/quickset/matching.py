@@ -94,13 +94,14 @@ def match(trees: Trees, repository: Repository, renames: Renames, readable: Read
     }
     # Nothing is moved over a file of the user's own, nor to where one is in the way.
     edited = {path for path, entry in head.items() if entry != was.get(path)} if by_template else set()
-    folders_with_edits = {folder for path in edited for folder in folders_of(path)}
-    by_template = {
-        old: new
-        for old, new in by_template.items()
-        if by_user.get(old) == new
-        or not (new in head or new in folders_with_edits or edited.intersection(folders_of(new)))
-    }
+    edits_below = Counter(folder for path in edited for folder in folders_of(path))
+
+    def is_free(new: str, old: str) -> bool:
+        # The moved file itself makes room for a folder in its place, or for a file in that of its folder.
+        below = edits_below[new] - (old in edited and new in folders_of(old))
+        return new not in head and not below and edited.isdisjoint(set(folders_of(new)) - {old})
+
+    by_template = {old: new for old, new in by_template.items() if by_user.get(old) == new or is_free(new, old)}
     found = []
     for old in was:
         new = by_template.get(old, old if old in will else None)

@@ -571,6 +571,27 @@ def test_template_makes_a_folder_of_an_edited_file(lab: Lab) -> None:
     assert lab.at() == lab.version
 
 
+@pytest.mark.parametrize(("old", "new"), [("run", "run/main"), ("tools/run", "tools")])
+def test_template_moved_a_file_into_a_folder_of_its_name(lab: Lab, old: str, new: str) -> None:
+    """An edited file that moves into a folder in its own place, or takes its folder's place, is moved."""
+    lab.release({old: NUMBERS})
+    lab.update()
+    lab.commit({old: NUMBERS.replace("line 05", "mine 5")})
+    before = lab.snapshot()
+    (lab.origin / "template" / old).unlink()
+    if new == "tools":
+        (lab.origin / "template" / "tools").rmdir()
+    lab.release({new: NUMBERS.replace("line 40", "theirs 40")})
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert lab.read(new) == NUMBERS.replace("line 05", "mine 5").replace("line 40", "theirs 40")
+    assert [(change.source, change.path, change.kind) for change in result.changes[1:]] == [(old, new, "moved")]
+    lab.git("reset", "--quiet", "--hard")
+    same(lab.snapshot(), before)
+
+
 def test_user_made_a_folder_of_a_file(lab: Lab) -> None:
     """A file that the user replaced by a folder counts as deleted."""
     lab.commit({"numbers.txt": None})
