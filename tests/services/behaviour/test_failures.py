@@ -354,3 +354,11 @@ def test_unreachable_from_the_start(project: Project, variant: Variant, tmp_path
     with project.start({"DATABASE_URL": urls[variant.database]}) as service:
         assert_not_ready(service)
         assert service.failure(service.client.get("/api/v1/orders"), 503).code == "unavailable"
+
+
+@where(lambda variant: variant.layout == "feature" and variant.database == "postgresql")
+def test_no_server_of_the_wanted_kind(project: Project, store: ServerStore) -> None:
+    """While no server is the one that the URL asks for, as during a failover, requests get a 503."""
+    with project.start({"DATABASE_URL": f"{store.url}?target_session_attrs=standby"}) as service:
+        assert_not_ready(service)
+        assert service.failure(service.client.get("/api/v1/orders"), 503).code == "unavailable"

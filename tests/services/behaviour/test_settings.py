@@ -1,6 +1,7 @@
 """Values of settings that cannot work are refused at the start, by the name of the setting."""
 
 import json
+import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,9 @@ SECRET = "p4ssw0rd"
 # "\udce9" is how Python reads a byte that is not UTF-8.
 NO_SECRETS = [f"{SECRET}\n", f"\r\n{SECRET}", f"{SECRET}\t{SECRET}", f"{SECRET}\udce9"]
 
+# What this machine trusts.
+ROOTS = ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt"
+
 REFUSED = {
     "ALLOWED_HOSTS": [
         "",
@@ -51,6 +55,7 @@ REFUSED = {
         "256.1.1.1",
         "*a.example",
         "*.",
+        "*.10.0.0.1",
         "a.*.example",
         "a.example.",
         "a..example",
@@ -142,7 +147,10 @@ DATABASE_URLS_REFUSED = {
         "postgresql+asyncpg://app@db/app?sslmode=verify-full",
         "postgresql+asyncpg://app@db/app?ssl=verify-ca",
         "postgresql+asyncpg://app@db/app?sslmode=require&sslrootcert=missing.pem",
+        "postgresql+asyncpg://app@db/app?sslmode=require&sslrootcert=pyproject.toml",
         "postgresql+asyncpg://app@db/app?sslmode=require&sslcert=pyproject.toml&sslkey=missing.pem",
+        "postgresql+asyncpg://app@db/app?sslnegotiation=direct",
+        "postgresql+asyncpg://app@db/app%00",
         "postgresql+asyncpg://app@db:99999/app",
         "postgresql+asyncpg://app@db1,db2/app",
         f"postgresql+asyncpg://app:{SECRET}@{SECRET}@db/app",
@@ -156,6 +164,7 @@ DATABASE_URLS_REFUSED = {
         "mysql+asyncmy://app@db/app?ssl-mode=yes",
         "mysql+asyncmy://app@db/app?read_timeout=soon",
         "mysql+asyncmy://app@db/app?ssl-mode=VERIFY_CA&ssl_ca=missing.pem",
+        "mysql+asyncmy://app@db/app?ssl_ca=pyproject.toml",
         "mysql+asyncmy://app@db/app?ssl_cert=missing.pem",
         "mysql+asyncmy://app@db:99999/app",
         f"mysql+asyncmy://db:{SECRET}/app",
@@ -165,7 +174,7 @@ DATABASE_URLS_READ = {
     "sqlite": ["sqlite+aiosqlite://", "sqlite+aiosqlite:////tmp/a.db", "sqlite+aiosqlite:///a.db?timeout=3"],
     "postgresql": [
         "postgresql+asyncpg://app@db/app?sslmode=require&application_name=shop&options=-c%20search_path%3Dshop",
-        "postgresql+asyncpg://app@db/app?sslmode=verify-full&sslrootcert=pyproject.toml&target_session_attrs=read-write",
+        f"postgresql+asyncpg://app@db/app?sslmode=verify-full&sslrootcert={ROOTS}&target_session_attrs=read-write",
         "postgresql+asyncpg://app@db/app?ssl=require&prepared_statement_cache_size=0",
         "postgresql+asyncpg:///app?host=/run/postgresql",
         "postgresql+asyncpg://app@/app?host=db1:5432&host=db2:5432",
@@ -175,7 +184,7 @@ DATABASE_URLS_READ = {
     ],
     "mysql": [
         "mysql+asyncmy://app@db/app?ssl-mode=REQUIRED&charset=utf8mb4",
-        "mysql+asyncmy://app@db/app?ssl_ca=pyproject.toml",
+        f"mysql+asyncmy://app@db/app?ssl_ca={ROOTS}",
         "mysql+asyncmy://app@/app?unix_socket=/run/mysqld/mysqld.sock",
     ],
 }
@@ -229,3 +238,12 @@ def test_database_url(project: Project, variant: Variant) -> None:
     assert_refused(project, {"DATABASE_URL": DATABASE_URLS_REFUSED[variant.database]})
     accepted = [("DATABASE_URL", url) for url in DATABASE_URLS_READ[variant.database]]
     assert [result["faults"] for result in read(project, accepted)["read"]] == [[] for _ in accepted]
+
+
+@everything
+def test_one_line_for_each_setting(project: Project) -> None:
+    """A setting that is refused for its form is not called missing, too."""
+    settings = {"ENVIRONMENT": "production", "SECRET_KEY": f"{SECRET * 8}\n"}
+    checked = project.run("-m", f"{PACKAGE}.check", settings=settings)
+    assert checked.returncode == 1
+    assert checked.stderr.count("SECRET_KEY") == 1
