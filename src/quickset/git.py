@@ -337,6 +337,18 @@ def inside_work_tree(folder: Path) -> bool:
     return done.stdout.strip() == "true"
 
 
+def is_sparse(folder: Path) -> bool:
+    """Tell whether a work tree is a sparse checkout.
+
+    Args:
+        folder: A folder of it.
+
+    Returns:
+        Whether it is.
+    """
+    return attempt("config", "--type=bool", "core.sparseCheckout", cwd=folder).stdout.strip() == "true"
+
+
 def has_identity(folder: Path | None = None) -> bool:
     """Tell whether the user set a name and an address for commits; git's guesses do not count.
 

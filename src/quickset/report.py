@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from quickset import git
 from quickset.check import Checked, Status
 from quickset.errors import QuicksetError
 from quickset.locking import find_uv, is_lock
@@ -314,9 +315,11 @@ def _after_update(result: "Result", *, would: bool) -> list[str]:
     if result.conflicts:
         if result.branch is None and not result.applied_ms:
             return []
+        # Without the option git does not add what a sparse checkout leaves out.
+        add = ("git", "add", *["--sparse"] * git.is_sparse(result.path))
         return [
             *there,
-            f"{join('git', 'add', *result.conflicts)}   # once they are resolved",
+            f"{join(*add, *result.conflicts)}   # once they are resolved",
             "quickset update --continue",
         ]
     if result.branch:

@@ -10,8 +10,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from quickset import errors, journal
+from quickset import errors, journal, report
 from quickset.answers import ANSWERS_FILE
 from quickset.check import Status, check
 from quickset.errors import ConflictError, QuicksetError, RefusedError, os_reason, why_full
@@ -279,6 +280,23 @@ def test_conflict_outside_a_sparse_checkout(lab: Lab) -> None:
 
     same(lab.snapshot(), before)
     assert lab.git("status", "--porcelain") == ""
+
+
+def test_command_outside_a_sparse_checkout(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The printed command adds a resolved file that the sparse checkout leaves out."""
+    monkeypatch.chdir(lab.path)
+    lab.commit({"app/orders/service.py": ORDERS + "# mine\n", "numbers.txt": MINE})
+    lab.git("sparse-checkout", "set", "app/core")
+    lab.release({SERVICE_PY: ORDERS + "# theirs\n", "numbers.txt": THEIRS})
+    shown = io.StringIO()
+    report.show_result(lab.update(), would=False, out=Console(file=shown, width=200))
+    lab.write({"app/orders/service.py": ORDERS, "numbers.txt": NUMBERS})
+
+    [command] = re.findall("git add .*", shown.getvalue())
+    lab.git(*shlex.split(command, comments=True)[1:])
+
+    lab.resume()
+    assert lab.at() == "0.2.0"
 
 
 def flags(lab: Lab) -> str:
