@@ -28,6 +28,8 @@ MAY_BE_EMPTY = {"__init__.py", ".gitkeep", "py.typed"}
 WINDOWS_FORBIDS = re.compile(r'[<>:"|?*\\\x00-\x1f]|[. ]$')
 WINDOWS_RESERVES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?$", re.IGNORECASE)
 LONGEST_PATH = 120
+LONGEST_LINE = 120
+DESCRIPTION_LINE = 3
 
 
 def inspect(tree: Mapping[str, str]) -> list[str]:
@@ -48,6 +50,7 @@ def _faults(path: str, text: str) -> Iterator[str]:
         return
     yield from _tag_faults(name, text)
     yield from _space_faults(name, text)
+    yield from _line_faults(name, text)
     yield from _value_faults(name, text)
     try:
         parse(path, text)
@@ -86,6 +89,14 @@ def _space_faults(name: str, text: str) -> Iterator[str]:
     for number, line in enumerate(text.splitlines(), 1):
         if line != line.rstrip():
             yield f"line {number} ends with white space"
+
+
+def _line_faults(name: str, text: str) -> Iterator[str]:
+    """Find long lines of text for people. A row of a table has to be one line, and the description is the user's."""
+    if name == "README.md":
+        for number, line in enumerate(text.splitlines(), 1):
+            if len(line) > LONGEST_LINE and number != DESCRIPTION_LINE and not line.startswith("|"):
+                yield f"line {number} is longer than {LONGEST_LINE} characters"
 
 
 def _value_faults(name: str, text: str) -> Iterator[str]:

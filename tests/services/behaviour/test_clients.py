@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -29,9 +30,7 @@ NPM_PACKAGES = {
 PYTHON_GENERATOR = "openapi-python-client==0.29.1"
 PYTHON_PACKAGES = ("attrs", "httpx", "mypy", "python-dateutil", "types-python-dateutil")
 # Without it this generator takes each body of a type `text/…` for a string, whatever its schema says.
-PYTHON_CONFIG = {
-    "content_type_overrides": {"text/csv": "application/octet-stream", "text/event-stream": "application/json"}
-}
+PYTHON_CONFIG = re.compile(r"```yaml\n(content_type_overrides:\n.*?)```", re.DOTALL)
 PRINT_OPENAPI = "import json, app.main; print(json.dumps(app.main.create_app().openapi()))"
 SERVICES: Mapping[str, Mapping[str, Answer]] = {**PRESETS, "everything": {"database": "sqlite", **dict(EVERYTHING)}}
 
@@ -175,9 +174,11 @@ def test_typescript_client(service: Service, document: Path, npm: Path, tmp_path
 
 
 @once_with_everything
-def test_python_client(service: Service, document: Path, tmp_path: Path) -> None:
-    """A client in Python comes without a warning, has strict types, and creates, lists and exports orders."""
-    (tmp_path / "config.yaml").write_text(json.dumps(PYTHON_CONFIG))
+def test_python_client(project: Project, service: Service, document: Path, tmp_path: Path) -> None:
+    """A client as the README makes it has no warning and strict types, and creates, lists and exports orders."""
+    config = PYTHON_CONFIG.search((project.folder / "README.md").read_text())
+    assert config
+    (tmp_path / "config.yaml").write_text(config[1])
     options = ["--meta", "none", "--output-path", "shop", "--config", "config.yaml", "--fail-on-warning"]
     run("uvx", PYTHON_GENERATOR, "generate", "--path", document, *options, cwd=tmp_path)
     (tmp_path / "main.py").write_text(PYTHON)

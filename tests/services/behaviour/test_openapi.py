@@ -115,7 +115,10 @@ def test_parameters_and_answers(operations: dict[str, dict[str, Any]]) -> None:
         return schema
 
     assert content("export_orders", "text/csv") == {"type": "string", "format": "binary"}
-    assert content("listen_to_orders", "text/event-stream") == {"$ref": "#/components/schemas/OrderRead"}
+    assert "Content-Disposition" in operations["export_orders"]["responses"]["200"]["headers"]
+    order, missed = content("listen_to_orders", "text/event-stream")["anyOf"]
+    assert order == {"$ref": "#/components/schemas/OrderRead"}
+    assert (missed["title"], missed["additionalProperties"], missed["properties"]) == ("Missed", False, {})
     assert "Location" in operations["create_order"]["responses"]["201"]["headers"]
     for operation in operations.values():
         assert ("415" in operation["responses"]) is ("requestBody" in operation)
