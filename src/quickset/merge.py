@@ -395,14 +395,17 @@ def _leave_ignored(matches: list[Match], trees: Trees, repository: Repository, r
             entry = result.ignored[each.place] = trees.new[each.new]
             occupied = os.path.lexists(repository.service / each.place)
             news = "is new" if each.old is None else "changed"
-            result.notes.append(_way_out(each.place, entry, f"{why} ignores it", news, occupied=occupied))
+            result.notes.append(
+                _way_out(repository.prefix, each.place, entry, f"{why} ignores it", news, occupied=occupied)
+            )
     return left
 
 
-def _way_out(path: str, entry: Entry, why: str, news: str, *, occupied: bool) -> str:
+def _way_out(prefix: str, path: str, entry: Entry, why: str, news: str, *, occupied: bool) -> str:
     """Say how to get a file of the template that is left out because it is ignored.
 
     Args:
+        prefix: The service's folder below the top of the repository.
         path: Where the file would be.
         entry: The template's file.
         why: The reason.
@@ -410,7 +413,8 @@ def _way_out(path: str, entry: Entry, why: str, news: str, *, occupied: bool) ->
         occupied: Whether the user has a file there, which no command may overwrite.
     """
     name, folder = quote(path), PurePosixPath(path).parent
-    content = f"git cat-file --filters --path={name} {entry.oid}"
+    # Git takes this path from the top, wherever it runs.
+    content = f"git cat-file --filters --path={quote(prefix + path)} {entry.oid}"
     left = f"{path} {news} in the template and was left out, because {why}."
     if entry.mode == _LINK:
         return f"{left} To get it, change that pattern and commit before the update."

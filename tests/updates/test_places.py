@@ -52,6 +52,19 @@ def test_sub_folder(another: Another, monorepo: Path) -> None:
     assert kinds(result) == {"numbers.txt": "merged", "app/orders/service.py": "changed"}
 
 
+def test_ignored_file_in_a_sub_folder(another: Another, monorepo: Path) -> None:
+    """The command for a file that is left out follows the service's own attributes."""
+    [lab] = another(monorepo, "services/orders")
+    lab.commit({".gitignore": "lib/\n", ".gitattributes": "*.txt text eol=crlf\n"})
+    lab.release({"lib/new.txt": "theirs\n"})
+
+    [note] = [note for note in lab.update().notes if "lib/new.txt" in note]
+
+    [command] = re.findall(r"run `(.*)`", note)
+    subprocess.run(["sh", "-ec", command], cwd=lab.path, check=True)
+    assert lab.read_bytes("lib/new.txt") == b"theirs\r\n"
+
+
 def test_sub_folder_in_conflict(another: Another, monorepo: Path) -> None:
     """A conflict in a sub-folder has its stages at the whole path, and is finished or undone there."""
     [lab] = another(monorepo, "services/orders")
