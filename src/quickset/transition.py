@@ -456,19 +456,15 @@ def _kept(result: Result) -> dict[str, Any]:
     return {name: kept[name] for name in names}
 
 
-def _told(repository: Repository, record: Journal, resolved: Mapping[str, str] | None = None) -> Result:
-    """Bring back what `_kept` kept, with what became of conflicts by their path in the repository."""
-    kinds = resolved or {}
+def _told(repository: Repository, record: Journal, decided: Mapping[str, Mapping[str, str]] | None = None) -> Result:
+    """Bring back what `_kept` kept, with what the user made of files by their path in the repository."""
     kept = dict(record.facts.get("result") or {"title": "An update"})
     kept["changes"] = tuple(
         Change(
             **each
             | {"template_paths": tuple(each.get("template_paths", ()))}
-            | (
-                {"kind": kinds.get(record.service + each["path"], "merged"), "note": ""}
-                if each["kind"] == "conflict"
-                else {}
-            )
+            | ({"kind": "merged", "note": ""} if each["kind"] == "conflict" else {})
+            | (decided or {}).get(record.service + each["path"], {})
         )
         for each in kept.get("changes", ())
     )
@@ -640,7 +636,7 @@ def resume(path: Path, *, lock: bool = True, progress: Progress = lambda _: null
         paths = [path for path, step in record.steps.items() if step.stages]
         repository.require_merged(paths)
         _require_resolved(repository, record)
-        told = _told(repository, record, _resolutions(repository, record))
+        told = _told(repository, record, _decided(repository, record))
         service = replace(repository, prefix=record.service, answers_file=_answers_file(record))
         _advance(service, state, record)
         written = record.steps.get(record.service + LOCK)
@@ -659,17 +655,18 @@ def _left_aside(repository: Repository, record: Journal) -> Iterator[str]:
             )
 
 
-def _resolutions(repository: Repository, record: Journal) -> dict[str, str]:
-    """Return what became of each conflict, by its path: a kind of change."""
-    conflicts = {path: step.stages for path, step in record.steps.items() if step.stages}
-    staged = repository.staged(conflicts)
+def _decided(repository: Repository, record: Journal) -> dict[str, dict[str, str]]:
+    """Return what became of each conflict and of each change that the user took back: kind and note by path."""
+    staged = repository.staged(record.steps)
     found = {}
-    for path, sides in conflicts.items():
+    for path, step in record.steps.items():
         now = staged.get(path, {}).get(0)
-        ours, template = sides.get(2), sides.get(3)
-        found[path] = (
-            "removed" if now is None else "yours" if now == ours else "changed" if now == template else "merged"
-        )
+        if step.stages:
+            ours, template = step.stages.get(2), step.stages.get(3)
+            kind = "removed" if now is None else "yours" if now == ours else "changed" if now == template else "merged"
+            found[path] = {"kind": kind, "note": ""}
+        elif now == step.before != step.after:
+            found[path] = {"kind": "yours", "note": "you took the change back"}
     return found
 
 

@@ -196,13 +196,24 @@ def test_reset_of_the_index(lab: Lab) -> None:
 
 
 def test_change_that_is_not_wanted(lab: Lab) -> None:
-    """A change that the user restored is a decision, and not in the way."""
-    conflict(lab)
+    """A change that the user restored is a decision, is reported as one, and not in the way."""
+    lab.commit({"numbers.txt": MINE})
+    lab.release({"numbers.txt": THEIRS, "blocks.yaml": "theirs\n", "latin.txt": None, "new.txt": "theirs\n"})
+    lab.assert_conflict(lab.update(), "numbers.txt")
     resolve(lab, "numbers.txt", "theirs")
-    lab.git("restore", "--staged", "--worktree", "blocks.yaml")
+    lab.git("restore", "--source", "HEAD", "--staged", "--worktree", "blocks.yaml", "latin.txt", "new.txt")
 
-    lab.resume()
+    result = lab.resume()
 
+    for change in result.changes:
+        if change.path in ("blocks.yaml", "latin.txt", "new.txt"):
+            assert (change.kind, change.note) == ("yours", "you took the change back")
+    assert kinds(result) == {
+        "blocks.yaml": "yours",
+        "latin.txt": "yours",
+        "new.txt": "yours",
+        "numbers.txt": "changed",
+    }
     assert lab.at() == "0.2.0"
     assert lab.read("blocks.yaml") != "theirs\n"
 
