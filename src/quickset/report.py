@@ -1,6 +1,7 @@
 """What the terminal shows, and the JSON."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
@@ -324,8 +325,19 @@ def _after_update(result: "Result", *, would: bool) -> list[str]:
         ]
     if result.branch:
         return [*there, *result.next_steps] if result.next_steps else []
-    check = ["uv run just check"] if (result.path / "justfile").exists() else []
+    check = ["uv run just check"] if _has_check(result.path) else []
     return [*there, *_leftovers(result), *result.next_steps, *check, join("git", "commit", "-m", result.title)]
+
+
+def _has_check(path: Path) -> bool:
+    """Tell whether a service has the recipe `check`, and a `just` of its own to run it."""
+    texts = []
+    for name in ("justfile", "pyproject.toml"):
+        try:
+            texts.append((path / name).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError):
+            return False
+    return bool(re.search(r"^check(\s[^:=]*)?:(?!=)", texts[0], re.MULTILINE)) and "rust-just" in texts[1]
 
 
 def _leftovers(result: "Result") -> list[str]:

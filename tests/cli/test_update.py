@@ -220,6 +220,28 @@ def test_add_and_remove(service: Path, quickset: Run) -> None:
 
 
 @pytest.mark.parametrize(
+    ("justfile", "needs", "proposed"),
+    [
+        ("check:\n    true\n", '["rust-just"]', True),
+        ("", '["rust-just"]', False),
+        ("check-all:\n    true\n", '["rust-just"]', False),
+        ("check:\n    true\n", "[]", False),
+    ],
+)
+def test_check_is_proposed(service: Path, quickset: Run, justfile: str, needs: str, proposed: bool) -> None:  # noqa: FBT001
+    """The recipe `check` is proposed where there is one, and a `just` that runs it."""
+    (service / "justfile").write_text(justfile)
+    with (service / "pyproject.toml").open("a") as project:
+        project.write(f"\n[dependency-groups]\ndev = {needs}\n")
+    commit_all(service, "Just")
+
+    done = quickset("remove", "docker", "--no-lock", cwd=service)
+
+    assert done.returncode == 0, done.stderr
+    assert ("uv run just check" in done.stdout) is proposed
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         (("add", "package_name=shop"), 4, "package_name is fixed once a service exists"),
