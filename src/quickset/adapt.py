@@ -21,6 +21,8 @@ _NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 _LOWER = re.compile(r"(?:>=|==|~=|>)\s*([0-9][0-9.]*)")
 _ITEM = re.compile(r"""^\s*(["'])(?P<text>(?:(?!\1).)*)\1(?P<comma>\s*,)?\s*(?:#.*)?$""")
 _ARRAY = re.compile(r"^(?P<key>[A-Za-z0-9_.\"-]+)\s*=\s*\[\s*$")
+_START = re.compile(r"^(?P<key>[A-Za-z0-9_.\"-]+)\s*=\s*\[")
+_TOKEN = re.compile(r"""(?P<item>"[^"\\\n]*"|'[^'\n]*')|(?P<comment>\#[^\n]*)|(?P<end>\])|[,\s]""")
 _TABLE = re.compile(r"^\[(?P<name>[^\[\]]+)\]\s*(?:#.*)?$")
 _DEPENDENCIES = re.compile(r"project\.(?:dependencies|optional-dependencies\..+)|dependency-groups\..+")
 
@@ -121,6 +123,7 @@ def dependencies(sides: Sides) -> None:
             texts[number][start:end] = lines
             arrays[number] = _arrays("".join(texts[number]))
     results = ["".join(lines) for lines in texts[:2]]
+    _settle_other_layouts(results, user, shared, notes)
     if all(_is_toml(text) for text in results):
         for side, text in zip((sides.old, sides.new), results, strict=True):
             side[PROJECT] = text.encode()
@@ -158,6 +161,82 @@ def _arrays(text: str) -> dict[str, tuple[int, int]]:
             if end is not None and items == _items(text, key):
                 found[key] = (number + 1, end)
     return found
+
+
+def _settle_other_layouts(renders: list[str], user: str, done: Sequence[str], notes: list[str]) -> None:
+    """Settle the arrays of which a side has other lines than one for each item, as on one line."""
+    for key, mine in _lists(user).items():
+        old, new = (_lists(text).get(key) for text in renders)
+        if key in done or old is None or new is None or not _DEPENDENCIES.fullmatch(key):
+            continue
+        settled = _settle(old.lines, new.lines, mine.lines, notes)
+        if settled is None or (mine.text == old.text and settled == new.lines):
+            continue
+        layout = _laid_out(settled, mine, new, "\r\n" if "\r\n" in user else "\n")
+        for number, (found, text) in enumerate(((old, mine.text), (new, layout))):
+            renders[number] = f"{renders[number][: found.start]}{text}{renders[number][found.end :]}"
+
+
+class _List(NamedTuple):
+    """An array of strings in any layout."""
+
+    start: int
+    end: int
+    text: str
+    """All of it, with both brackets."""
+    lines: list[str]
+    """Its items and comments as if it had one a line."""
+
+
+def _lists(text: str) -> dict[str, _List]:
+    """Find the arrays of strings, by dotted key."""
+    found, table, at = {}, "", 0
+    for line in text.splitlines(keepends=True):
+        if line.startswith("[["):
+            table = "[[]]"
+        elif match := _TABLE.match(line):
+            table = match["name"].strip()
+        elif match := _START.match(line):
+            key, start = f"{table}.{match['key']}", at + match.end() - 1
+            read = _read_list(text, start)
+            items = [item["text"] for each in (read.lines if read else ()) if (item := _ITEM.match(each))]
+            if read and items == _items(text, key):
+                found[key] = read
+        at += len(line)
+    return found
+
+
+def _read_list(text: str, start: int) -> _List | None:
+    """Read an array from its opening bracket on; None where it holds anything but plain strings."""
+    lines: list[str] = []
+    at, is_behind_item = start + 1, False
+    while token := _TOKEN.match(text, at):
+        at = token.end()
+        if token["end"]:
+            return _List(start, at, text[start:at], lines)
+        if (item := token["item"]) is not None:
+            quote = "'" if '"' in item[1:-1] else '"'
+            lines.append(f"  {quote}{item[1:-1]}{quote},\n")
+            is_behind_item = True
+        elif comment := token["comment"]:
+            if is_behind_item:
+                lines[-1] = f"{lines[-1].rstrip()} {comment.rstrip()}\n"
+            else:
+                lines.append(f"  {comment.rstrip()}\n")
+        elif "\n" in token[0]:
+            is_behind_item = False
+    return None
+
+
+def _laid_out(lines: list[str], mine: _List, template: _List, ending: str) -> str:
+    """Write an array as the user has it: on one line as long as it has no comment."""
+    if lines == mine.lines:
+        return mine.text
+    if "\n" not in mine.text and all(_ITEM.match(line) and _end(line) == len(line.rstrip()) for line in lines):
+        return f"[{', '.join(line.strip().removesuffix(',') for line in lines)}]"
+    indent = re.search(r"\n([ \t]+)", mine.text) or re.search(r"\n([ \t]+)", template.text)
+    before = indent[1] if indent else "    "
+    return "".join(["[", ending, *(f"{before}{line.strip()}{ending}" for line in lines), "]"])
 
 
 def _settle(old: list[str], new: list[str], user: list[str], notes: list[str]) -> list[str] | None:

@@ -187,18 +187,74 @@ def test_comments_and_order_stay(lab: Lab) -> None:
     assert "fastapi>=0.170,<0.171" in lab.dependencies()
 
 
-def test_one_line(lab: Lab) -> None:
-    """A user who wrote the list on one line loses nothing of it."""
-    listed = ", ".join(f'"{line}"' for line in (*lab.dependencies(), "nh3>=0.3"))
-    text = lab.read("pyproject.toml")
-    start, end = text.index("dependencies = ["), text.index("\n]\n", text.index("dependencies = [")) + 3
-    lab.commit({"pyproject.toml": f"{text[:start]}dependencies = [{listed}]\n{text[end:]}"})
-    lab.release(bump((FASTAPI, "fastapi>=0.170,<0.171")))
+LINES = ["alembic>=1.20,<2", FASTAPI, "orjson>=3.13,<4"]
 
+
+def listed(*lines: str, layout: str = "lines") -> str:
+    """Write a list of dependencies in one of the layouts that people use."""
+    shown = {
+        "lines": "".join(f'\n  "{line}",' for line in lines) + "\n",
+        "one line": ", ".join(f'"{line}"' for line in lines),
+        "first line": ",\n    ".join(f"'{line}'" for line in lines),
+        "two a line": "\n    " + ", ".join(f'"{line}"' + "\n" * (at % 2) for at, line in enumerate(lines)),
+    }
+    return f"dependencies = [{shown[layout]}]\n"
+
+
+def project(dependencies: str) -> str:
+    start, end = PYPROJECT.index("dependencies = ["), PYPROJECT.index("\n[dependency-groups]")
+    return PYPROJECT[:start] + dependencies + PYPROJECT[end:]
+
+
+@pytest.mark.parametrize("theirs", ["lines", "one line"])
+@pytest.mark.parametrize("mine", ["lines", "one line", "first line", "two a line"])
+def test_layouts(lab: Lab, mine: str, theirs: str) -> None:
+    """A list is merged requirement by requirement in each layout, which stays the user's."""
+    lab.release({"pyproject.toml.jinja": project(listed(*LINES, layout=theirs))})
     lab.update()
+    lab.replace("pyproject.toml", (listed(*LINES, layout=theirs), listed(*LINES, "nh3>=0.3", layout=mine)))
+    lab.commit()
+    newer = ["alembic>=1.20,<2", "fastapi>=0.170,<0.171", "httpx>=1,<2"]
+    lab.release({"pyproject.toml.jinja": project(listed(*newer, layout=theirs))})
 
-    assert "nh3>=0.3" in lab.read("pyproject.toml")
-    assert "fastapi" in lab.read("pyproject.toml")
+    lab.assert_clean(lab.update())
+
+    assert sorted(lab.dependencies()) == sorted([*newer, "nh3>=0.3"])
+    assert ("dependencies = [\n" in lab.read("pyproject.toml")) == (mine != "one line")
+
+
+def test_one_line_that_the_template_comments(lab: Lab) -> None:
+    """A list on one line gets lines when the template adds a comment, and none for a comment that was there."""
+    commented = project(listed(*LINES)).replace('  "alembic', '  # tables\n  "alembic')
+    lab.release({"pyproject.toml.jinja": commented})
+    lab.update()
+    text = lab.read("pyproject.toml")
+    mine = listed(*LINES, "nh3>=0.3", layout="one line")
+    lab.commit({"pyproject.toml": text.replace(text[text.index("dependencies") : text.index("\n[dep")], mine)})
+    commented = commented.replace(FASTAPI, "fastapi>=0.170,<0.171")
+    lab.release({"pyproject.toml.jinja": commented})
+
+    lab.assert_clean(lab.update())
+
+    assert mine.replace(FASTAPI, "fastapi>=0.170,<0.171") in lab.read("pyproject.toml")
+    lab.commit()
+    lab.release({"pyproject.toml.jinja": commented.replace('orjson>=3.13,<4",', 'orjson>=3.13,<4", # fast')})
+    lab.assert_clean(lab.update())
+    assert '\n  "orjson>=3.13,<4", # fast\n  "nh3>=0.3",\n]' in lab.read("pyproject.toml")
+    assert "# tables" not in lab.read("pyproject.toml")
+
+
+@pytest.mark.parametrize("item", ['{include-group = "lint"}', '"x; python_version < \\"3.12\\""'])
+def test_list_that_is_not_understood(lab: Lab, item: str) -> None:
+    """A list that holds anything but plain strings is merged as text."""
+    lab.replace("pyproject.toml", ('"ruff>=0.17.5,<0.18",\n', f'"ruff>=0.17.5,<0.18",\n  {item},\n'))
+    lab.commit()
+    before = lab.read("pyproject.toml")
+    lab.release(bump(("pytest>=9.2", "pytest>=9.3")))
+
+    lab.assert_clean(lab.update())
+
+    assert lab.read("pyproject.toml") == before.replace("pytest>=9.2", "pytest>=9.3")
 
 
 def test_the_rest_of_the_file(lab: Lab) -> None:
