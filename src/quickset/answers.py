@@ -145,6 +145,8 @@ class Question:
         if value is None or isinstance(value, (list, dict)):
             raise UsageError(f"{self.name}: one value is needed, not {_kind(value)}.")
         text = str(value)
+        if not _is_utf8(text):
+            raise UsageError(f"{self.name}: the value is not UTF-8 text.")
         if self.type == "bool":
             if text.lower() not in _TRUE | _FALSE:
                 raise UsageError(f"{self.name}: '{text}' is neither true nor false.")
@@ -444,7 +446,18 @@ def proposals(questions: Mapping[str, Question], path: Path, settings: Mapping[s
     }
 
 
+def _is_utf8(text: str) -> bool:
+    """Tell whether text from the system, such as a folder's name, can be written to a file."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _fits(question: Question, value: str) -> bool:
+    if not _is_utf8(value):
+        return False
     if question.choices:
         return value in question.choices
     import jinja2

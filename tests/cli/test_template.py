@@ -129,6 +129,18 @@ def test_folder_that_is_not_utf8(foreign: Path, work: Path) -> None:
     assert (service / "VERSION").read_text() == "v1.10.0"
 
 
+def test_service_that_is_not_utf8(foreign: Path, work: Path) -> None:
+    """A service in a folder whose name is not UTF-8 takes the template's default name; such an answer is refused."""
+    folder = work / os.fsdecode(b"z\xe9z")
+
+    make(folder, foreign, "1.9.0")
+
+    update(Update(path=folder, lock=False))
+    assert (folder / "VERSION").read_text() == "v1.10.0"
+    with pytest.raises(UsageError, match="project_name: the value is not UTF-8 text"):
+        new(Request(path=work / "b", template=str(foreign), data={"project_name": folder.name}, lock=False))
+
+
 @pytest.mark.parametrize("inside", [False, True], ids=["next to it", "inside"])
 @pytest.mark.parametrize("plain", [False, True], ids=["quickset", "copier"])
 def test_relative_path(
