@@ -402,20 +402,27 @@ def vanished(repository: Repository, journal: Journal) -> bool:
         Whether the index and the work tree hold none of its changes and no conflict of it was resolved.
     """
     staged = repository.staged(journal.steps)
-    # Git keeps the sides of a conflict that was resolved, also over a commit, and drops them in a reset.
-    resolved = repository.staged(journal.steps, resolved=True)
     conflicts = {path: step for path, step in journal.steps.items() if step.stages}
-    for path, step in conflicts.items():
-        if staged.get(path, {}).keys() - {0} or resolved.get(path) == step.stages:
-            return False
-    applied = []
+    if any(staged.get(path, {}).keys() - {0} for path in conflicts):
+        return False
+    applied, restored = [], []
     for path, step in journal.steps.items():
-        is_staged = staged.get(path, {}) == ({0: step.after} if step.after else {})
-        if not step.stages and step.before != step.after:
-            applied.append(is_staged)
-        is_written = step.was != step.becomes and digest(repository.top / path) == step.becomes
-        if is_written and not (conflicts and is_staged):
+        before, after = ({0: entry} if entry else {} for entry in (step.before, step.after))
+        now = staged.get(path, {})
+        if (
+            step.was != step.becomes
+            and digest(repository.top / path) == step.becomes
+            and not (conflicts and now == after)
+        ):
             return False
+        if not step.stages and before != after:
+            applied.append(now == after)
+            restored.append(now == before)
+    # Git keeps the sides of a conflict that was resolved, also over a commit, and drops them in a reset.
+    resolved = repository.staged(conflicts, resolved=True)
+    if any(resolved.get(path) == step.stages for path, step in conflicts.items()):
+        # It keeps them over `git checkout HEAD -- .`, too.
+        return repository.head != journal.head and bool(restored) and all(restored)
     # A checkout of another branch drops the sides, too. There the rest of the update is left as a whole, while a
     # single change may have been made again by hand.
     return not (applied and all(applied) if conflicts else any(applied))

@@ -5,6 +5,7 @@ import re
 import secrets
 import tempfile
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -32,6 +33,7 @@ Progress = Callable[[str], AbstractContextManager[object]]
 LOCK = "uv.lock"
 _EXAMPLE = ".env.example"
 _TRAILER = "Quickset"
+_WORD = re.compile(r"\w+|[^\w\s]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -664,10 +666,22 @@ def _decided(repository: Repository, record: Journal) -> dict[str, dict[str, str
         if step.stages:
             ours, template = step.stages.get(2), step.stages.get(3)
             kind = "removed" if now is None else "yours" if now == ours else "changed" if now == template else "merged"
-            found[path] = {"kind": kind, "note": ""}
+            note = ""
+            if now and kind == "merged" and _takes_nothing(repository, path, step.stages, now):
+                kind, note = "yours", "nothing of the template's change is in it"
+            found[path] = {"kind": kind, "note": note}
         elif now == step.before != step.after:
             found[path] = {"kind": "yours", "note": "you took the change back"}
     return found
+
+
+def _takes_nothing(repository: Repository, path: str, sides: Mapping[int, Entry], now: Entry) -> bool:
+    """Tell whether a resolution took no word of a conflict from the template, and dropped none that it dropped."""
+    if not {merge.OLD, 2, merge.THEIRS} <= sides.keys():
+        return False
+    entries = (sides[merge.OLD], sides[merge.THEIRS], sides[2], now)
+    old, new, mine, result = (Counter(_WORD.findall(repository.as_on_disk(entry, path))) for entry in entries)
+    return not ((new - old) & (result - mine)) and not ((old - new) & (mine - result))
 
 
 def _require_resolved(repository: Repository, record: Journal) -> None:

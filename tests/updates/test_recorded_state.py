@@ -161,6 +161,36 @@ def test_edits_after_a_reset(lab: Lab, command: list[str], mine: dict[str, str],
     lab.assert_conflict(lab.update(), "numbers.txt")
 
 
+@pytest.mark.parametrize("command", [["checkout", "HEAD", "--", "."], ["restore", "-SW", "."]], ids=" ".join)
+def test_edits_after_a_checkout_of_all_files(lab: Lab, command: list[str]) -> None:
+    """The same where every file was taken from HEAD, which leaves the sides of the conflict in the index."""
+    conflict(lab)
+    lab.git(*command)
+    assert lab.git("ls-files", "--resolve-undo")
+    lab.commit({"numbers.txt": "mine\n"})
+
+    lab.assert_conflict(lab.update(), "numbers.txt")
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (MINE + "mine 61\n", "yours"),
+        (MINE.replace("mine 5", "mine and theirs 5"), "merged"),
+        (MINE.replace("mine 5\n", ""), "yours"),
+    ],
+)
+def test_own_text_as_a_resolution(lab: Lab, text: str, kind: str) -> None:
+    """A resolution that has nothing of the template's change is not called merged."""
+    conflict(lab, only=True)
+    lab.commit({"numbers.txt": text})
+
+    [change] = [change for change in lab.resume().changes if change.path == "numbers.txt"]
+
+    assert change.kind == kind
+    assert change.note == ("nothing of the template's change is in it" if kind == "yours" else "")
+
+
 def test_resolved_committed_and_away(lab: Lab) -> None:
     """A resolution that is committed can be continued after another branch was checked out in between."""
     conflict(lab)
