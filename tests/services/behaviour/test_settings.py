@@ -165,7 +165,7 @@ DATABASE_URLS_REFUSED = {
         "mysql+asyncmy://app@db/app?read_timeout=soon",
         "mysql+asyncmy://app@db/app?ssl-mode=VERIFY_CA&ssl_ca=missing.pem",
         "mysql+asyncmy://app@db/app?ssl_ca=pyproject.toml",
-        "mysql+asyncmy://app@db/app?ssl_cert=missing.pem",
+        "mysql+asyncmy://app@db/app?ssl_cert=missing.pem&ssl_key=missing.pem",
         "mysql+asyncmy://app@db:99999/app",
         f"mysql+asyncmy://db:{SECRET}/app",
     ],
