@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.behaviour.variants import everywhere, once, once_with_file
+from tests.services.behaviour.variants import everywhere, once, once_with_file, where
 from tests.services.running import PACKAGE, Project, Store, Variant
 
 SHORT_SECRET = "hunter2-hunter2"
@@ -104,7 +104,7 @@ def test_accepted_outside_production(project: Project, store: Store) -> None:
         assert environment in finished.stdout
 
 
-@once
+@where(lambda variant: variant.database == "none")
 def test_start_warns_as_the_check_does(project: Project, tmp_path: Path) -> None:
     """A deployed service logs one line for each development value, with the words of the check."""
     (tmp_path / ".env").write_text("ENVIRONMENT=local\n")
