@@ -423,6 +423,11 @@ def vanished(repository: Repository, journal: Journal) -> bool:
     if any(resolved.get(path) == step.stages for path, step in conflicts.items()):
         # It keeps them over `git checkout HEAD -- .`, too.
         return repository.head != journal.head and bool(restored) and all(restored)
+    answers = journal.facts.get("answers")
+    path = journal.service + str(journal.facts.get("answers_file"))
+    if conflicts and answers and repository.staged([path]).get(path) == {0: Entry(*answers[1])}:
+        # Somebody else made the same update, and it came with a merge.
+        return True
     # A checkout of another branch drops the sides, too. There the rest of the update is left as a whole, while a
     # single change may have been made again by hand.
     return not (applied and all(applied) if conflicts else any(applied))

@@ -161,6 +161,21 @@ def test_edits_after_a_reset(lab: Lab, command: list[str], mine: dict[str, str],
     lab.assert_conflict(lab.update(), "numbers.txt")
 
 
+def test_update_of_somebody_else_after_a_reset(lab: Lab) -> None:
+    """An update that was taken back is forgotten when the same update comes with a merge."""
+    conflict(lab)
+    lab.git("reset", "--quiet", "--hard")
+    lab.git("switch", "--quiet", "--create", "theirs")
+    answers = lab.read(ANSWERS_FILE).replace("0.1.0", "0.2.0")
+    lab.commit({"numbers.txt": "both\n", "blocks.yaml": "theirs\n", ANSWERS_FILE: answers})
+    lab.git("switch", "--quiet", "main")
+    lab.git("merge", "--quiet", "theirs")
+
+    assert check([lab.path], template_source=lab.source)[0].status == Status.CURRENT
+    assert "Nothing to do" in lab.update().notes[0]
+    assert not lab.journal.exists()
+
+
 @pytest.mark.parametrize("command", [["checkout", "HEAD", "--", "."], ["restore", "-SW", "."]], ids=" ".join)
 def test_edits_after_a_checkout_of_all_files(lab: Lab, command: list[str]) -> None:
     """The same where every file was taken from HEAD, which leaves the sides of the conflict in the index."""
