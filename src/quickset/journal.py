@@ -330,7 +330,7 @@ def apply(repository: Repository, state: Path, journal: Journal) -> float:
         path
         for path, step in journal.steps.items()
         if not _expected(repository.top / path, step)
-        or (step.becomes is not None and _obstructed(repository.top, path, gone))
+        or (step.becomes is not None and _obstructed(repository.top, path, gone, journal.temporary))
     ]
     if foreign:
         raise RefusedError(f"changed meanwhile: {', '.join(foreign)}. Move your edits elsewhere and run this again.")
@@ -368,7 +368,7 @@ def undo(repository: Repository, state: Path, journal: Journal) -> None:
             _expected(repository.top / path, step, gone=True)
             or digest(repository.top / path) in _checked_out(repository, path, step)
         )
-        or (step.was is not None and _obstructed(repository.top, path, gone))
+        or (step.was is not None and _obstructed(repository.top, path, gone, journal.temporary))
         or not _as_left(repository, path, staged.get(path, {}), step)
     ]
     if edited:
@@ -554,12 +554,13 @@ def _as_left(repository: Repository, path: str, found: Mapping[int, Entry], step
     return found.keys() == {0} and repository.oid_of(path) == found[0].oid
 
 
-def _obstructed(top: Path, path: str, gone: set[str]) -> bool:
+def _obstructed(top: Path, path: str, gone: set[str], temporary: str) -> bool:
     """Tell whether a file cannot be put in place, or only outside: for a folder with other files, a file or a link."""
     target = top / path
     if target.is_dir() and not target.is_symlink():
         files = (file for file in target.rglob("*") if file.is_symlink() or not file.is_dir())
-        return any(file.relative_to(top).as_posix() not in gone for file in files)
+        # A run that was killed may have left its temporary file.
+        return any(file.name != temporary and file.relative_to(top).as_posix() not in gone for file in files)
     ways = (parent for parent in PurePosixPath(path).parents if str(parent) != ".")
     return any(
         str(way) not in gone and ((top / way).is_symlink() or ((top / way).exists() and not (top / way).is_dir()))

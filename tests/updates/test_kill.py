@@ -17,7 +17,7 @@ from tests.updates.processes import KILLED, Driver
 
 pytestmark = pytest.mark.ci
 
-# Of each command; the 200 are 50 of each.
+# Of each of the four commands.
 MOMENTS = int(os.environ.get("QUICKSET_TEST_KILLS", "40")) // 4
 # The rest are at random.
 BOUNDARIES = MOMENTS * 3 // 5
