@@ -215,7 +215,7 @@ def test_what_is_left_to_do(source: Source, tmp_path: Path) -> None:
     """What to change in .env is said again when conflicts are resolved; a file that is kept is not forgotten."""
     service = make(source, tmp_path / "service", cache="memory", websockets=True)
     (service / ".env").write_text((service / ".env.example").read_text())
-    rooms, orders = service / "app" / "core" / "rooms.py", service / "app" / "orders" / "service.py"
+    rooms, orders = service / "app" / "core" / "realtime" / "rooms.py", service / "app" / "orders" / "service.py"
     rooms.write_text(rooms.read_text().replace("MESSAGES_IN_A_ROW = 10", "MESSAGES_IN_A_ROW = 20"))
     orders.write_text(orders.read_text().replace("SUMMARY_SECONDS = 60.0", "SUMMARY_SECONDS = 5.0"))
     commit(service)
@@ -232,7 +232,7 @@ def test_what_is_left_to_do(source: Source, tmp_path: Path) -> None:
     assert done.notes == (settings,)
     shown = StringIO()
     report.show_result(done, would=False, out=Console(file=shown, width=200))
-    assert "git rm app/core/rooms.py " in shown.getvalue()
+    assert "git rm app/core/realtime/rooms.py " in shown.getvalue()
 
 
 OWN = """revision = "{revision}"\ndown_revision = {follows}\nbranch_labels = None\ndepends_on = None
