@@ -17,7 +17,7 @@ import asyncio, gc, json, os, time
 from decimal import Decimal
 
 os.sched_setaffinity(0, {{{SERVER_CORE}}})
-from app.core.cache import Cache, CacheStore
+from app.core.cache.store import Cache, CacheStore
 from app.orders.changes import OrderChanges
 from app.orders.models import OrderStatus
 from app.orders.repository import OrderQuery, StatusSummary

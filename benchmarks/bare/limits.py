@@ -1,9 +1,9 @@
 """The service three times in one process, told apart by the query: two processes differ by as much as a limit costs."""
 
-from app.core.rate_limits import RouteLimit
+from app.core.http.middleware.rate_limit import RateLimitMiddleware
+from app.core.http.rate_limits import RouteLimit
 from app.core.settings import Settings
 from app.main import create_app
-from app.middleware.rate_limit import RateLimitMiddleware
 from starlette.types import Receive, Scope, Send
 
 settings = Settings()

@@ -78,8 +78,8 @@ def test_info_of_what_was_not_asked(work: Path) -> None:
 
     components = {component.name: component for component in whole.components}
     assert components["auth"].value == "jwt"
-    assert "app/core/tokens.py" in components["auth"].files
-    assert {"migrations/env.py", "app/core/tokens.py"} <= set(components["database"].files)
+    assert "app/core/auth/tokens.py" in components["auth"].files
+    assert {"migrations/env.py", "app/core/auth/tokens.py"} <= set(components["database"].files)
     assert "auth" not in {*without.off, *(component.name for component in without.components)}
     assert "database" in without.off
 

@@ -14,7 +14,7 @@ from tests.rendering import read_tree, render
 
 PARTS = ("copier.yml", "template")
 SETTINGS = "app/core/settings.py"
-MODULES = {SETTINGS, "app/core/database_url.py", "app/core/setting_types.py"}
+MODULES = {SETTINGS, "app/core/database_url.py", "app/core/db/url.py", "app/core/setting_types.py"}
 EXAMPLE = ".env.example"
 BOUNDS_OF_TYPES = {"allow_inf_nan", "ge", "gt", "le", "lt"}
 

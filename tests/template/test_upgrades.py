@@ -102,7 +102,7 @@ def move(path: str, to: str | None) -> Change:
 
 SETTINGS = "template/{{ package_name }}/core/settings.py.jinja"
 SETTING_TYPES = "template/{{ package_name }}/core/setting_types.py.jinja"
-DATABASE_URL = "template/{{ package_name }}/core/{% if database != 'none' %}database_url.py{% endif %}.jinja"
+DATABASE_URL = "template/{{ package_name }}/core/{% if database != 'none' %}db{% endif %}/url.py.jinja"
 EXAMPLE = "template/.env.example.jinja"
 
 
