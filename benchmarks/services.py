@@ -64,15 +64,15 @@ class Service:
         with self._serve([self.python, "-m", "uvicorn", *options, f"{module}:app"]) as server:
             yield server
 
-    def run(self, module: str) -> None:
+    def run(self, command: str) -> None:
         """Run one of the service's commands.
 
         Args:
-            module: The module that is the command.
+            command: Its name.
         """
         environment = {**clean_environment(), **SETTINGS, **self.settings}
         subprocess.run(
-            [self.python, "-m", module], cwd=self.folder, env=environment, stdout=subprocess.DEVNULL, check=True
+            [self.python, "-m", "app", command], cwd=self.folder, env=environment, stdout=subprocess.DEVNULL, check=True
         )
 
     @contextmanager

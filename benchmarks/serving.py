@@ -117,7 +117,7 @@ def _service_on_postgresql(folder: Path, answers: Mapping[str, str]) -> Iterator
     service = make_service(folder, database="postgresql", **answers)
     with postgresql.database() as url:
         service = replace(service, settings={**POOL, **UNLIMITED, "DATABASE_URL": url})
-        service.run("app.migrate")
+        service.run("migrate")
         yield service
 
 

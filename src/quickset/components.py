@@ -227,7 +227,7 @@ def _goal(template: Any, questions: Mapping[str, Question], old: Mapping[str, An
         fresh=tuple(fresh),
         proposals={name: value for name, value in absent.items() if value is not None},
         deploy=lambda final: known.on_change(old, final),
-        next_steps=partial(_next_steps, changed),
+        next_steps=partial(_next_steps, changed, known),
     )
 
 
@@ -242,12 +242,16 @@ def _in_a_ref(value: Any) -> str:
     return re.sub(r"[^\w.-]+|\.\.+", "-", _shown(value))[:_LABEL].strip("-.").removesuffix(".lock") or _OFF
 
 
-def _next_steps(changed: Mapping[str, Any], given: Mapping[str, Any], merged: Merged) -> tuple[str, ...]:
+def _next_steps(
+    changed: Mapping[str, Any], known: upgrades.Upgrades, given: Mapping[str, Any], merged: Merged
+) -> tuple[str, ...]:
     """Say what the user has to run: a change of the tables needs a migration when the service has some already."""
     if given.get("database", _OFF) == _OFF:
         return ()
     chain = {path: entry for path, entry in merged.after.items() if path.startswith(f"{MIGRATIONS}/")}
-    migrate = join("uv", "run", "python", "-m", f"{given.get('package_name', 'app')}.migrate")
+    package = given.get("package_name", "app")
+    moved = any("app/commands/migrate.py" in release.files.values() for release in known.releases.values())
+    migrate = join("uv", "run", "python", "-m", *((package, "migrate") if moved else (f"{package}.migrate",)))
     if any(path.endswith(".py") and entry is None for path, entry in chain.items()):
         # The step down needs the file that goes.
         down = "git stash && uv run alembic downgrade base; git stash pop --index"

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 # What each part of a service is for; <package> stands for its package's name.
 PARTS: Mapping[str, str] = {
     "<package>": "the service",
-    "<package>/core": "settings, lifespan, errors, logs, health",
-    "<package>/middleware": "what every request passes through",
+    "<package>/commands": "migrate, check and other commands",
+    "<package>/core": "settings, errors, health, logs: shared",
     "<package>/auth": "signing in: log-in, tokens, passwords",
     "<package>/clients": "other services that it calls",
     "<package>/users": "who signs in, and their roles",
@@ -202,7 +202,8 @@ def next_commands(created: "Created") -> list[str]:
         test.insert(0, "python -m pip install uv")
     start = [f"uv run python -m {quote(str(package))}"]
     if database != "none":
-        start.insert(0, f"uv run python -m {quote(f'{package}.migrate')}")
+        in_commands = f"{package}/commands/migrate.py" in created.files
+        start.insert(0, f"{start[0]} migrate" if in_commands else f"uv run python -m {quote(f'{package}.migrate')}")
     if database in _SERVERS and created.answers.get("docker"):
         start.insert(0, "docker compose up --detach --wait database")
     return [*there, " && ".join(test), " && ".join(start)] if there else [" && ".join(test), *start]

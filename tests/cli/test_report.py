@@ -96,6 +96,8 @@ def test_next_commands(work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     assert next_commands(made(work / "a", database="none"))[1:] == ["uv run pytest", run]
     assert next_commands(made(work / "a", database="sqlite"))[2] == f"{run}.migrate && {run}"
+    moved = replace(made(work / "a", database="sqlite"), files=("app/commands/migrate.py",))
+    assert next_commands(moved)[2] == f"{run} migrate && {run}"
     assert next_commands(made(work / "a", database="mysql", docker=True))[2].startswith("docker compose up --detach")
     assert next_commands(made(work, database="sqlite")) == ["uv run pytest", f"{run}.migrate", run]
     assert next_commands(made(tmp_path / "b"))[0] == f"cd {tmp_path / 'b'}"

@@ -399,7 +399,7 @@ class Project:
 
     def migrate(self, store: Store) -> None:
         """Bring a database up to date."""
-        finished = self.run("-m", f"{PACKAGE}.migrate", settings={"DATABASE_URL": store.url})
+        finished = self.run("-m", PACKAGE, "migrate", settings={"DATABASE_URL": store.url})
         assert finished.returncode == 0, finished.stdout + finished.stderr
 
     @contextlib.contextmanager

@@ -140,9 +140,9 @@ def owned(
             models, "customer: Mapped[str] = mapped_column(String(200))",
             "customer: Mapped[str] = mapped_column(String(200), index=True)",
         )  # fmt: skip
-        owned.sh("uv run python -m shop.migrate")
+        owned.sh("uv run python -m shop migrate")
         owned.sh('uv run alembic revision --autogenerate -m "find customers"')
-        owned.sh("uv run python -m shop.migrate")
+        owned.sh("uv run python -m shop migrate")
         owned.commit()
         yield owned
 
@@ -174,7 +174,7 @@ def test_add_and_remove(owned: Owned) -> None:
 
     added = components.add(owned.folder, ["auth"], lock=False, template_source=Source(REPOSITORY))
 
-    migrate = "uv run python -m shop.migrate"
+    migrate = "uv run python -m shop migrate"
     write = f'{migrate} && uv run alembic revision --autogenerate -m "add auth"'
     assert added.next_steps == (
         f"{write}   # then read the new file in migrations/versions",
@@ -182,7 +182,7 @@ def test_add_and_remove(owned: Owned) -> None:
     )
     assert {entry.version for entry in added.deploy} == {"auth"}
     owned.follow(added)
-    owned.sh("uv run python -m shop.create_admin admin@example.com", f"{PASSWORD}\n")
+    owned.sh("uv run python -m shop create-admin admin@example.com", f"{PASSWORD}\n")
     with owned.project.start(owned.settings, module="shop") as service:
         assert service.request("GET", ORDERS).status_code == 401
         registration = {"email": "jane@example.com", "password": PASSWORD}

@@ -131,7 +131,7 @@ def test_services_start_in_order(service: Path, database: str, files: tuple[str,
     assert found["app"].get("depends_on", {}) == healthy | migrated
     if migrated:
         assert found["migrate"].get("depends_on", {}) == healthy
-        assert found["migrate"]["command"] == ["python", "-m", f"{PACKAGE}.migrate"]
+        assert found["migrate"]["command"] == ["python", "-m", PACKAGE, "migrate"]
         assert found["migrate"]["image"] == found["app"]["image"]
     if server:
         assert found["database"]["healthcheck"]["test"][0] == "CMD"

@@ -101,7 +101,7 @@ class Built:
         """Run the migration step, several at once if asked to."""
         if self.database == "none":
             return
-        command = ["python", "-m", f"{PACKAGE}.migrate"]
+        command = ["python", "-m", PACKAGE, "migrate"]
         with ExitStack() as stack:
             running = [
                 stack.enter_context(self.engine.run(self.image, {**SETTINGS, **stored}, command, data))

@@ -149,10 +149,10 @@ def run(trial: Trial, row: Row, environment: Environment, url: str) -> None:
         trial.run(environment.python, "-m", "pytest", "--quiet", *coverage, **variables)
     settings = {"DATABASE_URL": url, "DATABASE_PASSWORD": ""} if url else {}
     with trial.phase("start"):
-        trial.run(environment.python, "-m", f"{package}.dotenv")
-        trial.run(environment.python, "-m", f"{package}.check", **settings)
+        trial.run(environment.python, "-m", package, "dotenv")
+        trial.run(environment.python, "-m", package, "check", **settings)
         if row["database"] != "none":
-            trial.run(environment.python, "-m", f"{package}.migrate", **settings)
+            trial.run(environment.python, "-m", package, "migrate", **settings)
         call(Project(trial.folder, environment.python, variant_of(row)), package, settings)
 
 

@@ -81,7 +81,7 @@ class Account:
 
 def create_admin(project: Project, settings: Settings, email: str, password: str = PASSWORD) -> Any:
     """Run the command that makes an admin."""
-    return project.run("-m", f"{PACKAGE}.create_admin", email, settings=settings, typed=f"{password}\n")
+    return project.run("-m", PACKAGE, "create-admin", email, settings=settings, typed=f"{password}\n")
 
 
 def refresh(service: Service, token: str) -> httpx2.Response:

@@ -293,8 +293,8 @@ def test_admin_refused(project: Project, own_service: Service, own_store: Store)
         create_admin(project, settings, new_email(), "short"),
         create_admin(project, settings, new_email(), "x" * 10_000),
         create_admin(project, {"DATABASE_URL": nowhere}, new_email()),
-        project.run("-m", f"{PACKAGE}.create_admin", settings=settings, typed=""),
-        project.run("-m", f"{PACKAGE}.create_admin", new_email(), PASSWORD, settings=settings, typed=f"{PASSWORD}\n"),
+        project.run("-m", PACKAGE, "create-admin", settings=settings, typed=""),
+        project.run("-m", PACKAGE, "create-admin", new_email(), PASSWORD, settings=settings, typed=f"{PASSWORD}\n"),
     ):
         output = finished.stdout + finished.stderr
         assert finished.returncode != 0
@@ -310,7 +310,7 @@ def test_admin_by_hand(project: Project, own_service: Service, own_store: Store)
     email = new_email()
     terminal = pexpect.spawn(
         str(project.python),
-        ["-m", f"{PACKAGE}.create_admin", email],
+        ["-m", PACKAGE, "create-admin", email],
         cwd=str(project.folder),
         env={**project.environment({"DATABASE_URL": own_store.url}), "TERM": "dumb"},
         encoding="utf-8",

@@ -29,7 +29,7 @@ def test_replicas_migrate_at_once(project: Project, empty_store: Store) -> None:
     """Of several replicas that migrate at once, one does; the others wait and find nothing to do."""
     settings = {"DATABASE_URL": empty_store.url}
     with ThreadPoolExecutor(4) as threads:
-        runs = [threads.submit(project.run, "-m", f"{PACKAGE}.migrate", settings=settings) for _ in range(4)]
+        runs = [threads.submit(project.run, "-m", PACKAGE, "migrate", settings=settings) for _ in range(4)]
         finished = [run.result() for run in runs]
     assert [run.returncode for run in finished] == [0] * 4, [run.stderr for run in finished]
     lines = [line for run in finished for line in run.stdout.splitlines()]
@@ -38,7 +38,7 @@ def test_replicas_migrate_at_once(project: Project, empty_store: Store) -> None:
     assert empty_store.scalar("SELECT count(*) FROM alembic_version") == 1
     assert empty_store.scalar("SELECT count(*) FROM orders") == 0
 
-    again = project.run("-m", f"{PACKAGE}.migrate", settings=settings)
+    again = project.run("-m", PACKAGE, "migrate", settings=settings)
     assert again.returncode == 0
     assert "Running upgrade" not in again.stdout
     check = project.run("-m", "alembic", "check", settings=settings)
@@ -56,7 +56,7 @@ def test_migration_without_database(project: Project, variant: Variant) -> None:
         "postgresql": "postgresql+asyncpg://app:p4ssw0rd@127.0.0.1:9/app",
         "mysql": "mysql+asyncmy://app:p4ssw0rd@127.0.0.1:9/app",
     }
-    finished = project.run("-m", f"{PACKAGE}.migrate", settings={"DATABASE_URL": urls[variant.database]})
+    finished = project.run("-m", PACKAGE, "migrate", settings={"DATABASE_URL": urls[variant.database]})
     assert finished.returncode != 0
     assert "Traceback" not in finished.stdout + finished.stderr
     assert "p4ssw0rd" not in finished.stdout + finished.stderr

@@ -221,7 +221,7 @@ def test_handshakes_count(project: Project, settings: dict[str, str]) -> None:
 )
 def test_fault_in_the_settings(project: Project, name: str, value: str) -> None:
     """A limit that says nothing is named before a deploy."""
-    finished = project.run("-m", f"{PACKAGE}.check", settings={name: value})
+    finished = project.run("-m", PACKAGE, "check", settings={name: value})
     assert finished.returncode != 0
     assert name in finished.stderr
     assert "Traceback" not in finished.stderr
@@ -234,7 +234,7 @@ def test_limit_for_no_route(project: Project, settings: dict[str, str]) -> None:
     finished = project.run("-m", PACKAGE, settings=settings)
     assert finished.returncode == 3
     assert "POST /api/v1/order, PUT /api/v1/orders" in finished.stdout
-    checked = project.run("-m", f"{PACKAGE}.check", settings=settings)
+    checked = project.run("-m", PACKAGE, "check", settings=settings)
     assert checked.returncode == 1
     assert "POST /api/v1/order, PUT /api/v1/orders" in checked.stderr
 
@@ -242,7 +242,7 @@ def test_limit_for_no_route(project: Project, settings: dict[str, str]) -> None:
 @once
 def test_limit_for_a_health_route(project: Project, settings: dict[str, str]) -> None:
     """A limit for a route that never has one fails the start."""
-    checked = project.run("-m", f"{PACKAGE}.check", settings=settings | {"RATE_LIMIT_ROUTES": "GET /health=1/day"})
+    checked = project.run("-m", PACKAGE, "check", settings=settings | {"RATE_LIMIT_ROUTES": "GET /health=1/day"})
     assert checked.returncode == 1
     assert checked.stderr == "RATE_LIMIT_ROUTES has GET /health: health routes are exempt\n"
 

@@ -23,7 +23,7 @@ UNSAFE = {
 FAULTS = ("SECRET_KEY", "DEBUG", "CORS_ORIGINS")
 WAYS = {
     "start": ("-m", PACKAGE),
-    "check": ("-m", f"{PACKAGE}.check"),
+    "check": ("-m", PACKAGE, "check"),
     "uvicorn": ("-m", "uvicorn", "--factory", f"{PACKAGE}.main:create_app", "--port", "0"),
     "workers": ("-m", "uvicorn", "--factory", f"{PACKAGE}.main:create_app", "--port", "0", "--workers", "2"),
 }
@@ -153,12 +153,21 @@ def test_short_secret(project: Project, store: Store) -> None:
 
 
 @once_with_file
+def test_old_commands_forward(project: Project, store: Store) -> None:
+    """A command in its form before 0.4.0 does the same, after one line that names the new form."""
+    old = project.run("-m", f"{PACKAGE}.check", settings={"DATABASE_URL": store.url})
+    new = project.run("-m", PACKAGE, "check", settings={"DATABASE_URL": store.url})
+    assert (old.returncode, old.stdout) == (new.returncode, new.stdout) == (0, new.stdout)
+    assert old.stderr == f"python -m {PACKAGE}.check is deprecated. Run python -m {PACKAGE} check.\n{new.stderr}"
+
+
+@once_with_file
 def test_secrets_from_files(project: Project, store: Store, tmp_path: Path) -> None:
     """A secret in a mounted file counts as one in the environment does: the good is taken, the bad refused."""
     script = (
         f"import sys; from pathlib import Path; import {PACKAGE}.core.settings as settings;"
         " settings.SECRETS_DIR = Path(sys.argv[1]);"
-        f" from {PACKAGE}.check import main; sys.exit(main())"
+        f" from {PACKAGE}.commands.check import main; sys.exit(main())"
     )
     settings = {"ENVIRONMENT": "production", "DATABASE_URL": store.url}
     environment = project.environment(settings)
