@@ -102,7 +102,9 @@ def move(path: str, to: str | None) -> Change:
 
 SETTINGS = "template/{{ package_name }}/core/settings.py.jinja"
 SETTING_TYPES = "template/{{ package_name }}/core/setting_types.py.jinja"
-DATABASE_URL = "template/{{ package_name }}/core/{% if database != 'none' %}db{% endif %}/url.py.jinja"
+DATABASE_URL = (
+    "template/{{ package_name }}/core/{% if database != 'none' %}db{% endif %}/{% if database == 'sqlite' %}url.py{% endif %}.jinja"
+)
 EXAMPLE = "template/.env.example.jinja"
 
 
