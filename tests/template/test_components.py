@@ -98,7 +98,7 @@ COMPONENTS: Mapping[str, Component] = {
         {"rate_limit": "none"},
         {"rate_limit": "memory"},
         re.compile(r"rate.?limit(?!ed)|TOO_MANY_REQUESTS,|\b429\b(?!, \"rate_limited\")", re.IGNORECASE),
-        frozenset({".env.example", "README.md", "app/check.py", "app/core/http/error_handlers.py", "app/core/lifespan.py", "app/core/http/openapi.py", "app/core/setting_types.py", "app/core/settings.py", "app/core/http/middleware/__init__.py", "tests/conftest.py",}),
+        frozenset({".env.example", "README.md", "app/commands/check.py", "app/core/http/error_handlers.py", "app/core/lifespan.py", "app/core/http/openapi.py", "app/core/setting_types.py", "app/core/settings.py", "app/core/http/middleware/__init__.py", "tests/conftest.py",}),
         frozenset(),
     ),
     "http_client": Component(
@@ -122,8 +122,8 @@ COMPONENTS: Mapping[str, Component] = {
         {"websockets": False},
         {"websockets": True},
         re.compile(r"\b[Rr]ooms\b|websocket_(?!upgrade)|WEBSOCKET_|ServiceWebSocket"),
-        frozenset({".env.example", "README.md", "app/__main__.py", "app/core/dependencies.py", "app/core/http/drain.py", "app/core/http/error_handlers.py", "app/core/lifespan.py", "app/core/observability/logging.py", "app/core/settings.py", "app/core/state.py", "app/core/http/middleware/__init__.py", "app/core/http/middleware/access_log.py", "app/core/http/middleware/error_boundary.py", "app/core/http/middleware/request_context.py", "tests/test_app.py", "tests/test_health.py", "tests/test_middleware.py",}),
-        EXAMPLE | frozenset({"app/__main__.py", "app/core/dependencies.py", "app/core/http/drain.py", "app/core/http/error_handlers.py", "app/core/lifespan.py", "app/core/observability/logging.py", "app/core/http/middleware/access_log.py", "app/core/http/middleware/error_boundary.py", "app/core/http/middleware/request_context.py", "app/core/http/middleware/security_headers.py", "pyproject.toml", "tests/test_app.py", "tests/test_health.py", "tests/test_middleware.py",}),
+        frozenset({".env.example", "README.md", "app/commands/serve.py", "app/core/dependencies.py", "app/core/http/drain.py", "app/core/http/error_handlers.py", "app/core/lifespan.py", "app/core/observability/logging.py", "app/core/settings.py", "app/core/state.py", "app/core/http/middleware/__init__.py", "app/core/http/middleware/access_log.py", "app/core/http/middleware/error_boundary.py", "app/core/http/middleware/request_context.py", "tests/test_app.py", "tests/test_health.py", "tests/test_middleware.py",}),
+        EXAMPLE | frozenset({"app/commands/serve.py", "app/core/dependencies.py", "app/core/http/drain.py", "app/core/http/error_handlers.py", "app/core/lifespan.py", "app/core/observability/logging.py", "app/core/http/middleware/access_log.py", "app/core/http/middleware/error_boundary.py", "app/core/http/middleware/request_context.py", "app/core/http/middleware/security_headers.py", "pyproject.toml", "tests/test_app.py", "tests/test_health.py", "tests/test_middleware.py",}),
     ),
     "streaming": Component(
         {"streaming": False},
