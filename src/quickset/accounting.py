@@ -92,6 +92,8 @@ def _one_sided(old: Entry | None, new: Entry | None, user: Entry | None, after: 
 def _note(match: Match) -> str:
     if match.user is None and match.new is None:
         return "both removed it"
+    if match.blocked:
+        return f"the template moved it to {match.blocked}, where something of yours is in the way"
     if match.moved_by_user:
         if match.new == match.user:
             return f"both moved it from {match.old}"

@@ -38,6 +38,8 @@ class Match:
     user: str | None
     place: str
     """Where the sides are merged, and where the result is."""
+    blocked: str | None = None
+    """Where the template moved it, and something of the user's is in the way."""
     unsure: bool = False
     """Whether a shallow clone lacks the history that would say if the user moved it or its folder."""
 
@@ -52,7 +54,13 @@ class Match:
         return None not in (self.old, self.user) and self.user != self.old
 
 
-def match(trees: Trees, repository: Repository, renames: Renames, readable: Readable) -> list[Match]:
+def match(
+    trees: Trees,
+    repository: Repository,
+    renames: Renames,
+    readable: Readable,
+    known: Sequence[Mapping[str, str | None]] = (),
+) -> list[Match]:
     """Match the files of both renders with the user's.
 
     A file that the user moved stays at the user's place, whatever the template does with its path.
@@ -62,12 +70,15 @@ def match(trees: Trees, repository: Repository, renames: Renames, readable: Read
         repository: The user's, for its history.
         renames: Finds renames by content.
         readable: Returns the forms of the old render in which likeness shows, the best first, and the user's files.
+        known: What the template says of its moves, for each release on the way, the oldest first.
 
     Returns:
         One match for each file of the template; no two have the same place.
     """
     was, will, head = trees
-    by_template = {old: new for new, old in renames(was, will).items()}
+    by_template, settled = _given(known, was, will)
+    rest = [{path: entry for path, entry in tree.items() if path not in settled} for tree in (was, will)]
+    by_template |= {old: new for new, old in renames(*rest).items()}
     added = will.keys() - was.keys() - set(by_template.values())
     missing = _missing(was, will, head, added)
     own = {path: entry for path, entry in head.items() if path not in was} if missing else {}
@@ -92,24 +103,22 @@ def match(trees: Trees, repository: Repository, renames: Renames, readable: Read
         # A new file of the template with the same name is another file.
         if path not in will or by_template.get(old) == path
     }
-    # Nothing is moved over a file of the user's own, nor to where one is in the way.
-    edited = {path for path, entry in head.items() if entry != was.get(path)} if by_template else set()
-    edits_below = Counter(folder for path in edited for folder in folders_of(path))
-
-    def is_free(new: str, old: str) -> bool:
-        # The moved file itself makes room for a folder in its place, or for a file in that of its folder.
-        below = edits_below[new] - (old in edited and new in folders_of(old))
-        return new not in head and not below and edited.isdisjoint(set(folders_of(new)) - {old})
-
-    by_template = {old: new for old, new in by_template.items() if by_user.get(old) == new or is_free(new, old)}
+    wanted = by_template
+    by_template = _unblocked(wanted, by_user, trees)
+    # Where a file moved away and the template has another one at its path, as one that forwards.
+    successors = {old for old in by_template if old in will} - set(by_template.values())
     found = []
     for old in was:
         new = by_template.get(old, old if old in will else None)
         user = by_user.get(old, old if old in head else None)
         place = user if user is not None and user != old else new or old
-        found.append(Match(old=old, new=new, user=user, place=place, unsure=old in unsure))
+        blocked = wanted.get(old) if user is not None and old not in by_template else None
+        found.append(Match(old=old, new=new, user=user, place=place, blocked=blocked, unsure=old in unsure))
+        if old in successors:
+            # What the user deleted, or moved away, stays away.
+            found.append(Match(old=None if user == old else old, new=old, user=None, place=old))
     places = {match.place for match in found}
-    folders = _Folders(by_user, head)
+    folders = _Folders(by_user, by_template, head)
     unsure_folders = {folder for old in unsure for folder in folders_of(old)}
     if unsure_folders:
         unsure_folders -= {folder for path in head for folder in folders_of(path)}
@@ -122,6 +131,61 @@ def match(trees: Trees, repository: Repository, renames: Renames, readable: Read
         left_behind = place == path and not unsure_folders.isdisjoint(folders_of(path))
         found.append(Match(old=None, new=path, user=user, place=place, unsure=left_behind))
     return found
+
+
+def _given(known: Sequence[Mapping[str, str | None]], was: Tree, will: Tree) -> tuple[dict[str, str], set[str]]:
+    """Find where the template says that its files went: new paths by old ones, and each path that this settles."""
+    found: dict[str, str] = {}
+    gone = set()
+    for path in was if known else ():
+        if will.get(path) == was[path]:
+            continue
+        # A release may speak of a whole folder when some of its files stay.
+        ways: list[str | None] = [path]
+        for files in known:
+            ways = list(dict.fromkeys([*(way and _goal_of(way, files) for way in ways), *ways]))
+        goal = next((way for way in ways if way in will), None)
+        if goal in found.values() or (goal is None and None in ways):
+            gone.add(path)
+        elif goal is not None and goal != path:
+            found[path] = goal
+    return found, gone.union(found, found.values())
+
+
+def _goal_of(path: str, files: Mapping[str, str | None]) -> str | None:
+    """Say where one release moved a file; None when it is gone."""
+    if path in files:
+        return files[path]
+    for folder in folders_of(path):
+        if (name := f"{folder}/") in files:
+            goal = files[name]
+            return goal and f"{goal}{path[len(name) :]}"
+    return path
+
+
+def _unblocked(moves: Mapping[str, str], by_user: Mapping[str, str], trees: Trees) -> dict[str, str]:
+    """Select what the template can move: not over a file of the user's own, nor to where one is in the way."""
+    was, _, head = trees
+    left = dict(moves)
+    edited = {path for path, entry in head.items() if entry != was.get(path)} if moves else set()
+    while True:
+        # What moves away itself is not in the way.
+        leaving = left.keys() - by_user.keys()
+        staying = edited - leaving
+        folders = {folder for path in staying for folder in folders_of(path)}
+        blocked = {
+            old
+            for old, new in left.items()
+            if (new in was and new not in left)
+            or (
+                # Where the user has it elsewhere, nothing goes to the new path.
+                old not in by_user
+                and ((new in head and new not in leaving) or new in folders or staying.intersection(folders_of(new)))
+            )
+        }
+        if not blocked:
+            return left
+        left = {old: new for old, new in left.items() if old not in blocked}
 
 
 def folders_of(path: str) -> Iterator[str]:
@@ -254,9 +318,11 @@ def _renamed_since(repository: Repository, commits: Iterable[str]) -> list[tuple
 class _Folders:
     """The folders that the user moved as a whole."""
 
-    def __init__(self, moves: Mapping[str, str], head: Tree) -> None:
-        self._moves = moves
-        self._standing = {folder for path in head for folder in folders_of(path)} if moves else set()
+    def __init__(self, moves: Mapping[str, str], by_template: Mapping[str, str], head: Tree) -> None:
+        # A folder that the template moved, too, has another name in the new render.
+        self._moves = dict(moves) | {by_template[old]: new for old, new in moves.items() if old in by_template}
+        arrived = {new for old, new in by_template.items() if old not in moves and old in head}
+        self._standing = {folder for path in {*head, *arrived} for folder in folders_of(path)} if moves else set()
 
     def follow(self, path: str) -> str:
         """Say where a new file of the template belongs: where most of what was in its folder is now."""

@@ -7,7 +7,7 @@ binaries alone and knows real conflicts. What is decided here is only what git c
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -280,6 +280,7 @@ def merge(
     new: Path,
     label: str,
     once: Callable[[str], bool],
+    moves: Sequence[Mapping[str, str | None]] = (),
 ) -> Merged:
     """Merge a new render into what the user has committed.
 
@@ -290,6 +291,7 @@ def merge(
         new: The render of what it is to become.
         label: What conflict markers call the new render.
         once: Whether a path belongs to the service once it is there.
+        moves: What the template says of its moves, for each release on the way, the oldest first.
 
     Returns:
         What to change.
@@ -317,7 +319,7 @@ def merge(
         # A moved file may be formatted as the user's other files are, or as the template has it.
         return [_adapt(work, repository, Trees(stored, will, user), in_place, [])[0], stored], user
 
-    matches = _leave_ignored(match(trees, repository, work.renames, readable), trees, repository, result)
+    matches = _leave_ignored(match(trees, repository, work.renames, readable, moves), trees, repository, result)
     # Before line endings and formatting are adapted: they follow a file to where either side moved it.
     aligned = _aligned(matches)
     base, template, user = dict(was), dict(will), dict(head)

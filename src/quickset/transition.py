@@ -27,6 +27,7 @@ from quickset.shell import join
 from quickset.source import Template
 from quickset.target import uninterrupted
 from quickset.upgrades import Entry as Deploy
+from quickset.upgrades import Names
 
 Progress = Callable[[str], AbstractContextManager[object]]
 
@@ -61,6 +62,8 @@ class Goal:
     proposals: Mapping[str, Any] = field(default_factory=dict)
     """What is offered for them, or taken."""
     deploy: Callable[[Mapping[str, Any]], tuple[Deploy, ...]] = lambda _: ()
+    names: Callable[[Mapping[str, Any]], tuple[Names, ...]] = lambda _: ()
+    """What the releases on the way moved and renamed, the oldest first."""
     next_steps: Callable[[Mapping[str, Any], Merged], tuple[str, ...]] = lambda _answers, _merged: ()
 
 
@@ -193,8 +196,10 @@ def planned(
         answers.check_asked(answers.load_questions(goal.after.config()), goal.required, given, rendered.ruled_out)
         with merge.workshop(repository) as work:
             once = rendered.is_written_once
+            names = goal.names(given)
+            moves = [release.files for release in names]
             with writing(work.folder):
-                merged = merge.merge(work, repository, old=old, new=new, label=goal.label, once=once)
+                merged = merge.merge(work, repository, old=old, new=new, label=goal.label, once=once, moves=moves)
                 if lock and (note := _lock(work, repository, merged, progress, trusted=not goal.after.is_foreign)):
                     merged.notes.append(note)
             settings = _settings_note(work, repository, merged)

@@ -177,6 +177,7 @@ def goal_of(request: Request, template_source: Source | None) -> Goal | None:
             *known.before_deploy(before.version, after.version, final),
             *known.on_change(carried, final),
         ),
+        names=lambda final: known.names(before.version, after.version, final),
     )
 
 

@@ -6,6 +6,7 @@ Templates of others are read, too; so conditions run in Jinja's sandbox, and tex
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jinja2
@@ -22,7 +23,7 @@ _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)(\S*)")
 _TRUTH = {"true": True, "false": False}
 
 _TOP = frozenset({"absent", "adding", "releases", "removing"})
-_SECTIONS = frozenset({"before_deploy", "choices", "files", "questions"})
+_SECTIONS = frozenset({"before_deploy", "choices", "commands", "files", "modules", "moved_lines", "questions"})
 _DETAILS = frozenset({"defaults", "keep", "settings", "text", "when"})
 _CHANGE_DETAILS = frozenset({"keep", "text", "when"})
 
@@ -41,6 +42,19 @@ class Entry:
     defaults: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """What one release moved or renamed in a service; None stands for what is gone."""
+
+    files: Mapping[str, str | None] = field(default_factory=dict)
+    """Paths; a folder ends in a slash."""
+    modules: Mapping[str, str | None] = field(default_factory=dict)
+    """Dotted modules, or names in them."""
+    commands: Mapping[str, str | None] = field(default_factory=dict)
+    moved_lines: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
+    """By file, what to write elsewhere in place of an owner's line in it, by a pattern of that line."""
+
+
 @dataclass(frozen=True, slots=True)
 class Release:
     """What one release changes."""
@@ -48,7 +62,8 @@ class Release:
     before_deploy: tuple[Entry, ...] = ()
     questions: Mapping[str, str | None] = field(default_factory=dict)
     choices: Mapping[str, Mapping[Any, Any]] = field(default_factory=dict)
-    files: Mapping[str, str | None] = field(default_factory=dict)
+    names: Names = field(default_factory=Names)
+    """As the file has them, with Jinja in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +182,53 @@ class Upgrades:
                     carried[question] = _rename_choice(carried[question], choices)
         return carried
 
+    def names(self, old: str, new: str, answers: Mapping[str, Any]) -> tuple[Names, ...]:
+        """Say what moved or was renamed in a service.
+
+        Args:
+            old: The version that it has.
+            new: The version that it is to have.
+            answers: Its answers under the new version.
+
+        Returns:
+            The names of each release in between, the oldest first.
+
+        Raises:
+            QuicksetError: A name cannot be rendered, or one of the versions is none.
+        """
+        found = []
+        for version, release in reversed(self.between(old, new).items()):
+            names, of = release.names, partial(self._rendered, version, answers)
+            lines = {path: of(lines) for text, lines in names.moved_lines.items() for path in of({text: None})}
+            found.append(
+                Names(files=of(names.files), modules=of(names.modules), commands=of(names.commands), moved_lines=lines)
+            )
+            for path, goal in found[-1].files.items():
+                if goal and path.endswith("/") != goal.endswith("/"):
+                    raise _fault(f"{version}: files: '{_line(path)}' and '{_line(goal)}': a folder needs a slash each")
+        return tuple(found)
+
+    def _rendered(
+        self, version: str, answers: Mapping[str, Any], names: Mapping[str, str | None]
+    ) -> dict[str, str | None]:
+        """Render names with a service's answers; an old name that renders to nothing does not concern it."""
+        env = _environment(finalize=_present)
+        found: dict[str, str | None] = {}
+        for pair in names.items():
+            known = {
+                name: answers.get(name, self.absent(name))
+                for text in pair
+                for name in jinja2.meta.find_undeclared_variables(env.parse(text or ""))
+            }
+            try:
+                old, new = (env.from_string(text or "").render(known).strip() for text in pair)
+            except Exception as error:
+                # An expression raises whatever its operators raise.
+                raise _fault(f"{version}: the name '{_line(pair[0])}' cannot be rendered: {_line(error)}") from error
+            if old:
+                found[_line(old)] = _line(new) or None
+        return found
+
     def _concerns(self, entry: Entry, answers: Mapping[str, Any]) -> bool:
         env = _environment()
         # A question whose own condition is false has no answer on record.
@@ -232,7 +294,15 @@ def _release(version: str, details: Any) -> Release:
         before_deploy=_entries(version, sections.get("before_deploy"), f"{version}: before_deploy", _DETAILS),
         questions=_names(sections.get("questions"), f"{version}: questions"),
         choices={name: _renames(renames, f"{version}: choices of {name}") for name, renames in choices.items()},
-        files=_names(sections.get("files"), f"{version}: files"),
+        names=Names(
+            files=_templates(sections.get("files"), f"{version}: files"),
+            modules=_templates(sections.get("modules"), f"{version}: modules"),
+            commands=_templates(sections.get("commands"), f"{version}: commands"),
+            moved_lines={
+                file: _templates(patterns, f"{version}: moved_lines of {_line(file)}")
+                for file, patterns in _mapping(sections.get("moved_lines"), f"{version}: moved_lines").items()
+            },
+        ),
     )
 
 
@@ -291,10 +361,21 @@ def _names(value: Any, where: str) -> dict[str, str | None]:
     return renames
 
 
+def _templates(value: Any, where: str) -> dict[str, str | None]:
+    """Read names that may hold Jinja."""
+    names = _names(value, where)
+    for text in (*names, *names.values()):
+        try:
+            _environment().from_string(text or "")
+        except (jinja2.TemplateError, RecursionError) as error:
+            raise _fault(f"{where}: '{_line(text)}' is no Jinja: {_line(error)}") from error
+    return names
+
+
 def _renames(value: Any, where: str) -> dict[Any, Any]:
     renames = _mapping(value, where)
     # Renaming must come out the same when it is done twice, from a version under work and from its release.
-    if again := [new for new in renames.values() if isinstance(new, (str, bool)) and new in renames]:
+    if again := [new for old, new in renames.items() if isinstance(new, (str, bool)) and new in renames and new != old]:
         raise _fault(f"{where}: '{_line(again[0])}' is both an old name and a new one")
     return renames
 
@@ -330,8 +411,15 @@ def _rename_choice(value: Any, renames: Mapping[Any, Any]) -> Any:
     return renames.get(value, value) if isinstance(value, (bool, float, int, str)) else value
 
 
-def _environment() -> SandboxedEnvironment:
-    return SandboxedEnvironment(extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"])
+def _environment(**options: Any) -> SandboxedEnvironment:
+    return SandboxedEnvironment(extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"], **options)
+
+
+def _present(value: Any) -> Any:
+    """Refuse to write an answer that there is none of into a name."""
+    if value is None:
+        raise ValueError("it holds an answer that the service does not have")
+    return value
 
 
 def _version(text: str) -> tuple[tuple[int, ...], str]:

@@ -81,8 +81,8 @@ def unexplained(
         told = upgrades.before_deploy(*versions, carried | absent)
         known = {name for entry in told for name in entry.settings}
         moved: dict[str, str | None] = {}
-        for release in upgrades.between(*versions).values():
-            moved |= release.files
+        for names in upgrades.names(*versions, carried | absent):
+            moved |= names.files
         before, after = map(settings, trees)
         faults += [f"setting {fault}" for fault in _setting_faults(before, after, known)]
         faults += _file_faults(trees[0].keys(), trees[1].keys(), moved)
