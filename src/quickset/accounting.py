@@ -11,7 +11,9 @@ from quickset.repository import Entry, Tree
 YOUR_FOLDER = "your folder {}/ has its place"
 TEMPLATE_FOLDER = "the template's folder {}/ has its place"
 
-Kind = Literal["added", "changed", "merged", "conflict", "removed", "kept", "deleted", "moved", "yours", "ignored"]
+Kind = Literal[
+    "added", "changed", "merged", "conflict", "removed", "kept", "deleted", "moved", "yours", "ignored", "rewritten"
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -251,6 +251,11 @@ Data = Annotated[
 ]
 
 
+FixImports = Annotated[
+    bool, typer.Option("--fix-imports", help="Rewrite your own imports of modules that the template moved, too.")
+]
+
+
 @app.command(epilog=_EPILOG)
 def diff(
     path: Service = Path(),
@@ -258,14 +263,16 @@ def diff(
     to: To = None,
     template: Template = None,
     data: Data = None,
+    fix_imports: FixImports = False,
     answers_file: AnswersFile = "",
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Show what `update` would do, file by file, and change nothing.
 
-    First the difference, then each file: added, changed, merged with yours, in conflict, removed, kept or moved, and
-    what to know before a deploy. Exit code 1 when there is something to update, 3 when that would conflict.
+    First the difference, then each file: added, changed, merged with yours, in conflict, removed, kept or moved. Then
+    your lines that use old names of modules and commands, and what to know before a deploy. Exit code 1 when there is
+    something to update, 3 when that would conflict.
 
     \b
     Examples:
@@ -284,6 +291,7 @@ def diff(
             to=to,
             template=template,
             data=answers.parse_pairs(data or []),
+            fix_imports=fix_imports,
         )
         silent = quiet or as_json
         found = command.preview(request, progress=_progress(silent=silent), colour=out.is_terminal and not silent)
@@ -306,6 +314,7 @@ def update(
     go_on: Annotated[bool, typer.Option("--continue", help="Continue after you resolve the conflicts.")] = False,
     abort: Annotated[bool, typer.Option("--abort", help="Take an update with conflicts back.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; the same as diff.")] = False,
+    fix_imports: FixImports = False,
     no_lock: NoLock = False,
     answers_file: AnswersFile = "",
     quiet: Quiet = False,
@@ -315,12 +324,14 @@ def update(
 
     What you committed is merged with what the template changed. The result is staged, never committed on the branch
     you are on. Changes that are not committed stay; where the update would touch the same file it refuses. Conflicts
-    are git's own: resolve them, `git add`, and --continue.
+    are git's own: resolve them, `git add`, and --continue. Your lines that use old names of modules and commands are
+    listed with the new ones; --fix-imports rewrites the imports among them.
 
     \b
     Examples:
       quickset update
       quickset update --to 0.2.0 --defaults
+      quickset update --fix-imports
       quickset update --branch quickset/update
       quickset update --continue
       quickset update --abort
@@ -328,11 +339,11 @@ def update(
     with _failing():
         from quickset import update as command
 
-        if go_on + abort + dry_run > 1 or ((go_on or abort) and (to or template or data or branch)):
+        if go_on + abort + dry_run > 1 or ((go_on or abort) and (to or template or data or branch or fix_imports)):
             raise UsageError("--continue, --abort and --dry-run exclude each other, and the first two other options.")
         if dry_run:
             options: dict[str, Any] = {"answers_file": answers_file, "quiet": quiet, "as_json": as_json}
-            diff(path, to=to, template=template, data=data, **options)
+            diff(path, to=to, template=template, data=data, fix_imports=fix_imports, **options)
             return
         show = _progress(silent=quiet or as_json)
         if go_on:
@@ -350,6 +361,7 @@ def update(
                 template=template,
                 data=answers.parse_pairs(data or []),
                 ask=at_terminal and not (defaults or quiet or as_json),
+                fix_imports=fix_imports,
                 lock=not no_lock,
                 branch=branch,
             )

@@ -143,24 +143,13 @@ def _given(known: Sequence[Mapping[str, str | None]], was: Tree, will: Tree) -> 
         # A release may speak of a whole folder when some of its files stay.
         ways: list[str | None] = [path]
         for files in known:
-            ways = list(dict.fromkeys([*(way and _goal_of(way, files) for way in ways), *ways]))
+            ways = list(dict.fromkeys([*(way and moved(way, files) for way in ways), *ways]))
         goal = next((way for way in ways if way in will), None)
         if goal in found.values() or (goal is None and None in ways):
             gone.add(path)
         elif goal is not None and goal != path:
             found[path] = goal
     return found, gone.union(found, found.values())
-
-
-def _goal_of(path: str, files: Mapping[str, str | None]) -> str | None:
-    """Say where one release moved a file; None when it is gone."""
-    if path in files:
-        return files[path]
-    for folder in folders_of(path):
-        if (name := f"{folder}/") in files:
-            goal = files[name]
-            return goal and f"{goal}{path[len(name) :]}"
-    return path
 
 
 def _unblocked(moves: Mapping[str, str], by_user: Mapping[str, str], trees: Trees) -> dict[str, str]:
@@ -186,6 +175,25 @@ def _unblocked(moves: Mapping[str, str], by_user: Mapping[str, str], trees: Tree
         if not blocked:
             return left
         left = {old: new for old, new in left.items() if old not in blocked}
+
+
+def moved(path: str, files: Mapping[str, str | None]) -> str | None:
+    """Say where one release moved a file.
+
+    Args:
+        path: The file.
+        files: Old paths with new ones; a folder ends in a slash.
+
+    Returns:
+        Its path after that release; None when it is gone.
+    """
+    if path in files:
+        return files[path]
+    for folder in folders_of(path):
+        if (name := f"{folder}/") in files:
+            goal = files[name]
+            return goal and f"{goal}{path[len(name) :]}"
+    return path
 
 
 def folders_of(path: str) -> Iterator[str]:

@@ -12,6 +12,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from quickset import adapt, formatting, git
 from quickset.accounting import TEMPLATE_FOLDER, Change, Outcome, account, require_complete
@@ -46,6 +47,17 @@ _CONFIG = {
 }
 
 
+class Sides(NamedTuple):
+    """A file of the template: where it was, and what each side has, in the form of the work tree."""
+
+    old_path: str | None
+    user_path: str | None
+    old: Entry | None
+    new: Entry | None
+    """None also for what was written once: it is the owner's."""
+    user: Entry | None
+
+
 @dataclass(slots=True)
 class Merged:
     """What comes of a merge: the paths to change, relative to the service's folder."""
@@ -60,6 +72,10 @@ class Merged:
     """New files of the template that are left out because the user ignores their paths."""
     aside: Mapping[str, str] = field(default_factory=dict)
     """Where files are whose place a folder of the other side has, by that place."""
+    files: dict[str, Entry] = field(default_factory=dict)
+    """All that the service has after it."""
+    sides: dict[str, Sides] = field(default_factory=dict)
+    """By the path where the result is."""
     changes: list[Change] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -231,6 +247,31 @@ class Workshop:
         words = [word for word in listed.split("\0") if word]
         return {words[at + 2]: words[at + 1] for at in range(0, len(words) - 2, 3)}
 
+    def grep(self, entries: Tree, texts: Iterable[str]) -> set[str]:
+        """Find the files that hold one of some texts; binary ones are left out.
+
+        Args:
+            entries: Where to look.
+            texts: The texts.
+
+        Returns:
+            The paths.
+        """
+        stdin = "".join(f"{text}\n" for text in texts)
+        if not stdin:
+            return set()
+        options = ("-I", "-z", "--name-only", "--full-name", "--fixed-strings", "-f", "-")
+        done = git.attempt(
+            *("grep", *options, tree := self.tree(entries)),
+            cwd=self.folder,
+            stdin=stdin,
+            env=self._env,
+            config=_CONFIG,
+        )
+        if done.returncode not in (0, 1):
+            raise git.GitError(f"git grep failed: {git.reason(done.stderr)}")
+        return {line.removeprefix(f"{tree}:") for line in done.stdout.split("\0") if line}
+
     def hand_over(self, oids: Iterable[str], repository: Repository) -> None:
         """Copy objects to the user's repository, where nothing refers to them yet.
 
@@ -325,6 +366,13 @@ def merge(
     base, template, user = dict(was), dict(will), dict(head)
     filters.open(base, template, user, aligned)
     base, template = _adapt(work, repository, Trees(base, template, user), aligned, result.notes)
+    for each in matches:
+        sides = [
+            tree.get(path) if path else None for tree, path in zip((base, template, user), each.paths, strict=True)
+        ]
+        if each.old and once(each.new or each.old):
+            sides[1] = None
+        result.sides[each.place] = Sides(each.old, each.user, *sides)
     kept, shared = _without_deleted(matches, Trees(base, template, user))
     base, template, user = _at_places(shared, Trees(base, template, user))
     theirs = {each.user for each in matches if each.user is not None}
@@ -342,6 +390,7 @@ def merge(
     before = {path: head[path] for path in {*theirs, *user} & head.keys()}
     _record(result, before, merged, stages)
     result.aside = aside
+    result.files = {path: entry for path, entry in {**head, **result.after}.items() if entry}
     result.notes += filters.notes(head.keys() - result.after.keys())
     result.changes += [Change(path, "yours", note=why) for path, why in settled.items()]
     result.changes += _accounted(work, trees, matches, Outcome(merged, stages, aside))

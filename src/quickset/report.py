@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from quickset.accounting import Change
     from quickset.info import Info
     from quickset.new import Created
+    from quickset.references import Reference
     from quickset.transition import Result
 
 # What each part of a service is for; <package> stands for its package's name.
@@ -267,6 +268,7 @@ _KINDS: Mapping[str, tuple[str, str, str]] = {
     "deleted": ("=", "yellow", "stays deleted: you deleted it, the template changed it"),
     "yours": ("=", "yellow", "stays as you have it"),
     "ignored": ("=", "yellow", "left out: you ignore it"),
+    "rewritten": ("~", "cyan", "imports rewritten"),
     "conflict": ("!", "bold red", "conflict"),
 }
 
@@ -286,6 +288,7 @@ def show_result(result: "Result", *, would: bool, out: Console) -> None:
         out.print(
             Text.assemble((f"  {sign} {_named(change)}", style), (f"  {_meaning(change)}", "dim")), soft_wrap=True
         )
+    _show_references(result, out)
     for name, value in result.absent.items():
         text = f"New question {name}: taken as {_shown(value)}; `quickset add` changes it."
         out.print(Text(f"? {text}", style="yellow"), soft_wrap=True)
@@ -300,6 +303,30 @@ def show_result(result: "Result", *, would: bool, out: Console) -> None:
         out.print("\nNext:")
         for step in steps:
             out.print(Text(f"  {step}", style="bold"), soft_wrap=True)
+
+
+_NOTHING = "nothing takes its place"
+
+
+def _show_references(result: "Result", out: Console) -> None:
+    for title, found in _references(result).items():
+        out.print(f"\n{title}", soft_wrap=True)
+        for each in found:
+            sign, style = ("~", "cyan") if each.rewritten else ("!", "yellow")
+            place = (f"  {sign} {each.path}:{each.line}", style)
+            out.print(Text.assemble(place, f"  {each.old}", (f" → {each.new or _NOTHING}", "dim")), soft_wrap=True)
+
+
+def _references(result: "Result") -> dict[str, list["Reference"]]:
+    """Sort the owner's lines with old names by what there is to do about them."""
+    found: dict[str, list[Reference]] = {}
+    could = not any(each.rewritten for each in result.references)
+    could = could and any(each.kind == "import" for each in result.references)
+    rest = "Old names in your files" + "; `--fix-imports` rewrites the imports" * could
+    for each in result.references:
+        title = "Your lines to move" if each.kind == "line" else "Rewritten imports" if each.rewritten else rest
+        found.setdefault(title, []).append(each)
+    return found
 
 
 def _named(change: "Change") -> str:
@@ -374,12 +401,19 @@ def as_markdown(result: "Result") -> str:
     if result.changes:
         lines = [f"- `{_named(change)}`: {_meaning(change)}" for change in result.changes]
         parts.append("\n".join(["## Files", "", *lines]))
+    for title, found in _references(result).items():
+        lines = [f"- `{each.path}:{each.line}`: `{each.old}` → {_code(each.new)}" for each in found]
+        parts.append("\n".join([f"## {title}", "", *lines]))
     if result.absent:
         lines = [f"- `{name}`: taken as `{_shown(value)}`" for name, value in result.absent.items()]
         parts.append("\n".join(["## New questions", "", *lines]))
     if result.notes:
         parts.append("\n".join(["## Notes", "", *(f"- {note}" for note in result.notes)]))
     return "\n\n".join(parts)
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else _NOTHING
 
 
 _STYLES: Mapping[Status, str] = {

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from quickset import git
 from quickset.answers import ANSWERS_FILE
@@ -391,7 +391,7 @@ class Repository:
         )
 
 
-def is_file(entry: Entry | None) -> bool:
+def is_file(entry: Entry | None) -> TypeGuard[Entry]:
     """Tell a file from a link and a submodule.
 
     Args:

@@ -6,7 +6,7 @@ import secrets
 import tempfile
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,13 +14,14 @@ from typing import Any
 
 import yaml
 
-from quickset import adapt, answers, git, journal, locking, merge, remote
+from quickset import adapt, answers, git, journal, locking, merge, references, remote
 from quickset.accounting import Change
 from quickset.adapt import PROJECT
 from quickset.answers import ANSWERS_FILE
 from quickset.errors import AnswerError, ConflictError, QuicksetError, RefusedError, UsageError, os_reason, writing
 from quickset.journal import Journal, Step
 from quickset.merge import Merged, Workshop
+from quickset.references import Reference
 from quickset.render import Rendered, renderer
 from quickset.repository import Entry, Repository, is_file
 from quickset.shell import join
@@ -64,6 +65,8 @@ class Goal:
     deploy: Callable[[Mapping[str, Any]], tuple[Deploy, ...]] = lambda _: ()
     names: Callable[[Mapping[str, Any]], tuple[Names, ...]] = lambda _: ()
     """What the releases on the way moved and renamed, the oldest first."""
+    fix_imports: bool = False
+    """Rewrite the owner's imports of what was renamed."""
     next_steps: Callable[[Mapping[str, Any], Merged], tuple[str, ...]] = lambda _answers, _merged: ()
 
 
@@ -81,6 +84,8 @@ class Result:
     """New questions, with the values that they took."""
     deploy: tuple[Deploy, ...] = ()
     notes: tuple[str, ...] = ()
+    references: tuple[Reference, ...] = ()
+    """The owner's lines that use what was renamed."""
     next_steps: tuple[str, ...] = ()
     patch: str = ""
     """The difference, of a preview."""
@@ -200,6 +205,7 @@ def planned(
             moves = [release.files for release in names]
             with writing(work.folder):
                 merged = merge.merge(work, repository, old=old, new=new, label=goal.label, once=once, moves=moves)
+                found = _references(work, merged, names, fix=goal.fix_imports)
                 if lock and (note := _lock(work, repository, merged, progress, trusted=not goal.after.is_foreign)):
                     merged.notes.append(note)
             settings = _settings_note(work, repository, merged)
@@ -214,9 +220,27 @@ def planned(
                 absent={} if goal.ask else {name: given[name] for name in goal.fresh if name in given},
                 deploy=goal.deploy(given),
                 notes=(*goal.after.notes, *merged.notes, *settings),
+                references=tuple(found),
                 next_steps=goal.next_steps(given, merged),
             )
             yield Planned(repository, work, merged, result, given, settings)
+
+
+def _references(work: Workshop, merged: Merged, names: Sequence[Names], *, fix: bool) -> list[Reference]:
+    """Find the owner's lines that use what was renamed, and rewrite imports if asked to."""
+    if not names:
+        return []
+    found, rewritten = references.find(work, merged, names, fix=fix)
+    told = {change.path: number for number, change in enumerate(merged.changes)}
+    for path in rewritten:
+        if path in told:
+            change = merged.changes[told[path]]
+            note = "; ".join(filter(None, [change.note, "imports rewritten"]))
+            merged.changes[told[path]] = replace(change, note=note)
+        else:
+            merged.changes.append(Change(path, "rewritten"))
+    merged.changes.sort(key=lambda change: change.path)
+    return found
 
 
 def _render(goal: Goal, old: Path, new: Path, answers_file: str) -> tuple[dict[str, Any], Rendered]:
@@ -459,7 +483,7 @@ def _half_done(repository: Repository, state: Path, record: Journal) -> Iterator
 def _kept(result: Result) -> dict[str, Any]:
     """Bring what there is to tell into a form for the journal."""
     kept = asdict(result)
-    names = ("title", "before", "after", "changes", "absent", "deploy", "notes", "next_steps")
+    names = ("title", "before", "after", "changes", "absent", "deploy", "notes", "references", "next_steps")
     return {name: kept[name] for name in names}
 
 
@@ -477,6 +501,7 @@ def _told(repository: Repository, record: Journal, decided: Mapping[str, Mapping
     )
     kept["deploy"] = tuple(Deploy(each["version"], each["text"], each["keep"]) for each in kept.get("deploy", ()))
     kept["notes"] = tuple(kept.get("notes", ()))
+    kept["references"] = tuple(Reference(**each) for each in kept.get("references", ()))
     kept["next_steps"] = tuple(kept.get("next_steps", ()))
     return Result(path=repository.top / record.service, **kept)
 

@@ -31,6 +31,8 @@ class Request:
     """Answers to new questions."""
     ask: bool = False
     """Put new questions to the user; else they take their absent values."""
+    fix_imports: bool = False
+    """Rewrite the owner's imports of what was renamed."""
     lock: bool = True
     branch: str | None = None
     """Commit there, and leave index and work tree alone."""
@@ -178,6 +180,7 @@ def goal_of(request: Request, template_source: Source | None) -> Goal | None:
             *known.on_change(carried, final),
         ),
         names=lambda final: known.names(before.version, after.version, final),
+        fix_imports=request.fix_imports,
     )
 
 

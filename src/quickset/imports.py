@@ -1,0 +1,347 @@
+"""Find where Python source uses names that have moved, and what to write instead.
+
+Source is read by its syntax tree. What is rewritten are names within a line, so that its formatting stays.
+"""
+
+import ast
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from itertools import accumulate
+from typing import Literal, NamedTuple
+
+Rename = Callable[[str], str | None]
+"""Brings a dotted name to its new form; None when it is gone."""
+
+_FROM = re.compile(r"from\s*(\.+(?=\s*import\b)|[.\w]+)\s*import\b")
+_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+_BY_TEXT = frozenset({"__import__", "import_module", "import_string", "importorskip", "patch"})
+_ATTRIBUTES_BY_TEXT = ("delattr", "setattr")
+
+
+class Edit(NamedTuple):
+    """A piece of source, and what takes its place."""
+
+    start: int
+    end: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A place where an old name is used."""
+
+    line: int
+    kind: Literal["import", "attribute", "string"]
+    old: str
+    new: str
+    """Empty where nothing takes its place."""
+    edits: tuple[Edit, ...] = ()
+    """None where a person has to look at it."""
+
+
+def renaming(releases: Iterable[Mapping[str, str | None]], own: Iterable[str] = ()) -> Rename:
+    """Bring dotted names through the renames of several releases; the longest match counts in each.
+
+    Args:
+        releases: Old names with new ones, the oldest release first.
+        own: Modules that keep their names.
+
+    Returns:
+        What brings a name to its new form.
+    """
+    stay: dict[str, str | None] = {name: name for name in own}
+    # A new name may lie below an old one.
+    steps = [stay | {new: new for new in names.values() if new} | dict(names) for names in releases]
+
+    def rename(name: str) -> str | None:
+        for names in steps:
+            parts = name.split(".")
+            for length in range(len(parts), 0, -1):
+                prefix = ".".join(parts[:length])
+                if prefix in names:
+                    new = names[prefix]
+                    if new is None:
+                        return None
+                    name = ".".join([new, *parts[length:]])
+                    break
+        return name
+
+    return rename
+
+
+def find(source: str, rename: Rename, was: Sequence[str] = (), now: Sequence[str] | None = None) -> list[Use] | None:
+    """Find the uses of old names.
+
+    Args:
+        source: A Python module.
+        rename: Brings a name to its new form.
+        was: The package in which the module was when its relative imports were written.
+        now: The package in which it is; by default the same.
+
+    Returns:
+        The uses by line; None when the source is no valid Python.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    finder = _Finder(source, rename, was, was if now is None else now)
+    try:
+        finder.read(tree)
+    except RecursionError:
+        return None
+    return sorted(finder.uses, key=lambda use: use.line)
+
+
+def apply(source: str, uses: Sequence[Use]) -> tuple[str, list[int]]:
+    """Rewrite what can be rewritten.
+
+    Args:
+        source: The module.
+        uses: What was found in it.
+
+    Returns:
+        The module with the new names, and the line of each use in it.
+    """
+    edits = sorted({edit for use in uses for edit in use.edits}, reverse=True)
+    starts = [0, *accumulate(map(len, StringIO(source, newline="")))]
+    lines = [
+        use.line
+        + sum(
+            text.count("\n") - source.count("\n", start, end)
+            for start, end, text in edits
+            if start < starts[use.line - 1]
+        )
+        for use in uses
+    ]
+    for start, end, text in edits:
+        source = f"{source[:start]}{text}{source[end:]}"
+    return source, lines
+
+
+class _Finder(ast.NodeVisitor):
+    """Collects uses."""
+
+    def __init__(self, source: str, rename: Rename, was: Sequence[str], now: Sequence[str]) -> None:
+        self.uses: list[Use] = []
+        self._source = source
+        self._rename = rename
+        self._was, self._now = was, now
+        self._lines = list(StringIO(source, newline=""))
+        self._starts = [0, *accumulate(map(len, self._lines))]
+        self._bound: dict[str, str] = {}
+        """What a local name stands for."""
+        self._imported: set[str] = set()
+        """What `import a.b` names."""
+
+    def read(self, tree: ast.Module) -> None:
+        """Collect the uses of a module."""
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    root = alias.name.partition(".")[0]
+                    self._bound[alias.asname or root] = alias.name if alias.asname else root
+                    self._imported |= set() if alias.asname else {alias.name}
+            elif isinstance(node, ast.ImportFrom) and (base := _resolved(node, self._was)):
+                self._bound |= {alias.asname or alias.name: f"{base}.{alias.name}" for alias in node.names}
+        self.visit(tree)
+
+    def visit_Import(self, node: ast.Import) -> None:
+        """Look at `import a.b`."""
+        for alias in node.names:
+            new = self._rename(alias.name)
+            if new == alias.name:
+                continue
+            start = self._at(alias.lineno, alias.col_offset)
+            bound = f" as {alias.asname}" if alias.asname else ""
+            edits = [Edit(start, start + len(alias.name), new)] if new else []
+            same_root = new and alias.name.partition(".")[0] == new.partition(".")[0]
+            if not (bound or same_root) or not self._source.startswith(alias.name, start):
+                edits = []
+            shown = new and f"import {new}{bound}"
+            self._add(alias.lineno, "import", f"import {alias.name}{bound}", shown, edits)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        """Look at `from a import b`."""
+        was, now = _resolved(node, self._was), _resolved(node, self._now)
+        if not was or not now:
+            return
+        moved: dict[str, list[ast.alias]] = {}
+        names: dict[ast.alias, str] = {}
+        gone = []
+        for alias in node.names:
+            end = "" if alias.name == "*" else f".{alias.name}"
+            new = self._rename(was + end)
+            if new is None:
+                gone.append(alias)
+            elif new != now + end:
+                module, _, name = (new, "", "*") if not end else new.rpartition(".")
+                moved.setdefault(module, []).append(alias)
+                names[alias] = _as(name, alias)
+        written = "." * node.level + (node.module or "")
+        if gone:
+            self._add(node.lineno, "import", _from(written, (_as(alias.name, alias) for alias in gone)), None)
+        if moved:
+            old = _from(written, (_as(alias.name, alias) for alias in names))
+            statements = [_from(module, (names[alias] for alias in group)) for module, group in moved.items()]
+            self._add(node.lineno, "import", old, "; ".join(statements), self._edits(node, moved, names))
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:
+        """Look at `a.b.c` where `a` is imported."""
+        chain = _chain(node)
+        known = self._bound.get(chain[0]) if chain else None
+        if not known:
+            self.generic_visit(node)
+            return
+        before = ".".join([known, *chain[1:]])
+        wanted, imported = self._rename(before), self._rename(known)
+        # The import itself takes the name along.
+        if wanted == before or wanted == (imported and ".".join([imported, *chain[1:]])):
+            return
+        written, edits = ".".join(chain), []
+        start = self._at(node.lineno, node.col_offset)
+        if wanted and self._source.startswith(written, start) and self._follows(before, wanted):
+            edits = [Edit(start, start + len(written), wanted)]
+        self._add(node.lineno, "attribute", written, wanted, edits)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        """Look at `import_module("a.b")`, `patch("a.b.c")` and their like."""
+        self.generic_visit(node)
+        chain = _chain(node.func)
+        if not (_BY_TEXT.intersection(chain) or chain[-1:] in ([name] for name in _ATTRIBUTES_BY_TEXT)):
+            return
+        given = [*node.args[:1], *(word.value for word in node.keywords if word.arg in ("name", "target"))]
+        for value in given:
+            if not (
+                isinstance(value, ast.Constant) and isinstance(value.value, str) and _DOTTED.fullmatch(value.value)
+            ):
+                continue
+            old, new = value.value, self._rename(value.value)
+            if new == old:
+                continue
+            start, end = self._span(value)
+            edits = []
+            if new and self._source[start:end].count(old) == 1:
+                at = self._source.index(old, start)
+                edits = [Edit(at, at + len(old), new)]
+            self._add(value.lineno, "string", f'"{old}"', new and f'"{new}"', edits)
+
+    def _add(
+        self,
+        line: int,
+        kind: Literal["import", "attribute", "string"],
+        old: str,
+        new: str | None,
+        edits: Iterable[Edit] = (),
+    ) -> None:
+        self.uses.append(Use(line, kind, old, new or "", tuple(edits)))
+
+    def _follows(self, before: str, wanted: str) -> bool:
+        """Tell whether a rewritten `import a.b` makes the new name work."""
+        for name in self._imported:
+            new = self._rename(name)
+            if new and f"{before}.".startswith(f"{name}.") and wanted == f"{new}{before[len(name) :]}":
+                return before.partition(".")[0] == wanted.partition(".")[0]
+        return False
+
+    def _edits(
+        self, node: ast.ImportFrom, moved: Mapping[str, list[ast.alias]], names: Mapping[ast.alias, str]
+    ) -> list[Edit]:
+        """Rewrite one import, into several where its names go to different modules."""
+        start, end = self._span(node)
+        found = _FROM.match(self._source, start)
+        if not found or "" in moved:
+            return []
+        staying = [alias for alias in node.names if alias not in names]
+        groups = dict(moved)
+        edits = []
+        if not staying:
+            module, staying = max(groups.items(), key=lambda group: len(group[1]))
+            del groups[module]
+            edits.append(Edit(*found.span(1), module))
+            for alias in staying:
+                at = self._at(alias.lineno, alias.col_offset)
+                length = len(alias.name)
+                new = names[alias] if alias.asname is None else names[alias].partition(" as ")[0]
+                edits += [Edit(at, at + length, new)] if new != alias.name else []
+        if not groups:
+            return edits
+        removals, comments = self._removals(node.names, {alias for group in groups.values() for alias in group})
+        if any("#" in self._source[edit.start : edit.end] and edit.start not in comments for edit in removals):
+            return []
+        line = self._lines[(node.end_lineno or node.lineno) - 1]
+        indent = self._source[self._starts[node.lineno - 1] : start]
+        behind = self._source[end : self._starts[node.end_lineno or node.lineno]]
+        rest = behind.strip()
+        statements = [_from(module, (names[alias] for alias in group)) for module, group in groups.items()]
+        if indent.strip() or (rest and not rest.startswith("#")):
+            return [*edits, *removals, Edit(end, end, "".join(f"; {statement}" for statement in statements))]
+        newline = "\r\n" if line.endswith("\r\n") else "\n"
+        comment = "".join(f"  {each}" for each in filter(None, [rest, *comments.values()]))
+        at = end + len(behind.rstrip("\r\n"))
+        more = "".join(f"{newline}{indent}{statement}{comment}" for statement in statements)
+        return [*edits, *removals, Edit(at, at, more)]
+
+    def _removals(self, aliases: Sequence[ast.alias], leaving: set[ast.alias]) -> tuple[list[Edit], dict[int, str]]:
+        """Take names out of an import: with their line where they have one, else with a comma.
+
+        Comments of such lines are returned by where the line starts.
+        """
+        spans = [self._span(alias) for alias in aliases]
+        last = max(number for number, alias in enumerate(aliases) if alias not in leaving)
+        edits, comments = [], {}
+        for number, alias in enumerate(aliases):
+            if alias not in leaving:
+                continue
+            start, end = spans[number]
+            first, behind = self._starts[alias.lineno - 1], self._starts[alias.end_lineno or alias.lineno]
+            line = re.fullmatch(r"\s*,?\s*(#.*)?\s*", self._source[end:behind])
+            if line and not self._source[first:start].strip():
+                edits.append(Edit(first, behind, ""))
+                comments[first] = (line[1] or "").strip()
+            elif number < last:
+                edits.append(Edit(start, spans[number + 1][0], ""))
+            else:
+                edits.append(Edit(spans[number - 1][1], end, ""))
+        return edits, comments
+
+    def _span(self, node: ast.expr | ast.stmt | ast.alias) -> tuple[int, int]:
+        start = self._at(node.lineno, node.col_offset)
+        return start, self._at(node.end_lineno or node.lineno, node.end_col_offset or node.col_offset)
+
+    def _at(self, line: int, column: int) -> int:
+        """Return a position in the source; columns count bytes."""
+        return self._starts[line - 1] + len(self._lines[line - 1].encode()[:column].decode())
+
+
+def _resolved(node: ast.ImportFrom, package: Sequence[str]) -> str:
+    """Return the module that an import is from; empty where a relative one leads out of its package."""
+    if not node.level:
+        return node.module or ""
+    if node.level > len(package):
+        return ""
+    return ".".join([*package[: len(package) - node.level + 1], *([node.module] if node.module else [])])
+
+
+def _chain(node: ast.expr) -> list[str]:
+    """Return the names of `a.b.c`; none where it does not begin with a name."""
+    names = []
+    while isinstance(node, ast.Attribute):
+        names.append(node.attr)
+        node = node.value
+    return [node.id, *reversed(names)] if isinstance(node, ast.Name) else []
+
+
+def _as(name: str, alias: ast.alias) -> str:
+    """Write a name so that it is bound as before."""
+    bound = alias.asname or alias.name
+    return f"{name} as {bound}" if alias.asname or bound != name else name
+
+
+def _from(module: str, names: Iterable[str]) -> str:
+    return f"from {module} import {', '.join(names)}" if module else f"import {', '.join(names)}"
