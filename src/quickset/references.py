@@ -65,13 +65,16 @@ def find(work: Workshop, merged: Merged, names: Sequence[Names], *, fix: bool) -
     Returns:
         What was found, by path and line, and the files that were rewritten.
     """
-    modules = [*(release.modules for release in names), _moved_modules(merged)]
+    moves = _told_moves(merged, names)
+    modules = [*(release.modules for release in names), _moved_modules(moves, merged)]
     commands = [release.commands for release in names]
     own = [path for path in merged.files.keys() - merged.sides.keys() if path.endswith(_PYTHON)]
     rename = imports.renaming(modules, (".".join(_module(path, merged.files)) for path in own))
     found = list(_moved_lines(work, merged, names))
     rewritten: dict[str, bytes] = {}
-    for source in _sources(work, merged, modules, commands):
+    ends = {name.rpartition(".")[2] for release in modules for name in release}
+    ends |= {command.split()[-1] for release in commands for command in release}
+    for source in _sources(work, merged, moves, ends):
         # A conflict is the owner's to resolve.
         used, text = _python(source, merged.files, rename, fix=fix and source.path not in merged.stages)
         if text != source.text:
@@ -84,32 +87,33 @@ def find(work: Workshop, merged: Merged, names: Sequence[Names], *, fix: bool) -
     return sorted(set(found), key=lambda each: (each.path, each.line, each.old)), sorted(rewritten)
 
 
-def _moved_modules(merged: Merged) -> dict[str, str | None]:
-    """Name the modules that the template moved in this service, whether it says so or not."""
-    moves = {
-        sides.old_path: path
-        for path, sides in merged.sides.items()
-        if sides.old_path and sides.old_path == sides.user_path != path
-    }
-    files = merged.files.keys() | moves.keys()
+def _told_moves(merged: Merged, names: Sequence[Names]) -> dict[str, str]:
+    """Select the files that moved as the template says: old paths by new ones."""
+    found = {}
+    for path, sides in merged.sides.items():
+        if sides.old_path and sides.old_path == sides.user_path != path:
+            way: str | None = sides.old_path
+            for release in names:
+                way = moved(way, release.files) if way else None
+            if way == path:
+                found[path] = sides.old_path
+    return found
+
+
+def _moved_modules(moves: Mapping[str, str], merged: Merged) -> dict[str, str | None]:
+    """Name the modules of files that moved, so that each need not be named twice."""
+    files = {*merged.files, *moves.values()}
     return {
         ".".join(_module(old, files)): ".".join(_module(new, files))
-        for old, new in moves.items()
+        for new, old in moves.items()
         # Where a file forwards, the old name works.
         if old not in merged.files and old.endswith(_PYTHON) and new.endswith(_PYTHON)
     }
 
 
-def _sources(
-    work: Workshop, merged: Merged, modules: Sequence[Renames], commands: Sequence[Renames]
-) -> Iterator[_Source]:
-    """Read the texts that may hold an old name."""
-    ends = {name.rpartition(".")[2] for release in modules for name in release}
-    ends |= {command.split()[-1] for release in commands for command in release}
-    # In a file that moved, any relative import may lead elsewhere now.
-    paths = work.grep(merged.files, ends).union(
-        path for path, sides in merged.sides.items() if sides.user_path not in (None, path)
-    )
+def _sources(work: Workshop, merged: Merged, moves: Mapping[str, str], ends: Collection[str]) -> Iterator[_Source]:
+    """Read the texts that may hold an old name; in a file that moved, any relative import may lead elsewhere now."""
+    paths = work.grep(merged.files, ends) | moves.keys()
     wanted = {
         path: entry
         for path in sorted(paths)
@@ -120,8 +124,8 @@ def _sources(
     for path, content in contents.items():
         text, encoding = _decoded(content, python=path.endswith(_PYTHON))
         lines = frozenset(line.strip() for line in _lines(_decoded(theirs.get(path, b""))[0]))
-        was = merged.sides[path].user_path if path in merged.sides else None
-        yield _Source(path, _without_theirs(text) if path in merged.stages else text, encoding, was or path, lines)
+        text = _without_theirs(text) if path in merged.stages else text
+        yield _Source(path, text, encoding, moves.get(path, path), lines)
 
 
 def _decoded(content: bytes, *, python: bool = False) -> tuple[str, str]:

@@ -298,10 +298,7 @@ def _release(version: str, details: Any) -> Release:
             files=_templates(sections.get("files"), f"{version}: files"),
             modules=_templates(sections.get("modules"), f"{version}: modules"),
             commands=_templates(sections.get("commands"), f"{version}: commands"),
-            moved_lines={
-                file: _templates(patterns, f"{version}: moved_lines of {_line(file)}")
-                for file, patterns in _mapping(sections.get("moved_lines"), f"{version}: moved_lines").items()
-            },
+            moved_lines=_lines(sections.get("moved_lines"), f"{version}: moved_lines"),
         ),
     )
 
@@ -359,6 +356,15 @@ def _names(value: Any, where: str) -> dict[str, str | None]:
     if not all(isinstance(old, str) and (new is None or isinstance(new, str)) for old, new in renames.items()):
         raise _fault(f"{where} needs old names with new ones, or with null")
     return renames
+
+
+def _lines(value: Any, where: str) -> dict[str, dict[str, str | None]]:
+    """Read patterns of lines by file."""
+    files = _mapping(value, where)
+    if not all(isinstance(file, str) for file in files):
+        raise _fault(f"{where} needs paths with patterns of lines")
+    _templates(dict.fromkeys(files), where)
+    return {file: _templates(patterns, f"{where} of {_line(file)}") for file, patterns in files.items()}
 
 
 def _templates(value: Any, where: str) -> dict[str, str | None]:

@@ -87,6 +87,41 @@ def test_update(service: Path, quickset: Run) -> None:
     assert quickset("diff", cwd=service).returncode == 0
 
 
+def test_old_names(service: Path, checkout: Path, quickset: Run) -> None:
+    """`diff` and `update` list the owner's lines with old names; --fix-imports rewrites imports, in both alike."""
+    told = 'releases: {"0.3.0": {modules: {app.old: app.new}, commands: {app old: null}}}\n'
+    release(checkout, "0.3.0", upgrades_dot_yml=told)
+    (service / "mine.py").write_text("from app.old import x\n")
+    (service / "Makefile").write_text("a:\n\tapp old\n")
+    commit_all(service, "Mine")
+
+    listed = """\
+
+Old names in your files{}
+  ! Makefile:2  app old → nothing takes its place
+  ! mine.py:1  from app.old import x → from app.new import x
+"""
+    fixed = """\
+
+Rewritten imports
+  ~ mine.py:1  from app.old import x → from app.new import x
+"""
+    shown = quickset("diff", cwd=service)
+    assert listed.format("; `--fix-imports` rewrites the imports") in shown.stdout
+    previewed = quickset("diff", "--fix-imports", cwd=service)
+    assert fixed in previewed.stdout
+    assert "+from app.new import x\n" in previewed.stdout
+    assert quickset("update", "--dry-run", "--fix-imports", cwd=service).stdout == previewed.stdout
+
+    done = quickset("update", "--no-lock", "--fix-imports", cwd=service)
+
+    assert done.returncode == 0, done.stderr
+    assert "  ~ mine.py  imports rewritten\n" in done.stdout
+    assert fixed in done.stdout
+    assert (service / "mine.py").read_text() == "from app.new import x\n"
+    assert quickset("update", "--continue", "--fix-imports", cwd=service).returncode == 2
+
+
 def test_conflict(service: Path, quickset: Run) -> None:
     """A conflict ends with 3 and says how to go on; so does all that comes before it is resolved."""
     edit(service, "line 05", "mine 5")

@@ -22,6 +22,9 @@ releases:
   "0.3.0":
     choices: {database: {postgresql: postgres}}
     files: {app/a.py: app/b.py, app/c.py: null}
+    modules: {"{{ package_name }}.a": "{{ package_name }}.b", "{% if auth == 'jwt' %}x.y{% endif %}": null}
+    commands: {"{{ package_name }} up": "  {{ package_name }}  go "}
+    moved_lines: {"{{ package_name }}/a.py": {"use({name})": "put {name}"}, "{% if false %}b{% endif %}": {c: d}}
 """
 
 
@@ -83,6 +86,17 @@ def test_carry() -> None:
     assert recorded["db"] == "pg"
 
 
+def test_names() -> None:
+    """What moved is named for a service with its answers, the oldest release first; an empty name is none."""
+    second, third, tenth = upgrades.load(TEXT).names("0.1.0", "0.10.0", {"package_name": "shop", "auth": "none"})
+
+    assert second == tenth == upgrades.Names()
+    assert third.files == {"app/a.py": "app/b.py", "app/c.py": None}
+    assert third.modules == {"shop.a": "shop.b"}
+    assert third.commands == {"shop up": "shop go"}
+    assert third.moved_lines == {"shop/a.py": {"use({name})": "put {name}"}}
+
+
 def test_adding_and_removing() -> None:
     """What an answer turns on or off is told of with its own words; what stays on or off is not."""
     found = upgrades.load(
@@ -141,6 +155,11 @@ def test_nothing_to_say(text: str | None) -> None:
         ("removing: {auth: [{}]}", "removing: auth: text is missing"),
         ('releases: {"0.2.0": {questions: {a: 1}}}', "questions needs old names with new ones"),
         ('releases: {"0.2.0": {questions: {a: b, b: c}}}', "'b' is both an old name and a new one"),
+        ('releases: {"0.2.0": {files: {a: 1}}}', "files needs old names with new ones"),
+        ('releases: {"0.2.0": {modules: {"{{ a": b}}}', "modules: '{{ a' is no Jinja"),
+        ('releases: {"0.2.0": {commands: {a b: "{{ a | nonsense }}"}}}', "is no Jinja"),
+        ('releases: {"0.2.0": {moved_lines: {a: [b]}}}', "moved_lines of a needs names with values"),
+        ('releases: {"0.2.0": {moved_lines: {1: {a: b}}}}', "moved_lines needs paths"),
         ('releases: {"0.2.0": {choices: {database: [a]}}}', "choices of database needs names with values"),
     ],
 )

@@ -8,6 +8,8 @@ from io import BytesIO
 from pathlib import Path
 from subprocess import run
 
+from quickset.imports import renaming
+from quickset.matching import moved as moved_to
 from quickset.upgrades import Upgrades
 from tests.questions import REPOSITORY, Answer, Question, only_asked, read_questions
 from tests.rendering import read_tree, render
@@ -80,12 +82,14 @@ def unexplained(
             continue
         told = upgrades.before_deploy(*versions, carried | absent)
         known = {name for entry in told for name in entry.settings}
+        told_names = upgrades.names(*versions, {"package_name": "app"} | carried | absent)
         moved: dict[str, str | None] = {}
-        for names in upgrades.names(*versions, carried | absent):
+        for names in told_names:
             moved |= names.files
         before, after = map(settings, trees)
         faults += [f"setting {fault}" for fault in _setting_faults(before, after, known)]
         faults += _file_faults(trees[0].keys(), trees[1].keys(), moved)
+        faults += _module_faults(trees[0], trees[1], [*(names.modules for names in told_names), _modules(moved, *trees)])
     return sorted(set(faults))
 
 
@@ -171,7 +175,49 @@ def _setting_faults(old: Mapping[str, str], new: Mapping[str, str], told: set[st
 
 def _file_faults(old: Set[str], new: Set[str], moved: Mapping[str, str | None]) -> Iterator[str]:
     for path in sorted(old - new):
-        if path not in moved:
+        goal = moved_to(path, moved)
+        if goal == path:
             yield f"file {path}: moved or is gone"
-        elif moved[path] is not None and moved[path] not in new:
-            yield f"file {path}: is not where upgrades.yml says, at {moved[path]}"
+        elif goal is not None and goal not in new:
+            yield f"file {path}: is not where upgrades.yml says, at {goal}"
+
+
+def _modules(moved: Mapping[str, str | None], old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str | None]:
+    """Name the modules of files that moved, as an update does by itself."""
+    goals = {path: goal for path in old.keys() - new.keys() if (goal := moved_to(path, moved)) in new}
+    return {_module(path): _module(goal) for path, goal in goals.items() if goal}
+
+
+def _module(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def _module_faults(
+    old: Mapping[str, str], new: Mapping[str, str], releases: Sequence[Mapping[str, str | None]]
+) -> Iterator[str]:
+    rename = renaming(releases)
+    gone = {_module(path) for path in old.keys() - new.keys() if path.startswith("app/") and path.endswith(".py")}
+    for name in sorted(gone.union(*releases)):
+        now = rename(name)
+        if now == name and name in gone:
+            yield f"module {name}: moved or is gone"
+        elif now and _defines(old, name) and not _defines(new, now):
+            yield f"module {name}: is not where upgrades.yml says, at {now}"
+
+
+def _defines(tree: Mapping[str, str], name: str) -> bool:
+    """Tell whether a dotted name is a module, or a name at the top of one."""
+    path, _, last = name.replace(".", "/").rpartition("/")
+    if {f"{path}/{last}.py", f"{path}/{last}/__init__.py"} & tree.keys():
+        return True
+    text = tree.get(f"{path}.py", tree.get(f"{path}/__init__.py", ""))
+    return any(last in _bound(node) for node in ast.parse(text).body)
+
+
+def _bound(node: ast.stmt) -> set[str]:
+    """Name what a statement at the top of a module binds."""
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return {alias.asname or alias.name for alias in node.names}
+    if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        return {node.name}
+    return {each.id for each in ast.walk(node) if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}

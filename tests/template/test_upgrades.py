@@ -55,11 +55,16 @@ def test_releases_are_known() -> None:
 
 
 def test_conditions_ask_questions() -> None:
-    """A condition reads answers that exist, under the names they have now."""
+    """A condition, like a name with Jinja in it, reads answers that exist, under the names they have now."""
     asked = {question.name for question in read_questions()}
     released = [entry for release in OWN.releases.values() for entry in release.before_deploy]
     changed = [entry for section in (OWN.adding, OWN.removing) for entries in section.values() for entry in entries]
-    for condition in [entry.when for entry in (*released, *changed)]:
+    told = [release.names for release in OWN.releases.values()]
+    sections = [section for names in told for section in (names.files, names.modules, names.commands)]
+    sections += [lines for names in told for lines in names.moved_lines.values()]
+    texts = [text or "" for section in sections for text in (*section, *section.values())]
+    texts += [file for names in told for file in names.moved_lines]
+    for condition in [*(entry.when for entry in (*released, *changed)), *texts]:
         assert jinja2.meta.find_undeclared_variables(SandboxedEnvironment().parse(condition)) <= asked, condition
 
 
@@ -101,6 +106,7 @@ def move(path: str, to: str | None) -> Change:
 
 
 SETTINGS = "template/{{ package_name }}/core/settings.py.jinja"
+DOTENV = "template/{{ package_name }}/dotenv.py.jinja"
 SETTING_TYPES = "template/{{ package_name }}/core/setting_types.py.jinja"
 DATABASE_URL = (
     "template/{{ package_name }}/core/{% if database != 'none' %}db{% endif %}/{% if database == 'sqlite' %}url.py{% endif %}.jinja"
@@ -157,6 +163,16 @@ def said(text: str) -> str:
             "files: {justfile: null}",
         ),
         (
+            move(DOTENV, "template/{{ package_name }}/{{ 'env' }}.py.jinja"),
+            "module app.dotenv: moved or is gone",
+            "files: {\"{{ package_name }}/dotenv.py\": \"{{ package_name }}/env.py\"}",
+        ),
+        (
+            move(DOTENV, None),
+            "module app.dotenv: moved or is gone",
+            "modules: {app.dotenv: null}, files: {\"{{ 'app' }}/dotenv.py\": null}",
+        ),
+        (
             # The template goes on with a fact derived from the new name.
             replace("copier.yml", "\nlicense:\n", '\nlicense: {when: false, default: "{{ licence }}"}\nlicence:\n'),
             "question license: is gone without a mapping",
@@ -187,6 +203,8 @@ def said(text: str) -> str:
         "setting-removed",
         "file-moved",
         "file-removed",
+        "module-moved",
+        "module-removed",
         "question-renamed",
         "choice-renamed",
         "question-without-absent-value",
@@ -208,6 +226,16 @@ def test_a_silent_change_is_found(
     assert any(line.startswith(fault) for line in found), found
     if words is not None:
         assert compared(words, "said") == []
+
+
+def test_names_that_are_not_there(template: Path, tmp_path: Path) -> None:
+    """A module or a name that is not where upgrades.yml says is found."""
+    words = "modules: {app.main.create_app: app.main.build, app.dotenv: app.env, app.core.settings.Settings: app.main}"
+    found = unexplained(template, template, load(said(words)), ("1.0.0", "9.0.0"), tmp_path, [{}])
+    assert found == [
+        "module app.dotenv: is not where upgrades.yml says, at app.env",
+        "module app.main.create_app: is not where upgrades.yml says, at app.main.build",
+    ]
 
 
 def test_a_change_is_explained_to_those_that_it_concerns(template: Path, tmp_path: Path) -> None:

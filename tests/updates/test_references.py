@@ -216,10 +216,10 @@ def test_a_file_that_moved_with_its_owners_imports(lab: Lab) -> None:
     assert (change.kind, change.note) == ("moved", "imports rewritten")
 
 
-def test_a_module_that_moved_without_a_word(lab: Lab) -> None:
-    """Uses of a module that the template moves are listed though `upgrades.yml` does not name it."""
+def test_a_module_of_a_file_that_moved(lab: Lab) -> None:
+    """Uses of a module are listed where `upgrades.yml` names only its file."""
     lab.commit({"app/mine.py": "from app.core.settings import Settings\n"})
-    lab.release(RELEASE, root={"upgrades.yml": yaml.safe_dump({"releases": {"0.2.0": {}}})})
+    lab.release(RELEASE, root={"upgrades.yml": yaml.safe_dump({"releases": {"0.2.0": {"files": UPGRADES["files"]}}})})
 
     assert told(lab.preview()) == [
         (
