@@ -305,7 +305,10 @@ def show_result(result: "Result", *, would: bool, out: Console) -> None:
             out.print(Text(f"  {step}", style="bold"), soft_wrap=True)
 
 
-_NOTHING = "nothing takes its place"
+def _new_form(reference: "Reference", quote: str = "") -> str:
+    if reference.new:
+        return f" → {quote}{reference.new}{quote}"
+    return "" if reference.kind == "line" else " → nothing takes its place"
 
 
 def _show_references(result: "Result", out: Console) -> None:
@@ -314,7 +317,7 @@ def _show_references(result: "Result", out: Console) -> None:
         for each in found:
             sign, style = ("~", "cyan") if each.rewritten else ("!", "yellow")
             place = (f"  {sign} {each.path}:{each.line}", style)
-            out.print(Text.assemble(place, f"  {each.old}", (f" → {each.new or _NOTHING}", "dim")), soft_wrap=True)
+            out.print(Text.assemble(place, f"  {each.old}", (_new_form(each), "dim")), soft_wrap=True)
 
 
 def _references(result: "Result") -> dict[str, list["Reference"]]:
@@ -402,7 +405,7 @@ def as_markdown(result: "Result") -> str:
         lines = [f"- `{_named(change)}`: {_meaning(change)}" for change in result.changes]
         parts.append("\n".join(["## Files", "", *lines]))
     for title, found in _references(result).items():
-        lines = [f"- `{each.path}:{each.line}`: `{each.old}` → {_code(each.new)}" for each in found]
+        lines = [f"- `{each.path}:{each.line}`: `{each.old}`{_new_form(each, '`')}" for each in found]
         parts.append("\n".join([f"## {title}", "", *lines]))
     if result.absent:
         lines = [f"- `{name}`: taken as `{_shown(value)}`" for name, value in result.absent.items()]
@@ -410,10 +413,6 @@ def as_markdown(result: "Result") -> str:
     if result.notes:
         parts.append("\n".join(["## Notes", "", *(f"- {note}" for note in result.notes)]))
     return "\n\n".join(parts)
-
-
-def _code(text: str) -> str:
-    return f"`{text}`" if text else _NOTHING
 
 
 _STYLES: Mapping[Status, str] = {

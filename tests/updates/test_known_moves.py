@@ -182,6 +182,20 @@ def test_a_file_that_the_user_moved(lab: Lab) -> None:
     assert not lab.exists("app/orders/sums.py")
 
 
+def test_a_file_that_the_user_moved_past_one_of_their_own(lab: Lab) -> None:
+    """A file that the user moved receives the change also where the template moves it onto a file of the user's."""
+    lab.git("mv", "app/orders/service.py", "app/prices.py")
+    lab.commit({"app/orders/sums.py": "MINE = 1\n"})
+    lab.release({SERVICE_PY: None, SUMS_PY: GROWN}, root=told(files={SERVICE_PY: SUMS_PY}))
+
+    result = lab.update()
+
+    lab.assert_clean(result)
+    assert lab.read("app/prices.py") == GROWN
+    assert lab.read("app/orders/sums.py") == "MINE = 1\n"
+    assert kinds(result) == {"app/prices.py": "changed"}
+
+
 def test_a_file_of_the_users_own_is_in_the_way(lab: Lab) -> None:
     """A named move never goes over a file of the user's own, and the file that stays says why."""
     edit(lab)

@@ -258,6 +258,37 @@ def test_broken_python(lab: Lab) -> None:
     assert lab.read("app/broken.py") == "from app.core.settings import (\n"
 
 
+COMMANDS = """\
+CMD ["python","-m","app.migrate"]
+args: ['python', '-m', 'app.migrate']
+command:
+  - python
+  - -m
+  - app.migrate
+.venv/bin/python -m app.migrate && x
+run: python   -m \\
+    app.migrate
+Run `python -m app.migrate`. Then python -m app.migrate.
+python -m app.migrated
+cpython -m app.migrate
+python -m app.migrate.py
+python -m app.migrate-all
+"""
+
+
+def test_commands_in_any_form(lab: Lab) -> None:
+    """A command is found as whole words: in a line, in a list of arguments, and over several lines."""
+    lab.commit({"deploy/all.txt": COMMANDS, "picture.bin": b"\0python -m app.migrate"})
+    upgrades(lab)
+
+    found = lab.preview().references
+
+    assert [each.line for each in found] == [1, 2, 4, 7, 8, 10]
+    assert {(each.path, each.kind, each.new) for each in found} == {
+        ("deploy/all.txt", "command", "python -m app migrate")
+    }
+
+
 def test_commands_of_several_releases(lab: Lab) -> None:
     """A command that two releases change is listed with its newest form, and so is the one in between."""
     lab.commit({"Makefile": "a:\n\tpython -m app.up\nb:\n\tpython -m app up\n"})
