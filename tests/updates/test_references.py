@@ -201,6 +201,22 @@ def test_conflicts(lab: Lab) -> None:
     assert lab.resume().references == result.references
 
 
+def test_taken_back(lab: Lab) -> None:
+    """`--abort` takes rewritten imports back with the rest of the update."""
+    lab.replace(
+        "app/main.py", ("from app.core.settings import Settings", "from app.core.settings import Settings, PORT")
+    )
+    lab.commit(OWN)
+    upgrades(lab)
+    before = lab.snapshot()
+
+    lab.assert_conflict(lab.update(fix_imports=True), "app/main.py")
+    assert "app.core.config" in lab.read("app/invoices/router.py")
+    lab.abort()
+
+    same(before, lab.snapshot())
+
+
 def test_a_file_that_moved_with_its_owners_imports(lab: Lab) -> None:
     """A relative import of the owner's in a file that the template moves is listed by what it meant."""
     lab.replace("app/core/settings.py", ("from dataclasses", "from .mine import X\nfrom dataclasses"))
