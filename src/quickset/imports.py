@@ -271,8 +271,12 @@ class _Finder(ast.NodeVisitor):
                 edits += [Edit(at, at + length, new)] if new != alias.name else []
         if not groups:
             return edits
-        removals, comments = self._removals(node.names, {alias for group in groups.values() for alias in group})
-        if any("#" in self._source[edit.start : edit.end] and edit.start not in comments for edit in removals):
+        leaving = {alias for group in groups.values() for alias in group}
+        # Between parentheses a line can go as a whole.
+        within = self._source[found.end() :].lstrip().startswith("(")
+        removals, comments = self._removals(node.names, leaving, lines=within)
+        if sum(self._source.count("#", *edit[:2]) for edit in removals) > sum(each.count("#") for each in comments):
+            # It would lose a comment.
             return []
         line = self._lines[(node.end_lineno or node.lineno) - 1]
         indent = self._source[self._starts[node.lineno - 1] : start]
@@ -282,33 +286,40 @@ class _Finder(ast.NodeVisitor):
         if indent.strip() or (rest and not rest.startswith("#")):
             return [*edits, *removals, Edit(end, end, "".join(f"; {statement}" for statement in statements))]
         newline = "\r\n" if line.endswith("\r\n") else "\n"
-        comment = "".join(f"  {each}" for each in filter(None, [rest, *comments.values()]))
+        comment = "".join(f"  {each}" for each in [*([rest] if rest else []), *comments])
         at = end + len(behind.rstrip("\r\n"))
         more = "".join(f"{newline}{indent}{statement}{comment}" for statement in statements)
         return [*edits, *removals, Edit(at, at, more)]
 
-    def _removals(self, aliases: Sequence[ast.alias], leaving: set[ast.alias]) -> tuple[list[Edit], dict[int, str]]:
-        """Take names out of an import: with their line where they have one, else with a comma.
+    def _removals(
+        self, aliases: Sequence[ast.alias], leaving: set[ast.alias], *, lines: bool
+    ) -> tuple[list[Edit], list[str]]:
+        """Take names out of an import: with their line where they may and have one, else with a comma.
 
-        Comments of such lines are returned by where the line starts.
+        The comments of such lines are returned, too.
         """
         spans = [self._span(alias) for alias in aliases]
         last = max(number for number, alias in enumerate(aliases) if alias not in leaving)
-        edits, comments = [], {}
+        comments: list[str] = []
+        found: list[Edit] = []
         for number, alias in enumerate(aliases):
             if alias not in leaving:
                 continue
             start, end = spans[number]
             first, behind = self._starts[alias.lineno - 1], self._starts[alias.end_lineno or alias.lineno]
             line = re.fullmatch(r"\s*,?\s*(#.*)?\s*", self._source[end:behind])
-            if line and not self._source[first:start].strip():
-                edits.append(Edit(first, behind, ""))
-                comments[first] = (line[1] or "").strip()
+            if lines and line and not self._source[first:start].strip():
+                start, end = first, behind
+                comments += [line[1].strip()] if line[1] else []
             elif number < last:
-                edits.append(Edit(start, spans[number + 1][0], ""))
+                end = spans[number + 1][0]
+            elif not (lines and "#" in self._source[spans[number - 1][1] : start]):
+                start = spans[number - 1][1]
+            if found and start <= found[-1].end:
+                found[-1] = Edit(found[-1].start, max(end, found[-1].end), "")
             else:
-                edits.append(Edit(spans[number - 1][1], end, ""))
-        return edits, comments
+                found.append(Edit(start, end, ""))
+        return found, comments
 
     def _span(self, node: ast.expr | ast.stmt | ast.alias) -> tuple[int, int]:
         start = self._at(node.lineno, node.col_offset)

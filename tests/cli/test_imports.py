@@ -90,9 +90,30 @@ from app.core.db.conflicts import Conflict  # taken
         "from app.core.types import (Code)\nfrom app.core.amounts import Amount as Price\n",
     ),
     (
+        "from app.core.types import Code, \\\n    Name, \\\n    Price\n",
+        "from app.core.types import Code, \\\n    Name\nfrom app.core.amounts import Amount as Price\n",
+    ),
+    (
+        "from app.core.errors import (NotFound,\n    Gone,  # x\n    Conflict)  # y\n",
+        """\
+from app.core.http.errors import (NotFound,
+    Gone,  # x
+    )  # y
+from app.core.db.conflicts import Conflict  # y
+""",
+    ),
+    (
+        "from app.core.types import (Code,\n    Price,  # x\n    Name, Price as P)\n",
+        """\
+from app.core.types import (Code,
+    Name)
+from app.core.amounts import Amount as Price, Amount as P  # x
+""",
+    ),
+    (
         # What cannot be split without losing a comment stays.
-        "from app.core.types import (Code, # mine\n  Price)\n",
-        "from app.core.types import (Code, # mine\n  Price)\n",
+        "from app.core.types import (Price, # mine\n  Code)\n",
+        "from app.core.types import (Price, # mine\n  Code)\n",
     ),
 ]
 
