@@ -66,7 +66,8 @@ def find(work: Workshop, merged: Merged, names: Sequence[Names], *, fix: bool) -
         What was found, by path and line, and the files that were rewritten.
     """
     moves = _told_moves(merged, names)
-    modules = [*(release.modules for release in names), _moved_modules(moves, merged)]
+    modules = [release.modules for release in names]
+    modules.append(_moved_modules(moves, merged, told=frozenset[str]().union(*modules)))
     commands = [release.commands for release in names]
     own = [path for path in merged.files.keys() - merged.sides.keys() if path.endswith(_PYTHON)]
     rename = imports.renaming(modules, (".".join(_module(path, merged.files)) for path in own))
@@ -100,14 +101,13 @@ def _told_moves(merged: Merged, names: Sequence[Names]) -> dict[str, str]:
     return found
 
 
-def _moved_modules(moves: Mapping[str, str], merged: Merged) -> dict[str, str | None]:
-    """Name the modules of files that moved, so that each need not be named twice."""
+def _moved_modules(moves: Mapping[str, str], merged: Merged, told: Collection[str]) -> dict[str, str | None]:
+    """Name the modules of files that moved, so that none of them needs to be told twice."""
     files = {*merged.files, *moves.values()}
     return {
-        ".".join(_module(old, files)): ".".join(_module(new, files))
+        name: ".".join(_module(new, files))
         for new, old in moves.items()
-        # Where a file forwards, the old name works.
-        if old not in merged.files and old.endswith(_PYTHON) and new.endswith(_PYTHON)
+        if old.endswith(_PYTHON) and new.endswith(_PYTHON) and (name := ".".join(_module(old, files))) not in told
     }
 
 
@@ -120,12 +120,16 @@ def _sources(work: Workshop, merged: Merged, moves: Mapping[str, str], ends: Col
         if is_file(entry := merged.files.get(path)) and not (path in merged.sides and merged.sides[path].new == entry)
     }
     template = {path: sides.new for path in wanted if (sides := merged.sides.get(path)) and is_file(sides.new)}
-    contents, theirs = work.read(wanted, wanted), work.read(template, template)
+    old = {path: sides.old for path in wanted if (sides := merged.sides.get(path)) and is_file(sides.old)}
+    contents, theirs, before = (work.read(tree, tree) for tree in (wanted, template, old))
     for path, content in contents.items():
         text, encoding = _decoded(content, python=path.endswith(_PYTHON))
-        lines = frozenset(line.strip() for line in _lines(_decoded(theirs.get(path, b""))[0]))
-        text = _without_theirs(text) if path in merged.stages else text
-        yield _Source(path, text, encoding, moves.get(path, path), lines)
+        lines = {line.strip() for line in _lines(_decoded(theirs.get(path, b""))[0])}
+        if path in merged.stages:
+            # What the owner has not changed there is the template's to change.
+            text = _without_theirs(text)
+            lines |= {line.strip() for line in _lines(_decoded(before.get(path, b""))[0])}
+        yield _Source(path, text, encoding, moves.get(path, path), frozenset(lines))
 
 
 def _decoded(content: bytes, *, python: bool = False) -> tuple[str, str]:

@@ -185,9 +185,11 @@ def test_lines_of_the_owner_in_files_of_the_template(lab: Lab) -> None:
 
 
 def test_conflicts(lab: Lab) -> None:
-    """In a conflict the owner's side is looked through, and nothing in it is rewritten; --continue lists it again."""
-    mine = "from app.core.settings import Settings, PORT"
-    lab.replace("app/main.py", ("from app.core.settings import Settings", mine))
+    """In a conflict the owner's own lines are listed and not rewritten; --continue lists them again."""
+    mine = "from app.core.settings import PORT"
+    lab.replace(
+        "app/main.py", ("from app.core.settings import Settings", f"{mine}\nfrom app.core.settings import Settings")
+    )
     lab.commit()
     upgrades(lab)
 
@@ -244,6 +246,25 @@ def test_a_module_of_a_file_that_moved(lab: Lab) -> None:
             "from app.core.config.settings import Settings",
         )
     ]
+
+
+@pytest.mark.parametrize("keep", [False, True], ids=["listed", "kept"])
+def test_a_module_that_forwards(lab: Lab, *, keep: bool) -> None:
+    """Uses of a module at whose old path a file forwards are listed, unless its name is to stay."""
+    lab.commit({"app/mine.py": "from app.core.settings import Settings\n"})
+    told_names: dict[str, Any] = {"files": UPGRADES["files"]}
+    if keep:
+        told_names["modules"] = {"app.core.settings": "app.core.settings"}
+    shim = "from app.core.config.settings import Settings\n\n__all__ = ['Settings']\n"
+    lab.release(
+        RELEASE | {SETTINGS_PY: shim}, root={"upgrades.yml": yaml.safe_dump({"releases": {"0.2.0": told_names}})}
+    )
+
+    result = lab.update(fix_imports=True)
+
+    lab.assert_clean(result)
+    assert [each.path for each in result.references] == ([] if keep else ["app/mine.py"])
+    assert lab.read("app/core/settings.py") == shim
 
 
 def test_modules_of_the_owner_in_a_folder_that_moves(lab: Lab) -> None:
