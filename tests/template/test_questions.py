@@ -1,9 +1,7 @@
 """copier.yml keeps its promises: nothing to trust, names that shadow nothing, answers that arrive as given."""
 
-import json
 import keyword
 import re
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -12,32 +10,17 @@ import pytest
 import yaml
 
 from quickset.locking import lock
+from quickset.source import Source
+from scripts.reserved_names import PACKAGE_FORM, reserved_names, with_block, written_names
 from tests.questions import REPOSITORY, Answer, only_asked, read_copier_yml, read_questions
-from tests.rendering import NEEDS_TRUST, RenderService, read_tree
-from tests.services.environments import environment_of, newest_python
+from tests.rendering import NEEDS_TRUST, RenderService, render
 from tests.services.inspection import name_faults
+from tests.template.releases import checkout, variants
 
-PACKAGE_FORM = re.compile(r"[a-z][a-z0-9_]{0,19}")
 # What Jinja, TOML, YAML, Markdown, Python and a shell could each take for its own.
 HOSTILE = (
     """{{ 7 * 7 }} {% raw %} {# #} "quoted" 'single' \\n \\u0041 #tag & *star* `tick` $HOME %s: - [x] <b> Zoë 🚀"""
 )
-LIST_TOP_LEVEL_NAMES = """
-import json
-from importlib.metadata import packages_distributions
-print(json.dumps(sorted(packages_distributions())))
-"""
-
-
-def reserved_names() -> set[str]:
-    """Return what a package may not be called."""
-    return set(yaml.safe_load(read_copier_yml()["reserved_names"]["default"]))
-
-
-def dependency_names() -> list[str]:
-    """Return what a service may not be called."""
-    names: list[str] = yaml.safe_load(read_copier_yml()["dependency_names"]["default"])
-    return names
 
 
 def test_nothing_needs_trust() -> None:
@@ -56,58 +39,75 @@ def test_template_can_be_checked_out_on_windows() -> None:
     assert [f"{path}: {fault}" for path in paths for fault in name_faults(path)] == []
 
 
+def test_questions_come_first() -> None:
+    """copier.yml starts with what a person answers; derived answers, settings and the generated block follow."""
+    asked = {question.name for question in read_questions()}
+    written = re.findall(r"^(\w+|<<):", (REPOSITORY / "copier.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(written[: len(asked)]) == asked
+    assert written[-1] == "<<"
+
+
+def test_copier_reads_the_reserved_names_first() -> None:
+    """The lists are at the end of the file, and known to the questions all the same."""
+    assert list(read_copier_yml())[:2] == ["dependency_names", "reserved_names"]
+
+
+def test_reserved_names_are_fresh(tmp_path: Path) -> None:
+    """The generated block has each keyword, module, dependency and folder that a service must not be called."""
+    written = written_names()
+    missing = {answer: sorted(names - written[answer]) for answer, names in reserved_names(tmp_path).items()}
+    assert missing == dict.fromkeys(missing, []), "run: uv run python -m scripts.reserved_names"
+
+
+def test_reserved_names_are_as_the_script_writes_them() -> None:
+    """Nobody edits the generated block."""
+    text = (REPOSITORY / "copier.yml").read_text(encoding="utf-8")
+    assert text == with_block(text, written_names())
+
+
 def test_package_shadows_no_keyword_and_no_standard_module() -> None:
-    """Every name of Python's own that would pass as a package name is reserved."""
+    """Every name of the Python that runs this test, and that would pass as a package name, is reserved."""
     own = {*keyword.kwlist, *keyword.softkwlist, *sys.stdlib_module_names}
-    missing = {name for name in own if PACKAGE_FORM.fullmatch(name)} - reserved_names()
-    assert missing == set()
+    assert {name for name in own if PACKAGE_FORM.fullmatch(name)} - written_names()["reserved_names"] == set()
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql", "mysql"])
-def test_package_shadows_no_dependency(database: str, render_service: RenderService) -> None:
-    """Every module that is installed for a service or its tests is reserved."""
-    service = render_service({"database": database})
-    python = environment_of(service, newest_python()).python
-    listed = subprocess.run([python, "-c", LIST_TOP_LEVEL_NAMES], capture_output=True, text=True, check=True).stdout
-    missing = {name for name in json.loads(listed) if PACKAGE_FORM.fullmatch(name)} - reserved_names()
-    assert sorted(missing) == []
+@pytest.mark.parametrize(
+    ("name", "distribution"),
+    [
+        ("Orders API", "orders-api"),
+        ("FastAPI", "fastapi-service"),
+        ("An.Odd_Name", "an-odd-name"),
+        ("Ast Serialize", "ast-serialize-service"),
+    ],
+)
+def test_distribution_is_called_as_no_dependency(
+    name: str, distribution: str, render_service: RenderService, tmp_path: Path
+) -> None:
+    """A service can have the name of a dependency: its distribution gets a suffix, so that uv can lock it."""
+    service = render_service({"project_name": name})
+    project = tomllib.loads((service / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["name"] == distribution
+    assert lock(service) is None
 
 
-def test_service_is_called_as_no_dependency(render_service: RenderService, tmp_path: Path) -> None:
-    """Every distribution that a service locks is reserved: uv locks no project that depends on its own name."""
-    requirements: set[str] = set()
-    for database in ("sqlite", "postgresql", "mysql"):
-        optional: dict[str, Answer] = {"websockets": True, "streaming": True, "http_client": True, "cache": "memory"}
-        service = render_service({"database": database, **optional})
-        project = tomllib.loads((service / "pyproject.toml").read_text(encoding="utf-8"))
-        requirements |= {*project["project"]["dependencies"], *project["dependency-groups"]["dev"]}
-    listed = json.dumps(sorted(requirements))
-    union = f'[project]\nname = "union"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = {listed}\n'
-    (tmp_path / "pyproject.toml").write_text(union, encoding="utf-8")
-    assert lock(tmp_path) is None
-    locked = tomllib.loads((tmp_path / "uv.lock").read_text(encoding="utf-8"))["package"]
-    assert sorted({package["name"] for package in locked} - {"union"} - set(dependency_names())) == []
+def test_suffixed_names_are_free() -> None:
+    """No dependency has the name that a suffix gives to another one."""
+    names = written_names()["dependency_names"]
+    assert {f"{name}-service" for name in names} & names == set()
 
 
-def test_dependency_names_are_names() -> None:
-    """Each entry is a normalized name, so that it can equal a service's, and the list stays sorted."""
-    names = dependency_names()
-    assert [name for name in names if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name)] == []
-    assert names == sorted(set(names))
-
-
-def test_package_shadows_no_folder(render_service: RenderService) -> None:
-    """A package is not called as something else at the top of a service."""
-    tree = read_tree(render_service({"package_name": "a"}))
-    tops = {path.partition("/")[0].removesuffix(".py") for path in tree} - {"a"}
-    assert {name for name in tops if PACKAGE_FORM.fullmatch(name)} - reserved_names() == set()
-
-
-def test_reserved_names_are_names() -> None:
-    """The list holds nothing that the pattern refuses anyway, and stays sorted."""
-    names = yaml.safe_load(read_copier_yml()["reserved_names"]["default"])
-    assert [name for name in names if not PACKAGE_FORM.fullmatch(name)] == []
-    assert names == sorted(set(names))
+def test_answers_and_names_of_the_last_release_stay(template: Path, tmp_path: Path) -> None:
+    """A service of the last release keeps its recorded answers and its distribution name in an update."""
+    version, commit = next(iter(Source(REPOSITORY).releases().items()))
+    released = checkout(commit, tmp_path / version)
+    for number, answers in enumerate(variants(read_questions(released))):
+        given = {**answers, "project_name": "Coverage of Orders"}
+        before = render(released, tmp_path / f"{number}-before", given)
+        after = render(template, tmp_path / f"{number}-after", given)
+        recorded = [yaml.safe_load((each / ".copier-answers.yml").read_text(encoding="utf-8")) for each in (before, after)]
+        assert {name: recorded[1].get(name) for name in recorded[0]} == recorded[0]
+        projects = [tomllib.loads((each / "pyproject.toml").read_text(encoding="utf-8")) for each in (before, after)]
+        assert projects[0]["project"]["name"] == projects[1]["project"]["name"] == "coverage-of-orders"
 
 
 def test_answers_file_records_what_was_asked(render_service: RenderService) -> None:
