@@ -104,8 +104,8 @@ def test_answers_and_names_of_the_last_release_stay(template: Path, tmp_path: Pa
         given = {**answers, "project_name": "Coverage of Orders"}
         before = render(released, tmp_path / f"{number}-before", given)
         after = render(template, tmp_path / f"{number}-after", given)
-        recorded = [yaml.safe_load((each / ".copier-answers.yml").read_text(encoding="utf-8")) for each in (before, after)]
-        assert {name: recorded[1].get(name) for name in recorded[0]} == recorded[0]
+        recorded = [yaml.safe_load((each / ".copier-answers.yml").read_text("utf-8")) for each in (before, after)]
+        assert {name: recorded[1].get(name) for name in given} == {name: recorded[0].get(name) for name in given}
         projects = [tomllib.loads((each / "pyproject.toml").read_text(encoding="utf-8")) for each in (before, after)]
         assert projects[0]["project"]["name"] == projects[1]["project"]["name"] == "coverage-of-orders"
 
