@@ -33,6 +33,12 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 CUSTOM = "custom"
 
+# Answers that cannot change in an existing service, and why.
+FIXED: Mapping[str, str] = {
+    "layout": "it decides the path of every file",
+    "package_name": "every import uses it. Rename the package with your editor, and updates follow it",
+}
+
 # Ten times a usual file of answers.
 _SHORT = 8192
 
@@ -322,6 +328,20 @@ def faults(questions: Mapping[str, Question], recorded: Mapping[str, Any]) -> di
         except UsageError as error:
             found[name] = str(error).removeprefix(f"{name}: ")
     return found
+
+
+def is_component(question: Question) -> bool:
+    """Return whether `add` or `remove` can change the answer to a question in an existing service.
+
+    Args:
+        question: The question.
+
+    Returns:
+        Whether it can.
+    """
+    if question.hidden or question.secret or question.name in FIXED:
+        return False
+    return question.several or question.computed or question.type == "bool" or len(question.choices) > 1
 
 
 def _find(questions: Mapping[str, Question], name: str) -> Question:

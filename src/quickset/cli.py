@@ -1,15 +1,15 @@
-"""The command line: options, help, exit codes. Each command imports what it needs when it runs."""
+"""Define the command line: options, help, exit codes. Each command imports what it needs when it runs."""
 
 import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup, TyperOption
+from typer.core import TyperCommand, TyperGroup
 
 from quickset.errors import ConflictError, QuicksetError, UsageError, os_reason
 
@@ -27,18 +27,30 @@ Exit codes:
   5  failed or interrupted"""
 
 _TYPER_INTERRUPTED = 130
+# Typer's own texts take two lines.
+_COMPLETION = {
+    "install_completion": "Install completion for the current shell.",
+    "show_completion": "Show the completion script for the current shell.",
+}
 
 
-# Where an option has no value, as the `--help` that it adds itself, Typer imports pydantic to convert nothing. That
-# takes longer than all of `check`, so there `--help` is off by default, and arguments are taken as they are.
-def _off(option: TyperOption | None) -> TyperOption | None:
+# Typer imports pydantic to convert an option without a value, such as its own `--help`. That takes longer than all of
+# `check`. So such an option is off by default there, and the arguments are not converted.
+def _off(option: Any) -> Any:
     if option is not None:
         option.default = False
     return option
 
 
 class _Group(TyperGroup):
-    def get_help_option(self, ctx: Any) -> TyperOption | None:
+    def get_params(self, ctx: Any) -> Any:
+        params = super().get_params(ctx)
+        for param in params:
+            if param.name in _COMPLETION:
+                _off(param).help = _COMPLETION[param.name]
+        return params
+
+    def get_help_option(self, ctx: Any) -> Any:
         return _off(super().get_help_option(ctx))
 
 
@@ -47,28 +59,45 @@ class _LightCommand(TyperCommand):
         params = super().get_params(ctx)
         for param in params:
             if param.name == "answers_file":
-                # A text stays as it is; its default, too, would be converted by pydantic.
+                # It is text already, and pydantic would convert its default, too.
                 param.process_value = lambda ctx, value: value  # type: ignore[method-assign]  # noqa: ARG005
         return params
 
-    def get_help_option(self, ctx: Any) -> TyperOption | None:
+    def get_help_option(self, ctx: Any) -> Any:
         return _off(super().get_help_option(ctx))
 
 
-# Plain help: Typer's Rich help takes three times as long to start.
+def _presets(incomplete: str) -> list[str]:
+    from quickset import completion
+
+    return completion.presets(incomplete)
+
+
+def _answers(incomplete: str) -> list[str]:
+    from quickset import completion
+
+    return completion.given_answers(incomplete)
+
+
+def _components(context: typer.Context, incomplete: str) -> list[str]:
+    from quickset import completion
+
+    return completion.components(context.params.get("path") or Path(), incomplete, add=context.info_name == "add")
+
+
+# Typer's Rich help takes three times as long to start.
 app = typer.Typer(
     name="quickset",
     cls=_Group,
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=_EPILOG,
 )
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else.")]
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 -- Typer calls it like that
@@ -90,10 +119,10 @@ def main(
 
     \b
     Examples:
-      quickset new orders-api                 asks a few questions
-      quickset new orders-api --defaults      asks nothing
-      quickset info orders-api                what it was made of
-      quickset check orders-api               whether its template has moved on
+      quickset new orders-api              answer a few questions
+      quickset new orders-api --defaults   accept the defaults
+      quickset info orders-api             show answers, version and components
+      quickset check orders-api            check for a newer template
     """
 
 
@@ -102,7 +131,7 @@ AnswersFile = Annotated[
     typer.Option(
         "--answers-file",
         metavar="FILE",
-        help="The service's answers file; by default .copier-answers.yml, or the only .copier-answers*.yml.",
+        help="Answers file, if it is not .copier-answers.yml.",
         show_default=False,
     ),
 ]
@@ -110,42 +139,49 @@ AnswersFile = Annotated[
 
 @app.command(epilog=_EPILOG)
 def new(
-    path: Annotated[
-        str, typer.Argument(metavar="PATH", help="The folder to make: new, empty, or an empty git repository.")
-    ],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A new or empty folder, or an empty git repository.")],
     *,
-    defaults: Annotated[bool, typer.Option("--defaults", help="Ask nothing; take the defaults.")] = False,
+    defaults: Annotated[bool, typer.Option("--defaults", help="Ask nothing, and use the defaults.")] = False,
     preset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Ask nothing; take a preset: standard or minimal.")
+        str | None,
+        typer.Option(
+            metavar="NAME", autocompletion=_presets, help="Ask nothing, and use a preset: standard or minimal."
+        ),
     ] = None,
     data: Annotated[
         list[str] | None,
-        typer.Option("--data", "-d", metavar="KEY=VALUE", help="Ask nothing; give an answer. May be repeated."),
+        typer.Option(
+            "--data",
+            "-d",
+            metavar="KEY=VALUE",
+            autocompletion=_answers,
+            help="Ask nothing, and set an answer. Repeatable.",
+        ),
     ] = None,
     data_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Ask nothing; take answers from YAML or JSON.")
+        Path | None, typer.Option(metavar="FILE", help="Ask nothing, and read answers from YAML or JSON.")
     ] = None,
-    no_git: Annotated[bool, typer.Option("--no-git", help="Neither git init nor a commit.")] = False,
-    no_lock: Annotated[bool, typer.Option("--no-lock", help="Do not lock the dependencies.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be made, and write nothing.")] = False,
+    no_git: Annotated[bool, typer.Option("--no-git", help="Skip git init and the first commit.")] = False,
+    no_lock: Annotated[bool, typer.Option("--no-lock", help="Skip locking the dependencies.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the files, and write nothing.")] = False,
     template: Annotated[
-        str | None, typer.Option(metavar="URL", help="Another template: a git URL (https, ssh, file) or a folder.")
+        str | None, typer.Option(metavar="URL", help="Another template: a git URL or a folder.")
     ] = None,
     ref: Annotated[
         str | None,
-        typer.Option(metavar="REF", help="Another state than the newest release: X.Y.Z, HEAD, or a ref of --template."),
+        typer.Option(metavar="REF", help="X.Y.Z, HEAD or a ref of --template. Default: newest."),
     ] = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Make a service: rendered, with its .env, locked and committed.
+    """Create a service, with locked dependencies and a first commit.
 
-    At a terminal it asks for a preset and then only what that leaves open. With --defaults, --preset, --data or
-    --data-file it asks nothing: what they do not answer takes its default. --data wins over --data-file, and that
-    over --preset. Nothing is at PATH before all of it is done.
+    At a terminal, quickset asks for a preset, and then only for what the preset leaves open. With --defaults, --preset,
+    --data or --data-file it asks nothing, and all other questions take their defaults. --data overrides --data-file,
+    which overrides --preset. PATH is created only after every step succeeds.
 
-    --template takes a fork, or any Copier template; its releases are its tags, and without any it is HEAD. Nothing
-    that a template brings is run, and credentials in its URL are used but never recorded.
+    --template accepts a fork, or any other Copier template. Its releases are its tags. If it has no tags, HEAD is used.
+    quickset runs no code of a template. Credentials in the URL are used, but never recorded.
 
     \b
     Examples:
@@ -161,7 +197,7 @@ def new(
         unattended = bool(defaults or preset is not None or data or data_file)
         if not unattended and (quiet or as_json or not (sys.stdin.isatty() and sys.stdout.isatty())):
             raise UsageError(
-                "there is no terminal to ask at; say what you want by --defaults, --preset NAME, --data KEY=VALUE or "
+                "there is no terminal to ask questions at; use --defaults, --preset NAME, --data KEY=VALUE or "
                 "--data-file FILE."
             )
         from quickset import answers
@@ -198,16 +234,16 @@ def new(
 def info(
     path: Annotated[
         Path,
-        typer.Argument(metavar="PATH", help="The service; by default the folder you are in.", show_default=False),
+        typer.Argument(metavar="PATH", help="The service. Default: the current folder.", show_default=False),
     ] = Path(),
     *,
     answers_file: AnswersFile = "",
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Show what a service was made of.
+    """Show the answers, version and components of a service.
 
-    Its answers, the version of its template, its components, and which files belong to which.
+    For each component, quickset lists the files that belong to it.
 
     \b
     Examples:
@@ -215,8 +251,6 @@ def info(
       quickset info orders-api --json
     """
     with _failing():
-        from contextlib import nullcontext
-
         from quickset import info as command
         from quickset import report
 
@@ -230,23 +264,27 @@ def info(
 
 
 Service = Annotated[
-    Path, typer.Argument(metavar="PATH", help="The service; by default the folder you are in.", show_default=False)
+    Path, typer.Argument(metavar="PATH", help="The service. Default: the current folder.", show_default=False)
 ]
-NoLock = Annotated[bool, typer.Option("--no-lock", help="Do not lock the dependencies anew.")]
+NoLock = Annotated[bool, typer.Option("--no-lock", help="Do not update uv.lock.")]
 To = Annotated[
     str | None,
-    typer.Option("--to", metavar="VERSION", help="X.Y.Z, or HEAD of a quickset checkout; by default the newest."),
+    typer.Option("--to", metavar="VERSION", help="X.Y.Z, or HEAD of a checkout. Default: newest."),
 ]
 Template = Annotated[
     str | None,
-    typer.Option(metavar="URL", help="Where the template is now; by default where the service was made from."),
+    typer.Option(metavar="URL", help="New location of the template, if it has moved."),
 ]
 
 
 Data = Annotated[
     list[str] | None,
     typer.Option(
-        "--data", "-d", metavar="KEY=VALUE", help="Answer a new question, or one whose answer is not valid any more."
+        "--data",
+        "-d",
+        metavar="KEY=VALUE",
+        autocompletion=_answers,
+        help="Answer a new question, or replace an invalid answer.",
     ),
 ]
 
@@ -268,11 +306,11 @@ def diff(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Show what `update` would do, file by file, and change nothing.
+    """Preview what `update` would do, file by file.
 
-    First the difference, then each file: added, changed, merged with yours, in conflict, removed, kept or moved. Then
-    your lines that use old names of modules and commands, and what to know before a deploy. Exit code 1 when there is
-    something to update, 3 when that would conflict.
+    The output is the difference, then what would happen to each file, then your lines that use old names of modules
+    and commands, then what to know before you deploy. Nothing is changed. The exit code is 1 if there is something to
+    update, and 3 if the update would have conflicts.
 
     \b
     Examples:
@@ -304,16 +342,14 @@ def update(
     *,
     to: To = None,
     template: Template = None,
-    defaults: Annotated[
-        bool, typer.Option("--defaults", help="Ask nothing: new questions leave the service as it is.")
-    ] = False,
+    defaults: Annotated[bool, typer.Option("--defaults", help="Ask nothing. New questions change nothing.")] = False,
     data: Data = None,
     branch: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Commit on this branch; index and files stay as they are.")
+        str | None, typer.Option(metavar="NAME", help="Commit to this branch, and leave index and files.")
     ] = None,
     go_on: Annotated[bool, typer.Option("--continue", help="Continue after you resolve the conflicts.")] = False,
-    abort: Annotated[bool, typer.Option("--abort", help="Take an update with conflicts back.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; the same as diff.")] = False,
+    abort: Annotated[bool, typer.Option("--abort", help="Undo an update that has conflicts.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, like `diff`.")] = False,
     fix_imports: FixImports = False,
     no_lock: NoLock = False,
     answers_file: AnswersFile = "",
@@ -322,10 +358,10 @@ def update(
 ) -> None:
     """Update a service to a newer template, and keep your changes.
 
-    What you committed is merged with what the template changed. The result is staged, never committed on the branch
-    you are on. Changes that are not committed stay; where the update would touch the same file it refuses. Conflicts
-    are git's own: resolve them, `git add`, and --continue. Your lines that use old names of modules and commands are
-    listed with the new ones; --fix-imports rewrites the imports among them.
+    quickset merges the changes of the template into what you committed. It stages the result, and never commits to the
+    current branch. Uncommitted changes stay; if the update needs one of these files, it is refused. Conflicts are git
+    conflicts: resolve them, run `git add`, then run `quickset update --continue`. Your lines that use old names of
+    modules and commands are listed with the new names; --fix-imports rewrites the imports among them.
 
     \b
     Examples:
@@ -340,7 +376,9 @@ def update(
         from quickset import update as command
 
         if go_on + abort + dry_run > 1 or ((go_on or abort) and (to or template or data or branch or fix_imports)):
-            raise UsageError("--continue, --abort and --dry-run exclude each other, and the first two other options.")
+            raise UsageError(
+                "--continue, --abort and --dry-run cannot be combined, and the first two take no other options."
+            )
         if dry_run:
             options: dict[str, Any] = {"answers_file": answers_file, "quiet": quiet, "as_json": as_json}
             diff(path, to=to, template=template, data=data, fix_imports=fix_imports, **options)
@@ -369,8 +407,13 @@ def update(
         _end(done, would=False, quiet=quiet, as_json=as_json)
 
 
-Names = Annotated[list[str], typer.Argument(metavar="NAME[=VALUE]…", help="What; `quickset info` lists components.")]
-At = Annotated[Path, typer.Option("--path", metavar="PATH", help="The service.", show_default=False)]
+Names = Annotated[
+    list[str],
+    typer.Argument(metavar="NAME", autocompletion=_components, help="Components, such as docker or cache=memory."),
+]
+At = Annotated[
+    Path, typer.Option("--path", metavar="PATH", help="The service. Default: the current folder.", show_default=False)
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")]
 
 
@@ -385,9 +428,9 @@ def add(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Turn components on in a service that exists, or choose others.
+    """Turn on components of a service, or change them.
 
-    By the same merge as `update`: your edits stay, the result is staged, conflicts are git's.
+    quickset merges as in `update`: your edits stay, the result is staged, and conflicts are git conflicts.
 
     \b
     Examples:
@@ -415,9 +458,9 @@ def remove(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Turn components off in a service that exists.
+    """Turn off components of a service.
 
-    By the same merge as `update`: what you edited is a conflict or kept, never lost.
+    quickset merges as in `update`. A file that you edited is kept or becomes a conflict; no edit is lost.
 
     \b
     Examples:
@@ -434,15 +477,13 @@ def remove(
 
 
 def _progress(*, silent: bool) -> "Progress":
-    from contextlib import nullcontext
-
     from quickset import report
 
     return (lambda _: nullcontext()) if silent else report.progress
 
 
 def _end(result: "Result", *, would: bool, quiet: bool, as_json: bool) -> None:
-    """Tell what was done, or would be, and end with the exit code for it."""
+    """Report what was done, or would be done, and end with the matching exit code."""
     from quickset import report
 
     with _writing():
@@ -467,29 +508,31 @@ def _end(result: "Result", *, would: bool, quiet: bool, as_json: bool) -> None:
 def check(
     context: typer.Context,
     *,
-    drift: Annotated[
-        bool, typer.Option("--drift", help="List the files that differ from a fresh render, too. Takes longer.")
-    ] = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="With --drift: a file that differs is something to do.")
-    ] = False,
+    drift: Annotated[bool, typer.Option("--drift", help="Also list files that differ from a fresh render.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="With --drift: exit with 1 if a file differs.")] = False,
     answers_file: AnswersFile = "",
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Say whether services are behind their template.
+    """Check whether services are behind their template.
 
-    The services are those at each PATH, by default the one in the folder you are in. Versions are compared and nothing
-    is written. A service is current, behind, ahead (of what this quickset knows), unknown (its release or its template
-    is not known here) or conflicted (an update of it is not finished).
+    Give any number of paths. The default is the current folder. quickset compares versions, and writes nothing.
 
     \b
-    Exit codes, the first that fits any of the services:
-      5  unknown, or its answers are damaged
-      2  no service
+    A service is
+      current     at the newest release of the template
+      behind      at an older one
+      ahead       at a newer one than this quickset knows
+      unknown     of a release or a template that this quickset does not know
+      conflicted  in an update that has unresolved conflicts
+
+    \b
+    Exit codes, the first that applies to any service:
+      5  unknown, or the answers file is damaged
+      2  not a service
       3  conflicted
-      1  behind; with --strict, drifted, too
-      0  nothing to do: current or ahead
+      1  behind, or drifted with --strict
+      0  current or ahead
 
     \b
     Examples:
@@ -501,7 +544,7 @@ def check(
         if "" in context.args:
             raise UsageError("PATH is empty.")
         if strict and not drift:
-            raise UsageError("--strict means nothing without --drift; give both.")
+            raise UsageError("--strict needs --drift.")
         from quickset import check as command
 
         paths = [Path(path) for path in context.args or ["."]]
@@ -524,7 +567,7 @@ def check(
 
 @contextmanager
 def _failing() -> Iterator[None]:
-    """End a command over a fault with one line and the fault's exit code."""
+    """Report an error in one line, and end the command with the exit code of the error."""
     try:
         yield
     except QuicksetError as error:
@@ -543,7 +586,7 @@ def _failing() -> Iterator[None]:
 
 @contextmanager
 def _writing() -> Iterator[None]:
-    """End a command whose output cannot be written."""
+    """End the command if its output cannot be written."""
     try:
         yield
     except OSError as error:
@@ -554,16 +597,22 @@ def run() -> None:
     """Run the command line.
 
     Raises:
-        KeyboardInterrupt: It came while arguments were read.
+        KeyboardInterrupt: The user interrupted while arguments were parsed.
         SystemExit: Always, with the exit code.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # Names of files may hold what the terminal cannot show.
+            # Names of files may contain characters that the terminal cannot show.
             stream.reconfigure(errors="backslashreplace")
     code: str | int | None = 0
+    words: AbstractContextManager[None] = nullcontext()
+    if os.environ.get("_QUICKSET_COMPLETE") == "complete_bash":
+        from quickset import completion
+
+        words = completion.whole_words(os.environ)
     try:
-        app(prog_name="quickset")
+        with words:
+            app(prog_name="quickset")
     except SystemExit as end:
         code = end.code
         if code == _TYPER_INTERRUPTED:
@@ -578,7 +627,7 @@ def run() -> None:
 
 
 def unwritten(error: OSError) -> int:
-    """Tell that what a command had to say could not be written; who closed the pipe knows it.
+    """Report that the output could not be written, unless its reader closed the pipe.
 
     Args:
         error: What was raised.
@@ -586,7 +635,7 @@ def unwritten(error: OSError) -> int:
     Returns:
         The exit code.
     """
-    # What is still held back would raise the same again at the end of the process.
+    # The buffered rest would raise the same error again at the end of the process.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if not isinstance(error, BrokenPipeError):
         typer.echo(f"quickset: the output could not be written: {error.strerror}", err=True)

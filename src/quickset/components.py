@@ -21,10 +21,6 @@ from quickset.transition import Goal, Progress, Result
 _OFF = "none"
 _LABEL = 60  # characters of a value in a conflict marker
 _WITH_TABLES = {"auth", "example"}
-_FIXED = {
-    "layout": "it decides where every file lands, so that a change would move them all",
-    "package_name": "every import says it; rename the package with your editor, and updates will follow it",
-}
 
 
 def add(
@@ -146,31 +142,17 @@ def _change(
 
 def _parse(questions: Mapping[str, Question], given: str) -> tuple[Question, str | None]:
     name, sign, value = given.partition("=")
-    reason = _FIXED.get(name)
+    reason = answers.FIXED.get(name)
     if reason and name in questions:
         raise RefusedError(f"{name} is fixed once a service exists: {reason}. Nothing was touched.")
     checked = answers.check(questions, {name: value} if sign else {})
     question = questions.get(name)
     if question and question.secret and sign:
         return question, checked[name]
-    if question is None or not is_component(question):
-        known = ", ".join(each.name for each in questions.values() if is_component(each))
+    if question is None or not answers.is_component(question):
+        known = ", ".join(each.name for each in questions.values() if answers.is_component(each))
         raise UsageError(f"there is no component '{name}'; there are {known}.")
     return question, value if sign else None
-
-
-def is_component(question: Question) -> bool:
-    """Tell whether a question can be answered anew in a service that exists.
-
-    Args:
-        question: The question.
-
-    Returns:
-        Whether it can.
-    """
-    if question.hidden or question.secret or question.name in _FIXED:
-        return False
-    return question.several or question.computed or question.type == "bool" or len(question.choices) > 1
 
 
 def _on(question: Question, value: str | None, now: Any) -> Any:

@@ -43,13 +43,25 @@ def test_overview(quickset: Run) -> None:
     assert "Commands:" in bare.stdout + bare.stderr
 
 
-def test_one_line_help_is_whole() -> None:
-    """In a terminal of 80 columns the list of commands cuts no sentence off."""
+@pytest.mark.parametrize("columns", [80, 100])
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_help_has_whole_lines(name: str, columns: int) -> None:
+    """Help fits the terminal, shows whole sentences, and gives each option one line."""
+    shown = CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": str(columns)}).output
+    options = shown.split("Options:\n")[1].split("\n\n")[0].splitlines()
+
+    assert max(map(len, shown.splitlines())) <= columns
+    assert "..." not in shown.partition("\n")[2]
+    assert [line for line in options if not line.lstrip().startswith("-")] == []
+
+
+def test_commands_are_listed_in_one_line_each() -> None:
+    """In a terminal of 80 columns each command is listed with a whole sentence."""
     shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).output
     listed = shown.split("Commands:\n")[1].split("\n\n")[0].splitlines()
 
     assert len(listed) == len(COMMANDS)
-    assert [line for line in listed if not line.endswith(".") or line.endswith("...")] == []
+    assert [line for line in listed if not line.endswith(".")] == []
 
 
 @pytest.mark.ci
@@ -159,7 +171,7 @@ def test_dry_run(quickset: Run, work: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["a"], "no terminal to ask at; say what you want by --defaults"),
+        (["a"], "no terminal to ask questions at; use --defaults"),
         (["a", "--json"], "no terminal"),
         (["", "--defaults"], "PATH is empty"),
         (["a", "--preset", "huge"], "--preset: 'huge' is none of: 'standard', 'minimal'"),

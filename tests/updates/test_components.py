@@ -10,8 +10,7 @@ import pytest
 from rich.console import Console
 
 from quickset import components, git, report
-from quickset.answers import load_questions, read
-from quickset.components import is_component
+from quickset.answers import is_component, load_questions, read
 from quickset.errors import UsageError
 from quickset.new import Request, new
 from quickset.source import Source

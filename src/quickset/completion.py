@@ -1,0 +1,113 @@
+"""Complete answers and components in a shell, from the newest template that is known here, without a network."""
+
+import sys
+from collections.abc import Iterable, Iterator, MutableMapping
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
+from itertools import pairwise
+from pathlib import Path
+
+from quickset import answers, remote, source
+from quickset.answers import PRESETS, Question, is_component
+from quickset.errors import QuicksetError
+
+_OFF = "none"
+
+
+def presets(incomplete: str) -> list[str]:
+    """List presets.
+
+    Args:
+        incomplete: What is typed so far.
+
+    Returns:
+        Those that start with it.
+    """
+    return _starting_with(incomplete, PRESETS)
+
+
+def given_answers(incomplete: str) -> list[str]:
+    """List answers as `--data` takes them; a question of free text without one.
+
+    Args:
+        incomplete: What is typed so far.
+
+    Returns:
+        Those that start with it.
+    """
+    pairs = []
+    for question in _questions():
+        if not question.hidden:
+            pairs += [f"{question.name}={value}" for value in _values(question) or [""]]
+    return _starting_with(incomplete, pairs)
+
+
+def components(service: Path, incomplete: str, *, add: bool) -> list[str]:
+    """List what `add` or `remove` takes for a service of our own template.
+
+    Args:
+        service: The service.
+        incomplete: What is typed so far.
+        add: Whether it is for `add`.
+
+    Returns:
+        What starts with it.
+    """
+    try:
+        if not remote.is_canonical(str(answers.read(service)["_src_path"])):
+            return []
+    except QuicksetError:
+        return []
+    names = []
+    for question in filter(is_component, _questions()):
+        if question.type == "bool":
+            names.append(question.name)
+        elif add:
+            names += [f"{question.name}={value}" for value in question.choices if value != _OFF]
+        elif _OFF in question.choices:
+            names.append(question.name)
+    return _starting_with(incomplete, names)
+
+
+@contextmanager
+def whole_words(environment: MutableMapping[str, str]) -> Iterator[None]:
+    """Let Typer complete `cache=me` as one word in bash, which splits words at `=` and replaces only the last part.
+
+    Args:
+        environment: The variables that the completion script of bash sets.
+    """
+    words = environment.get("COMP_WORDS", "").split("\n")[: int(environment.get("COMP_CWORD", "0")) + 1]
+    joined: list[str] = []
+    for before, word in pairwise(["", *words]):
+        if joined and "=" in (before, word):
+            joined[-1] += word
+        else:
+            joined.append(word)
+    environment.update({"COMP_WORDS": "\n".join(joined), "COMP_CWORD": str(len(joined) - 1)})
+    prefix = joined[-1].rpartition("=")[0] + "="
+    if prefix == "=":
+        yield
+        return
+    with redirect_stdout(StringIO()) as found:
+        try:
+            yield
+        finally:
+            lines = found.getvalue().splitlines()
+            print(*(line.removeprefix(prefix) for line in lines), sep="\n", file=sys.__stdout__)
+
+
+def _starting_with(incomplete: str, words: Iterable[str]) -> list[str]:
+    return [word for word in words if word.startswith(incomplete)]
+
+
+def _questions() -> list[Question]:
+    try:
+        return list(answers.load_questions(source.here().template().config()).values())
+    except QuicksetError:
+        return []
+
+
+def _values(question: Question) -> list[str]:
+    if question.type == "bool":
+        return ["true", "false"]
+    return [str(value) for value in question.choices]
