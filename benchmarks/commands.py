@@ -1,4 +1,4 @@
-"""The command line: how fast it starts, and how fast it makes a service."""
+"""Measure how fast the command starts and creates a service."""
 
 import os
 import subprocess
@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
+from statistics import median
 
-from figure import Figure, at_most, medians, seconds
+import effort
+from figure import Figure, at_most, in_turn, ratios, seconds
 from services import REPOSITORY, clean_environment
 
 PROGRAMS = Path(sys.executable).parent
@@ -16,7 +18,7 @@ FASTEST_PEER_SECONDS = 1.0
 
 
 def measure_start(_scratch: Path) -> list[Figure]:
-    """Measure commands that do next to nothing, against a Python that does nothing."""
+    """Measure commands that do almost nothing, against a Python that does nothing."""
     bare_typer = Path(__file__).parent / "bare" / "typer_app.py"
     commands: dict[str, Sequence[str | Path]] = {
         "python -c pass": [sys.executable, "-c", "pass"],
@@ -25,19 +27,24 @@ def measure_start(_scratch: Path) -> list[Figure]:
         "copier --version": [PROGRAMS / "copier", "--version"],
         "a bare Typer app --help": [sys.executable, bare_typer, "--help"],
     }
-    found = medians({name: partial(seconds, partial(_run, command)) for name, command in commands.items()}, 15)
-    base = found["python -c pass"]
-    version, help_, *others = list(commands)[1:]
+    measures = {name: partial(seconds, partial(_run, command)) for name, command in commands.items()}
+    found = in_turn(measures, effort.times(15))
+    base, version, help_, *others = commands
     figures = [
-        at_most(name, found[name] / base, limit, f"{found[name] * 1000:.0f} ms against {base * 1000:.0f}")
+        at_most(
+            f"`{name}`, against `{base}`",
+            ratios(found[name], found[base]),
+            limit,
+            f"{median(found[name]) * 1000:.0f} ms against {median(found[base]) * 1000:.0f}",
+        )
         for name, limit in ((version, 8), (help_, 15))
     ]
-    return figures + [Figure(f"for scale: {name}", f"{found[name] / base:.2f} ×") for name in others]
+    return figures + [Figure(f"for scale: {name}", ratios(found[name], found[base]), "×") for name in others]
 
 
 def measure_new(scratch: Path) -> list[Figure]:
-    """Measure the making of a service, against plain Copier on the same template."""
-    # A clone, since Copier would render uncommitted changes, too, and by a slower way.
+    """Measure how a service is created, against plain Copier on the same template."""
+    # A clone, since Copier would also render uncommitted changes, and more slowly.
     template = scratch / "template"
     subprocess.run(["git", "clone", "--quiet", REPOSITORY, template], check=True)
     numbers = count()
@@ -50,11 +57,12 @@ def measure_new(scratch: Path) -> list[Figure]:
         service = scratch / f"service-{next(numbers)}"
         _run([PROGRAMS / "copier", "copy", "--defaults", "--quiet", "--vcs-ref", "HEAD", template, service])
 
-    found = medians({"quickset": partial(seconds, quickset), "copier": partial(seconds, copier)}, 7)
-    details = f"{found['quickset']:.2f} s against {found['copier']:.2f}"
+    measures = {"quickset": partial(seconds, quickset), "copier": partial(seconds, copier)}
+    own, other = in_turn(measures, effort.times(7)).values()
+    details = f"{median(own):.2f} s against {median(other):.2f}"
     return [
-        at_most("quickset new, against copier copy", found["quickset"] / found["copier"], 1.2, details),
-        at_most("quickset new, against the fastest peer", found["quickset"], FASTEST_PEER_SECONDS, unit="s"),
+        at_most("`quickset new`, against `copier copy` of the same template", ratios(own, other), 1.2, details),
+        at_most("`quickset new`, against the fastest peer", own, FASTEST_PEER_SECONDS, unit="s"),
     ]
 
 

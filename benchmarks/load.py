@@ -1,4 +1,4 @@
-"""A load generator that needs nothing installed and costs little: blocking sockets, asked in turn."""
+"""Generate load over blocking sockets, which needs no package and little processor time."""
 
 import socket
 from collections.abc import Mapping
@@ -8,19 +8,19 @@ CONNECTIONS = 32
 
 
 class LoadError(Exception):
-    """The server answered something else than 200."""
+    """Raised when the server returns another status than 200."""
 
 
 class Load:
-    """Keeps a number of requests under way on connections that stay open.
+    """Keeps a number of requests in flight on connections that stay open.
 
-    Each connection in turn gives up its answer and gets the next request; so all but one always have one under way,
-    and a server that answers in about the order of its requests is never idle.
+    Each connection in turn receives a response and sends the next request. So all connections but one always have a
+    request in flight, and a server that answers in about the order of its requests is never idle.
 
     Args:
         port: Where the server listens.
-        path: What to get.
-        headers: What each request has beside its host.
+        path: The path to request.
+        headers: The headers of each request, besides its host.
     """
 
     def __init__(self, port: int, path: str, headers: Mapping[str, str]) -> None:
@@ -29,13 +29,13 @@ class Load:
         self._request = "\r\n".join([*lines, f"Host: 127.0.0.1:{port}", "", ""]).encode()
 
     def run(self, count: int) -> None:
-        """Send requests and wait for every answer.
+        """Send requests, and wait for every response.
 
         Args:
             count: How many.
 
         Raises:
-            LoadError: An answer was not 200.
+            LoadError: The server returned another status than 200.
         """
         with ExitStack() as stack:
             connections = [stack.enter_context(socket.create_connection(self._address)) for _ in range(CONNECTIONS)]

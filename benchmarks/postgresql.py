@@ -1,4 +1,4 @@
-"""A database of the benchmarks' own."""
+"""Create a database for the benchmarks."""
 
 import os
 import secrets
@@ -14,7 +14,7 @@ SERVER = os.environ.get("QUICKSET_POSTGRESQL_URL", "postgresql://postgres@127.0.
 
 @contextmanager
 def database() -> Iterator[str]:
-    """Make a database, yield its address as a service takes it, and drop it when the context ends."""
+    """Create a database, yield its URL for a service, and drop it when the context ends."""
     name = f"benchmark_{secrets.token_hex(4)}"
     with psycopg.connect(SERVER, autocommit=True) as connection:
         connection.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))

@@ -1,4 +1,4 @@
-"""Server processes on a processor core of their own, and what they use of it."""
+"""Run servers on a processor core of their own, and read how much of it they use."""
 
 import os
 import socket
@@ -13,11 +13,11 @@ START_SECONDS = 30.0
 
 
 class StartError(Exception):
-    """A server ended, or took too long, before it answered."""
+    """Raised when a server ends or takes too long before its first response."""
 
 
 class CoresError(Exception):
-    """There are not enough processor cores to measure on."""
+    """Raised when there are too few processor cores."""
 
 
 def _cores() -> tuple[int, int]:
@@ -38,7 +38,7 @@ class Server:
     Attributes:
         process: The process.
         port: Where it listens.
-        start_seconds: How long it took from the start of the process to the first answer of 200.
+        start_seconds: The time from the start of the process to its first response of 200.
     """
 
     process: subprocess.Popen[bytes]
@@ -46,8 +46,8 @@ class Server:
     start_seconds: float
 
     def cpu_seconds(self) -> float:
-        """Return what the process has used of its processor up to now, with all its threads."""
-        # What clock_getcpuclockid(3) returns; the numbers in /proc count in hundredths of a second only.
+        """Return the processor time that the process and its threads have used so far."""
+        # As clock_getcpuclockid(3) does; the numbers in /proc count in hundredths of a second.
         return time.clock_gettime((~self.process.pid << 3) | 2)
 
     def resident_megabytes(self) -> float:
@@ -65,12 +65,12 @@ def serve(
     Args:
         command: What to start.
         folder: Where.
-        settings: Its environment, beside PATH.
+        settings: Its environment, besides PATH.
         port: Where it will listen.
         log: Where its output goes.
 
     Raises:
-        StartError: It did not answer.
+        StartError: The server did not respond.
     """
     with log.open("wb") as output:
         # The child inherits the core; the pins of both stay.
@@ -89,7 +89,7 @@ def serve(
         while not _healthy(port):
             if process.poll() is not None or time.perf_counter() - started > START_SECONDS:
                 raise StartError(f"the server did not start:\n{log.read_text(errors='replace')[-2000:]}")
-            # The time until this answers is what gets measured: to the millisecond.
+            # The time until the first response is measured, to the millisecond.
             time.sleep(0.001)
         yield Server(process, port, time.perf_counter() - started)
     finally:

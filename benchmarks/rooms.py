@@ -1,4 +1,4 @@
-"""What it costs to deliver what is said in a room, against a bare loop over the peers."""
+"""Measure what it costs to deliver the messages of a room, against a bare loop over the peers."""
 
 import http.client
 import json
@@ -7,29 +7,30 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from statistics import median
 
-from figure import Figure, at_least, medians
+import effort
+from figure import Figure, at_least, in_turn, ratios
 from processes import Server
-from services import make_service
+from services import Service, make_service
 
-ROUNDS = 11
+ROUNDS = 3
 ROOMS = 10
 PEERS = 20
-# How many messages are on their way to a peer at a time, and how often.
+# How many messages are in flight to a peer at a time, and how often.
 BURST = 10
 BURSTS = 20
-DELIVERIES = ROOMS * PEERS * BURST * BURSTS
 MASK = b"\x00\x00\x00\x00"
-# The first bytes of frames.
+# The first byte of each kind of frame.
 TEXT, PING, PONG = 0x81, 0x89, 0x8A
 
 
 class RefusedError(Exception):
-    """The server did not accept a connection, or closed it."""
+    """Raised when the server does not accept a connection, or closes it."""
 
 
 class Peer:
-    """A WebSocket over a blocking socket: it can say and hear short texts.
+    """A WebSocket over a blocking socket that sends and receives short texts.
 
     Args:
         connection: A connection that the server has accepted.
@@ -45,7 +46,7 @@ class Peer:
         self._connection.sendall((bytes([TEXT, 0x80 | len(data)]) + MASK + data) * times)
 
     def hear(self, count: int) -> None:
-        """Return when so many messages have come.
+        """Wait for a number of messages.
 
         Raises:
             RefusedError: The server closed the connection.
@@ -69,6 +70,16 @@ class Peer:
 def measure_rooms(scratch: Path) -> list[Figure]:
     """Measure the rooms of a service against bare Starlette."""
     service = make_service(scratch / "rooms", database="none", rate_limit="none", websockets=True)
+    started = [_costs(service) for _ in range(effort.times(effort.STARTS))]
+    own, bare = ([costs[name] for costs in started] for name in ("service", "bare"))
+    rates = [1e6 / median(costs) for costs in (own, bare)]
+    details = "messages delivered in a second of CPU: {:,.0f} against {:,.0f}".format(*rates)
+    what = f"messages delivered in WebSocket rooms of {PEERS}, against a bare Starlette loop"
+    return [at_least(what, ratios(bare, own), 0.70, details)]
+
+
+def _costs(service: Service) -> dict[str, float]:
+    """Start both applications, and return the microseconds of processor time that each needs for a delivery."""
     with ExitStack() as stack:
         own, bare = stack.enter_context(service.start()), stack.enter_context(service.start_bare("rooms"))
         own_rooms = stack.enter_context(_rooms(own, [_new_room(own, number) for number in range(ROOMS)]))
@@ -76,29 +87,21 @@ def measure_rooms(scratch: Path) -> list[Figure]:
         remark = json.dumps({"text": "Is it packed?"})
         # As long as what the service makes of the remark.
         line = json.dumps({"text": "Is it packed?", "sent_at": "2026-11-21T12:00:00.000000Z"}, separators=(",", ":"))
-        costs = medians(
-            {
-                "service": partial(_cost, own, own_rooms, remark),
-                "bare": partial(_cost, bare, bare_rooms, line),
-            },
-            ROUNDS,
-        )
-    rates = {name: 1e6 / cost for name, cost in costs.items()}
-    details = f"messages delivered in a second of CPU: {rates['service']:,.0f} against {rates['bare']:,.0f}"
-    what = f"WebSocket rooms of {PEERS}, against a bare Starlette loop"
-    return [at_least(what, rates["service"] / rates["bare"], 0.70, details)]
+        measures = {"service": partial(_cost, own, own_rooms, remark), "bare": partial(_cost, bare, bare_rooms, line)}
+        return {name: median(values) for name, values in in_turn(measures, effort.times(ROUNDS)).items()}
 
 
 def _cost(server: Server, rooms: Sequence[Sequence[Peer]], text: str) -> float:
-    """Return the microseconds of processor time that a delivered message takes."""
+    """Return the microseconds of processor time that the delivery of one message takes."""
+    bursts = effort.times(BURSTS)
     before = server.cpu_seconds()
-    for _ in range(BURSTS):
+    for _ in range(bursts):
         for room in rooms:
             room[0].say(text, BURST)
         for room in rooms:
             for peer in room:
                 peer.hear(BURST)
-    return (server.cpu_seconds() - before) / DELIVERIES * 1e6
+    return (server.cpu_seconds() - before) / (ROOMS * PEERS * BURST * bursts) * 1e6
 
 
 def _new_room(server: Server, number: int) -> str:

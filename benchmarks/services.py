@@ -1,4 +1,4 @@
-"""Services from the committed template, ready to run."""
+"""Create services from the committed template, ready to run."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from quickset.new import Request, new
 REPOSITORY = Path(__file__).resolve().parent.parent
 BARE = REPOSITORY / "benchmarks" / "bare"
 
-# As in production, and with everything on that can be.
+# As in production, with all middleware on.
 SETTINGS = {
     "ENVIRONMENT": "local",
     "LOG_FORMAT": "json",
@@ -26,7 +26,7 @@ SETTINGS = {
 
 
 def clean_environment() -> dict[str, str]:
-    """Return the environment without what concerns Python and the environment that we run in."""
+    """Return the environment without the variables of Python and of the current virtual environment."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
 
 
@@ -36,7 +36,7 @@ class Service:
 
     Attributes:
         folder: Where it is.
-        settings: Its settings beside those of all services that are measured.
+        settings: Its settings, besides those of all measured services.
     """
 
     folder: Path
@@ -87,7 +87,7 @@ class Service:
 
 
 def make_service(folder: Path, **answers: str | bool) -> Service:
-    """Render a service and install its dependencies; made once, and found again by whoever asks later.
+    """Return a service with its dependencies; the first call for a folder creates it.
 
     Args:
         folder: Where.

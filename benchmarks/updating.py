@@ -1,4 +1,4 @@
-"""Services that stay joined to their template: how fast it is told who is behind, and how fast that is mended."""
+"""Measure how fast `check` finds services that are behind, and how fast `update` updates them."""
 
 import json
 import os
@@ -11,17 +11,18 @@ from functools import cache, partial
 from pathlib import Path
 from statistics import median
 
+import effort
 from commands import PROGRAMS
-from figure import Figure, at_most, medians, seconds
+from figure import Figure, at_most, in_turn, ratios, seconds
 from services import REPOSITORY, clean_environment
 
 from quickset.source import CANONICAL_URL
 
 SERVICES = 100
 FILES_BESIDE = 20_000
-# Above whatever this project has released.
+# Above every release of this project.
 OLD, NEW = "1000.0.0", "1000.0.1"
-# The choices that make about 80 files.
+# Answers that make about 80 files.
 ANSWERS = ("layout=layered", "database=postgresql")
 
 
@@ -41,11 +42,21 @@ def measure_check(scratch: Path) -> list[Figure]:
         "one": partial(check, names[0]),
         "all": partial(check, *names),
     }
-    found = medians({name: partial(seconds, measure) for name, measure in measures.items()}, 15)
-    base, one, all_ = (found[name] * 1000 for name in measures)
+    found = in_turn({name: partial(seconds, measure) for name, measure in measures.items()}, effort.times(15))
+    base, one, all_ = (median(found[name]) * 1000 for name in measures)
     return [
-        at_most("quickset check, against python -c pass", one / base, 20, f"{one:.0f} ms against {base:.0f}"),
-        at_most(f"quickset check of {SERVICES}, against one", all_ / one, 3, f"{all_:.0f} ms against {one:.0f}"),
+        at_most(
+            "`quickset check` of one service, against `python -c pass`",
+            ratios(found["one"], found["nothing"]),
+            20,
+            f"{one:.0f} ms against {base:.0f}",
+        ),
+        at_most(
+            f"`quickset check` of {SERVICES} services, against one",
+            ratios(found["all"], found["one"]),
+            3,
+            f"{all_:.0f} ms against {one:.0f}",
+        ),
     ]
 
 
@@ -83,22 +94,21 @@ def measure_update(scratch: Path) -> list[Figure]:
         "copier": copier,
         "large": partial(quickset, large),
     }
-    found = medians(measures, 7)
-    small, other, many = (found[name] for name in measures)
+    small, other, many = in_turn(measures, effort.times(7)).values()
     return [
         at_most(
-            f"quickset update of {count} files, against copier update",
-            small / other,
+            f"`quickset update` of {count} files, against `copier update`",
+            ratios(small, other),
             0.6,
-            f"{small:.2f} s, {other:.2f}",
+            f"{median(small):.2f} s against {median(other):.2f}",
         ),
         at_most(
-            f"quickset update beside {FILES_BESIDE} files, against alone",
-            many / small,
+            f"the same in a repository of {FILES_BESIDE:,} more files, against without them",
+            ratios(many, small),
             1.2,
-            f"{many:.2f} s against {small:.2f}",
+            f"{median(many):.2f} s against {median(small):.2f}",
         ),
-        at_most(f"the work tree is being changed, {count} files", median(applied[1:]), 50, unit="ms"),
+        at_most(f"how long it writes to the work tree, {count} files", applied[1:], 50, unit="ms"),
     ]
 
 
@@ -107,7 +117,7 @@ def _made_up_template(scratch: Path) -> Path:
     """Clone this repository, and release the committed template twice: the second changes every file of a service."""
     folder = scratch / "releases"
     _run(["git", "clone", "--quiet", str(REPOSITORY), str(folder)], scratch)
-    # The command is the one at hand, as everywhere here.
+    # The command is that of the work tree, as in the other benchmarks.
     shutil.rmtree(folder / "src")
     shutil.copytree(REPOSITORY / "src", folder / "src")
     _release(folder, OLD)
@@ -129,7 +139,7 @@ def _release(folder: Path, version: str) -> None:
 
 
 def _make_service(folder: Path, template: Path) -> Path:
-    """Make a service from the older of the two releases, with a commit."""
+    """Create a service from the older of the two releases, with a commit."""
     folder.parent.mkdir()
     options = ["--no-lock", "--quiet", "--ref", OLD, *(f"--data={answer}" for answer in ANSWERS)]
     _quickset(template, folder.parent, "new", folder.name, *options)
@@ -146,7 +156,7 @@ def _add_files(folder: Path) -> None:
 
 
 def _from_the_start(folder: Path, update: Callable[[], object]) -> float:
-    """Bring a service back to what it was, and return how long its update takes."""
+    """Reset a service, and return how long its update takes."""
     _run(["git", "reset", "--quiet", "--hard"], folder)
     _run(["git", "clean", "--quiet", "--force", "-d"], folder)
     return seconds(update)

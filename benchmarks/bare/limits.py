@@ -1,4 +1,7 @@
-"""The service three times in one process, told apart by the query: two processes differ by as much as a limit costs."""
+"""Run the service three times in one process, chosen by the query.
+
+Two processes can differ by as much as a limit costs.
+"""
 
 from app.core.http.middleware.rate_limit import RateLimitMiddleware
 from app.core.http.rate_limits import RouteLimit
@@ -18,5 +21,5 @@ without.user_middleware = [each for each in without.user_middleware if each.cls 
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Let the one that is named answer; the lifespan is that of one of them."""
+    """Call the service that the query names; the lifespan is that of `limited`."""
     await services[scope.get("query_string") or b"limited"](scope, receive, send)

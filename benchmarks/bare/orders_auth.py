@@ -1,6 +1,6 @@
-"""FastAPI with SQLAlchemy and PyJWT: the one read, for whoever is signed in and owns the order.
+"""FastAPI with SQLAlchemy and PyJWT: the one read, for the signed-in owner of the order.
 
-Models, schemas, the size of the pool and what a token must say are the service's own, so that both do the same work.
+Models, schemas, pool size and token claims are those of the service, so that both do the same work.
 """
 
 import hmac

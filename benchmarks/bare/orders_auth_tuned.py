@@ -1,4 +1,4 @@
-"""The read of whoever is signed in again, with the garbage collector as the service sets it."""
+"""The signed-in read, with the garbage collector set as in the service."""
 
 import gc
 

@@ -1,4 +1,4 @@
-"""The read again, with the garbage collector as the service sets it."""
+"""The read, with the garbage collector set as in the service."""
 
 import gc
 

@@ -12,7 +12,7 @@ rooms: dict[str, set[WebSocket]] = defaultdict(set)
 
 
 async def talk(websocket: WebSocket) -> None:
-    """Pass on what one says to everybody in the room."""
+    """Forward each message to all connections of the room."""
     await websocket.accept()
     room = rooms[websocket.path_params["name"]]
     room.add(websocket)
