@@ -15,16 +15,16 @@ from tests.updates.conftest import isolate
 from tests.updates.harness import Lab, copy, make_origin, make_service
 
 TEXT = """\
-# `quickset update` beside `copier update`
+# `quickset update` and `copier update` compared
 
-The same service, the same edits, the same next release; what is there afterwards. Copier is {copier}, called as
-`copier update --defaults`, with its default way to show conflicts (inline). `uv run python -m scripts.compare_updates`
-runs it all and writes this table; a test runs quickset's half on every change.
+Both commands update the same service with the same edits to the same release. Copier is {copier}, called as
+`copier update --defaults`, with its default conflict style (inline). `uv run python -m scripts.compare_updates` runs
+both and writes this table. A test runs the half of quickset on every change.
 
 {table}
-"Merged" means that both sides are there and nothing is left to do. What is marked as lost was in the user's last commit
-or in the template's release, is not in the work tree afterwards (git still has what was committed), and where no
-conflict is mentioned nothing points at it.
+"Merged" means that both sides are there, and nothing is left to do. A lost text was in the last commit of the user or
+in the release of the template, and is not in the work tree after the update. Git still has what was committed. If the
+table mentions no conflict, Copier does not report the loss.
 """
 
 

@@ -1,4 +1,4 @@
-"""Makes the pictures of the README: `docs/new.svg` and `docs/result.svg`, from real runs on the newest release.
+"""Write the pictures of the README, `docs/new.svg` and `docs/result.svg`, from real runs on the newest release.
 
 Run it by `uv run python scripts/screenshots.py`. The pictures change only when what they show does.
 """
@@ -22,9 +22,9 @@ WIDTH = 84
 
 
 def main() -> None:
-    """Make a service in a temporary folder and take both pictures."""
+    """Create services in a temporary folder, and write both pictures."""
     with tempfile.TemporaryDirectory() as folder:
-        # No machine's settings, paths or users in a picture.
+        # A picture shows no settings, paths or users of the machine.
         os.environ |= {"HOME": folder, "XDG_CONFIG_HOME": folder, "GIT_CONFIG_NOSYSTEM": "1"}
         for role in ("AUTHOR", "COMMITTER"):
             os.environ |= {f"GIT_{role}_NAME": "Jane Doe", f"GIT_{role}_EMAIL": "jane@example.com"}
@@ -56,7 +56,7 @@ def _picture(name: str, command: str, show: Callable[[Console], None]) -> None:
         )
         out.print(Text.assemble(("$ ", "green"), (command, "bold")))
         show(out)
-        # Rich derives its ids from the content unless told otherwise.
+        # Without it, Rich derives its ids from the content.
         out.save_svg(str(DOCS / f"{name}.svg"), title=NAME, unique_id=f"quickset-{name}")
 
 

@@ -5,7 +5,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; `--version` alone is answered before anything slow is imported."""
+    """Run the command line; a lone `--version` imports nothing slow."""
     _open_closed_streams()
     try:
         if sys.argv[1:] == ["--version"]:

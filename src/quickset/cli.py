@@ -189,7 +189,7 @@ def new(
       quickset new orders-api --preset minimal --data layout=layered
       quickset new orders-api --data database=postgresql --no-lock
       quickset new orders-api --data-file answers.yml --dry-run
-      quickset new orders-api --template git@example.com:team/template.git --ref v2.1.0
+      quickset new orders-api --template ../our-template --ref v2.1.0
     """
     with _failing():
         if not path:
