@@ -1,6 +1,7 @@
 """Texts that people read follow the rules that a test can hold; the others are for a reader."""
 
 import ast
+import inspect
 import io
 import re
 import tokenize
@@ -31,7 +32,6 @@ READ = (
 TO_DO = {
     "CHANGELOG.md",
     "CONTRIBUTING.md",
-    "src/quickset/answers.py",
     "src/quickset/check.py",
     "src/quickset/drift.py",
     "src/quickset/filters.py",
@@ -122,11 +122,9 @@ def _paragraphs(path: str, text: str) -> Iterator[str]:
 
 def _docstrings(text: str) -> list[str]:
     tree = ast.parse(text)
-    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)]
-    whole = [ast.get_docstring(node) or "" for node in nodes]
-    # The attributes of a class have theirs, too, and options have a help.
-    whole += [
-        node.value.value
+    # Docstrings, also those of attributes, and the help of options.
+    whole = [
+        inspect.cleandoc(node.value.value)
         for node in ast.walk(tree)
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
     ]

@@ -25,7 +25,7 @@ _MARKER = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
 # A template that is not the only one of a project records its answers under a name of its own.
 _ANSWERS_NAME = re.compile(r"\.copier-answers.*\.ya?ml")
 
-# What a preset says beside the defaults; a name that has no question yet waits for it.
+# What a preset answers besides the defaults. A name without a question is ignored.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "standard": {},
     "minimal": {"database": "none", "auth": "none", "example": False},
@@ -80,7 +80,7 @@ class Question:
         return f"{self.name}=VALUE,VALUE" if self.several else f"{self.name}=VALUE"
 
     def takes_the_same_as(self, other: "Question") -> bool:
-        """Tell whether an answer that is valid for another version of it is certainly valid for this one.
+        """Return whether every answer that is valid for another version of the question is valid for this one.
 
         Args:
             other: The other version.
@@ -107,7 +107,7 @@ class Question:
             return []
 
     def is_ruled_out(self, known: Mapping[str, Any]) -> bool:
-        """Tell whether answers are certain to make its condition false.
+        """Return whether answers are certain to make its condition false.
 
         Args:
             known: The answers by name; the others take their defaults or are asked.
@@ -382,7 +382,7 @@ def check_asked(
 
 
 def preset(questions: Mapping[str, Question], name: str | None) -> dict[str, Any]:
-    """Say what a preset answers.
+    """Return what a preset answers.
 
     Args:
         questions: The template's questions.
@@ -413,19 +413,19 @@ def ask_preset() -> str:
     import questionary
 
     described = {
-        "standard": "standard  - the defaults: a database, users who sign in, limits; nothing else to install",
-        "minimal": "minimal   - no database, no users and no example",
-        CUSTOM: "custom    - answer every question",
+        "standard": "standard  - the defaults: SQLite, users who sign in, rate limits; no server needed",
+        "minimal": "minimal   - no database, no users, no example",
+        CUSTOM: "custom    - you answer every question",
     }
     choices = [questionary.Choice(text, name) for name, text in described.items()]
     try:
-        return str(questionary.select("Which kind of service?", choices, qmark="🎤").unsafe_ask())
+        return str(questionary.select("Preset", choices, qmark="🎤").unsafe_ask())
     except EOFError as error:
         raise UsageError("the terminal was closed before the questions were answered.") from error
 
 
 def to_ask(questions: Mapping[str, Question], answered: Iterable[str], preset_name: str | None) -> list[str] | None:
-    """Say which questions matter for a preset: it makes the choices, the names are the user's.
+    """List the questions that a preset leaves open: it makes the choices, and the user gives the names.
 
     Args:
         questions: The template's questions.
@@ -442,7 +442,7 @@ def to_ask(questions: Mapping[str, Question], answered: Iterable[str], preset_na
 
 
 def proposals(questions: Mapping[str, Question], path: Path, settings: Mapping[str, str]) -> dict[str, Any]:
-    """Propose answers that this machine knows better than the template's defaults.
+    """Propose answers that fit this machine better than the template's defaults.
 
     Args:
         questions: The template's questions.
@@ -492,7 +492,7 @@ def _fits(question: Question, value: str) -> bool:
 
 
 def is_answers_file(name: str) -> bool:
-    """Tell whether a file is called as Copier's answers files are.
+    """Return whether a file has a name that Copier uses for answers files.
 
     Args:
         name: The file's name, without its folder.

@@ -312,7 +312,7 @@ DOWN = "\x1b[B"
 def test_asked_for_names_only(command: list[str], work: Path) -> None:
     """At a terminal it asks for the preset, and then for names: the choices are the preset's."""
     terminal = Terminal(command, "new", "orders-api", "--no-lock", cwd=work)
-    terminal.answer("Which kind of service?", DOWN + "\r")
+    terminal.answer("Preset", DOWN + "\r")
     terminal.answer("What is it called?")
     terminal.answer("author_name")
     terminal.answer("package_name", "\x15shop\r")
@@ -329,7 +329,7 @@ def test_asked_for_names_only(command: list[str], work: Path) -> None:
 def test_asked_for_everything(command: list[str], work: Path) -> None:
     """Custom asks every question whose condition holds, and says again what a validator wants."""
     terminal = Terminal(command, "new", "a", "--no-lock", cwd=work)
-    terminal.answer("Which kind of service?", DOWN + DOWN + "\r")
+    terminal.answer("Preset", DOWN + DOWN + "\r")
     terminal.answer("What is it called?", "\x151st\r")
     terminal.child.expect_exact("It starts with a letter")
     terminal.child.send("\x15First\r")
@@ -351,12 +351,12 @@ def test_asked_for_everything(command: list[str], work: Path) -> None:
         assert line in recorded
 
 
-@pytest.mark.parametrize("question", ["Which kind of service?", "What is it called?"])
+@pytest.mark.parametrize("question", ["Preset", "What is it called?"])
 def test_leaving_the_questions(command: list[str], work: Path, question: str) -> None:
     """Ctrl-C at a question ends the command in one line and leaves nothing."""
     terminal = Terminal(command, "new", "a", cwd=work)
-    if question != "Which kind of service?":
-        terminal.answer("Which kind of service?")
+    if question != "Preset":
+        terminal.answer("Preset")
     terminal.answer(question, "\x03")
     code, shown = terminal.finish()
 
