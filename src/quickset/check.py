@@ -33,7 +33,7 @@ class Status(StrEnum):
     AHEAD = "ahead"
     """It records something newer than every release that is known here."""
     UNKNOWN = "unknown"
-    """It cannot be told."""
+    """It is unknown."""
     CONFLICTED = "conflicted"
     """An update of it is not finished."""
     FAILED = "failed"
@@ -58,7 +58,7 @@ class Checked:
     reason: str = ""
     """Why, where the status does not say it all, and what to do."""
     drift: tuple[Drift, ...] | None = None
-    """What differs from a fresh render; None when nobody compared."""
+    """What differs from a fresh render; None without a comparison."""
     error: str = ""
     """What went wrong with this path."""
     exit_code: int = 0
@@ -248,7 +248,7 @@ def _place(src_path: str, mine: source.Source | None) -> _Place:
 
 
 def shown(src_path: str) -> str:
-    """Take out of a URL what nobody else should read.
+    """Remove the credentials from a URL.
 
     Args:
         src_path: Where a template comes from.
@@ -283,7 +283,7 @@ def _compare(service: _Service, place: _Place) -> Checked:
 
 
 def _behind(service: _Service, version: str, place: _Place) -> tuple[int | None, str]:
-    """Count the releases after a version; None when it cannot be told. With a reason and none of them, it is ahead."""
+    """Count the releases after a version; None when it is unknown. With a reason and none of them, it is ahead."""
     if place.origin is None:
         return None, place.fault
     if version in place.versions:
@@ -358,7 +358,7 @@ def _with_drift(checked: Checked, service: _Service, work: "Renderer") -> Checke
 
 def _not_compared(checked: Checked, service: _Service, fault: str) -> Checked:
     if checked.status is Status.AHEAD:
-        # Nobody can have what it records.
+        # This quickset has no such release to compare with.
         return checked
     return replace(checked, error=f"{service.path} cannot be compared: {fault}", exit_code=QuicksetError.exit_code)
 

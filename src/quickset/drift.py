@@ -27,7 +27,7 @@ def differences(
 ) -> tuple[Drift, ...]:
     """Compare a service with a fresh render of it.
 
-    Files that the template does not have are nobody's business; those that it writes once are the service's own.
+    Files that the template does not have, and those that it writes once, belong to the service.
 
     Args:
         folder: The service.

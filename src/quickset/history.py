@@ -147,7 +147,7 @@ def write_bundle(root: Path, bundle: Path) -> None:
 
     Args:
         root: A checkout of the project.
-        bundle: The file to make; its folder gets a repository beside it.
+        bundle: The file to make; its folder gets a repository next to it.
 
     Raises:
         QuicksetError: There is no git, or no whole history.

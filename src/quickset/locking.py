@@ -23,7 +23,7 @@ def find_uv() -> str | None:
 
 
 def is_lock(file: Path) -> bool:
-    """Tell whether a file is a lock file of uv, and not one of another tool with the same name.
+    """Return whether a file is a lock file of uv, and not one of another tool with the same name.
 
     Args:
         file: A path that may be missing.
@@ -88,7 +88,7 @@ def lock(folder: Path, *, trusted: bool = True) -> str | None:
 
 
 def _is_dynamic(folder: Path) -> bool:
-    """Tell whether something must run to know what a project needs; so it is where that cannot be read."""
+    """Return whether code must run to know what a project needs, or pyproject.toml cannot be read."""
     try:
         project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         return bool(project.get("dynamic")) or not {"name", "version"} <= project.keys()

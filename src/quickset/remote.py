@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 from quickset import git
 from quickset.errors import QuicksetError, UsageError
 
-# Those that Copier takes for git's without being told so by `.git` or `git+`.
+# URLs that Copier takes for those of git repositories, without `.git` or `git+`.
 _KNOWN = ("git@", "git://", "https://github.com/", "https://gitlab.com/")
 _SHORT = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}
 _SCHEMES = ("file", "git", "http", "https", "ssh")
@@ -99,7 +99,7 @@ class Remote:
 
 
 def is_canonical(url: str) -> bool:
-    """Tell whether a URL is that of quickset's own template, in any of its forms.
+    """Return whether a URL is that of quickset's own template, in any of its forms.
 
     Args:
         url: As recorded or given.

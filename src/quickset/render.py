@@ -170,7 +170,7 @@ def without_index() -> Iterator[None]:
 def _same_everywhere() -> Iterator[None]:
     """Let a template see nothing of this machine and this call in `_copier_conf`.
 
-    A file that holds some of it would differ from render to render, and conflict although nobody edited it. Where a
+    A file that holds some of it would differ from render to render, and conflict without an edit. Where a
     later Copier does not have the method, that is so.
     """
     name = "_render_context"

@@ -156,7 +156,7 @@ class Template:
 
 
 def _escapes(name: str, target: str) -> bool:
-    """Tell whether a link may lead out of the tree that holds it.
+    """Return whether a link may lead out of the tree that holds it.
 
     Where `..` stands only in front, the folders it climbs are real ones, and the other links are looked at as well.
     """
@@ -194,8 +194,8 @@ class Source:
         """Pick one state of the template.
 
         Args:
-            ref: `X.Y.Z` for that release, `HEAD` for the committed tree, what a service recorded, for a template of
-                other people also a branch, a tag or a commit; None for the newest release.
+            ref: `X.Y.Z` for that release, `HEAD` for the committed tree, or what a service recorded. For a template of
+                other people, it can also be a branch, a tag or a commit. None for the newest release.
 
         Returns:
             The state; before the first release, None gives what HEAD gives.
@@ -260,7 +260,7 @@ class Source:
         return _git_dir(self.root)
 
     def _others(self) -> str:
-        """Say what can be had beside releases."""
+        """Describe the states that exist besides releases."""
         return "HEAD"
 
     def _unknown(self, commit: str, known: list[str]) -> str:
