@@ -203,7 +203,7 @@ def _unfinished(path: Path) -> str:
 
 
 def _taken_back(path: Path) -> bool:
-    """Tell whether nothing of an update with conflicts is left, as after `git reset --hard`."""
+    """Return whether nothing of an update with conflicts is left, as after `git reset --hard`."""
     from quickset import journal
     from quickset.repository import Repository
 
