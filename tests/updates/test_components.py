@@ -188,7 +188,7 @@ def test_what_needs_another_goes_with_it(source: Source, tmp_path: Path) -> None
     """A database goes together with the users in it, and not alone."""
     service = make(source, tmp_path / "service")
 
-    with pytest.raises(UsageError, match="auth=jwt needs a database, and this is database=none"):
+    with pytest.raises(UsageError, match="auth=jwt needs a database, but database=none"):
         components.remove(service, ["database"], lock=False, template_source=source)
     result = components.remove(service, ["auth", "database"], lock=False, template_source=source)
 
