@@ -467,7 +467,7 @@ def proposals(questions: Mapping[str, Question], path: Path, settings: Mapping[s
 
 
 def _is_utf8(text: str) -> bool:
-    """Tell whether text from the system, such as a folder's name, can be written to a file."""
+    """Return whether text from the system, such as a folder's name, can be written to a file."""
     try:
         text.encode()
     except UnicodeEncodeError:
