@@ -289,9 +289,7 @@ Data = Annotated[
 ]
 
 
-FixImports = Annotated[
-    bool, typer.Option("--fix-imports", help="Rewrite your own imports of modules that the template moved, too.")
-]
+FixImports = Annotated[bool, typer.Option("--fix-imports", help="Rewrite your imports of modules that moved.")]
 
 
 @app.command(epilog=_EPILOG)

@@ -232,7 +232,9 @@ def _next_steps(
         return ()
     chain = {path: entry for path, entry in merged.after.items() if path.startswith(f"{MIGRATIONS}/")}
     package = given.get("package_name", "app")
-    moved = any("app/commands/migrate.py" in release.files.values() for release in known.releases.values())
+    moved = any(
+        "{{ package_name }}/commands/migrate.py" in release.names.files.values() for release in known.releases.values()
+    )
     migrate = join("uv", "run", "python", "-m", *((package, "migrate") if moved else (f"{package}.migrate",)))
     if any(path.endswith(".py") and entry is None for path, entry in chain.items()):
         # The step down needs the file that goes.

@@ -242,7 +242,7 @@ class _Finder(ast.NodeVisitor):
         self.uses.append(Use(line, kind, old, new or "", tuple(edits)))
 
     def _follows(self, before: str, wanted: str) -> bool:
-        """Tell whether a rewritten `import a.b` makes the new name work."""
+        """Return whether a rewritten `import a.b` makes the new name work."""
         for name in self._imported:
             new = self._rename(name)
             if new and f"{before}.".startswith(f"{name}.") and wanted == f"{new}{before[len(name) :]}":

@@ -102,7 +102,7 @@ def _told_moves(merged: Merged, names: Sequence[Names]) -> dict[str, str]:
 
 
 def _moved_modules(moves: Mapping[str, str], merged: Merged, told: Collection[str]) -> dict[str, str | None]:
-    """Name the modules of files that moved, so that none of them needs to be told twice."""
+    """Name the modules of files that moved, so that upgrades.yml lists none of them twice."""
     files = {*merged.files, *moves.values()}
     return {
         name: ".".join(_module(new, files))
