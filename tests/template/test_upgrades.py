@@ -109,7 +109,7 @@ SETTINGS = "template/{{ package_name }}/core/settings.py.jinja"
 DOTENV = "template/{{ package_name }}/dotenv.py.jinja"
 SETTING_TYPES = "template/{{ package_name }}/core/setting_types.py.jinja"
 DATABASE_URL = (
-    "template/{{ package_name }}/core/{% if database != 'none' %}db{% endif %}/{% if database == 'sqlite' %}url.py{% endif %}.jinja"
+    "template/{{ package_name }}/core/{% if database == 'sqlite' %}db{% endif %}/url.py.jinja"
 )
 EXAMPLE = "template/.env.example.jinja"
 

@@ -77,7 +77,7 @@ def create_app(*args):
 {package}.main.create_app = create_app
 
 if __name__ == "__main__":
-    from {package}.__main__ import main
+    from {package}.commands.serve import main
     main()
 """
 

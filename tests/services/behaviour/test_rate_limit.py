@@ -251,7 +251,7 @@ MILLION = """
 import resource
 from time import thread_time
 from {package}.core.settings import Settings
-from {package}.middleware.rate_limit import RateLimitMiddleware
+from {package}.core.http.middleware.rate_limit import RateLimitMiddleware
 
 settings = Settings(_env_file=None)
 serve = RateLimitMiddleware(
