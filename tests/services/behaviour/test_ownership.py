@@ -16,15 +16,13 @@ ADDRESSES = {
 }
 INVOICE = '''
 
-class Invoice(Base):
+class Invoice(Record, Base):
     """What a customer owes."""
 
     __tablename__ = "invoices"
 
-    id: Mapped[UUID] = mapped_column(primary_key=True)
     number: Mapped[str] = mapped_column(exact_string(20), unique=True)
     amount: Mapped[Decimal] = mapped_column(Money)
-    issued_at: Mapped[datetime] = mapped_column(UtcDateTime)
 '''
 
 
