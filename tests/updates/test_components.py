@@ -236,7 +236,7 @@ def test_what_is_left_to_do(source: Source, tmp_path: Path) -> None:
 
 OWN = """revision = "{revision}"\ndown_revision = {follows}\nbranch_labels = None\ndepends_on = None
 def upgrade() -> None: ...\ndef downgrade() -> None: ...\n"""
-MIGRATE = ["uv run python -m app.migrate"]
+MIGRATE = ["uv run python -m app migrate"]
 DOWN = ["git stash && uv run alembic downgrade base; git stash pop --index"]
 
 
