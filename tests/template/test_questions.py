@@ -71,6 +71,7 @@ def test_package_shadows_no_keyword_and_no_standard_module() -> None:
     assert {name for name in own if PACKAGE_FORM.fullmatch(name)} - written_names()["reserved_names"] == set()
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("name", "distribution"),
     [

@@ -9,6 +9,8 @@ from quickset.errors import QuicksetError
 from tests.updates.harness import MAIN_PY, ORDERS, ROUTER, ROUTER_PY, SERVICE_PY, Content, Lab, kinds, make_origin
 from tests.updates.harness import make_service as make
 
+pytestmark = pytest.mark.ci
+
 MORE = "\n\n".join(
     f'def rule_{number}() -> str:\n    """Name rule {number}."""\n    return "{number}"' for number in range(40)
 )

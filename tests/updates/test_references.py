@@ -27,6 +27,8 @@ API_PY = "{{ package_name }}/api.py"
 API = """\
 from app.orders import router as orders_router
 
+pytestmark = pytest.mark.ci
+
 TAGS = [
     {"name": "orders"},
 ]

@@ -13,6 +13,8 @@ from quickset.errors import ConflictError, QuicksetError, RefusedError
 from tests.updates.harness import NUMBERS, SERVICE_PY, Lab, copy, git, kinds, same
 from tests.updates.processes import Driver
 
+pytestmark = pytest.mark.ci
+
 MINE = NUMBERS.replace("line 05", "mine 5")
 THEIRS = {"numbers.txt": NUMBERS.replace("line 05", "theirs 5"), "blocks.yaml": "theirs\n", "added/new.txt": "new\n"}
 
