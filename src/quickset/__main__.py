@@ -7,6 +7,13 @@ import sys
 def main() -> None:
     """Run the command line; a lone `--version` imports nothing slow."""
     _open_closed_streams()
+    interrupts = 0
+
+    def interrupt(*_: object) -> None:
+        nonlocal interrupts
+        interrupts += 1
+        raise KeyboardInterrupt
+
     try:
         if sys.argv[1:] == ["--version"]:
             from importlib.metadata import version
@@ -21,14 +28,17 @@ def main() -> None:
         import signal
 
         # Asked to end in another way than by Ctrl-C, it tidies up just the same.
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) == signal.SIG_DFL:
-                signal.signal(number, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                signal.signal(number, interrupt)
 
         from quickset.cli import run
 
         run()
-    except KeyboardInterrupt:
+    except BaseException as error:
+        # A library may turn the interrupt into an error of its own, as Pydantic does while Copier is imported.
+        if isinstance(error, SystemExit) or not (interrupts or isinstance(error, KeyboardInterrupt)):
+            raise
         print("quickset: interrupted.", file=sys.stderr)
         sys.exit(5)
 

@@ -241,6 +241,27 @@ def test_full_disk(command: list[str], work: Path) -> None:
     assert list(work.iterdir()) == []
 
 
+HIDDEN_INTERRUPT = """
+import os, signal, time
+from quickset import __main__, cli
+def run():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(10)
+    except KeyboardInterrupt:
+        raise ValueError from None
+cli.run = run
+signal.signal(signal.SIGINT, signal.default_int_handler)
+__main__.main()
+"""
+
+
+def test_interrupt_that_a_library_hides() -> None:
+    """An interrupt that becomes another error on its way is still called an interrupt."""
+    done = subprocess.run([sys.executable, "-c", HIDDEN_INTERRUPT], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (5, "quickset: interrupted.\n")
+
+
 @pytest.mark.parametrize("delay", [0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted(command: list[str], work: Path, tmp_path: Path, delay: float, number: signal.Signals) -> None:
@@ -269,7 +290,7 @@ def test_interrupted(command: list[str], work: Path, tmp_path: Path, delay: floa
         assert list(work.iterdir()) == []
     else:
         # It came when all was done.
-        assert process.returncode in {0, -number}
+        assert process.returncode in {0, -number}, errors
         assert git.run("status", "--porcelain", cwd=work / "deep" / "a") == ""
     assert list(temporary.iterdir()) == []
 
