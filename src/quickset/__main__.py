@@ -35,9 +35,9 @@ def main() -> None:
         from quickset.cli import run
 
         run()
-    except BaseException as error:
+    except (KeyboardInterrupt, Exception) as error:
         # A library may turn the interrupt into an error of its own, as Pydantic does while Copier is imported.
-        if isinstance(error, SystemExit) or not (interrupts or isinstance(error, KeyboardInterrupt)):
+        if not (interrupts or isinstance(error, KeyboardInterrupt)):
             raise
         print("quickset: interrupted.", file=sys.stderr)
         sys.exit(5)

@@ -58,7 +58,7 @@ class Checked:
     reason: str = ""
     """Why, where the status does not say it all, and what to do."""
     drift: tuple[Drift, ...] | None = None
-    """What differs from a fresh render; None without a comparison."""
+    """The differences from a fresh render; None without a comparison."""
     error: str = ""
     """What went wrong with this path."""
     exit_code: int = 0

@@ -135,9 +135,9 @@ class _Finder(ast.NodeVisitor):
         self._lines = list(StringIO(source, newline=""))
         self._starts = [0, *accumulate(map(len, self._lines))]
         self._bound: dict[str, str] = {}
-        """What a local name stands for."""
+        """The dotted name that a local name stands for."""
         self._imported: set[str] = set()
-        """What `import a.b` names."""
+        """The modules that `import a.b` makes available."""
 
     def read(self, tree: ast.Module) -> None:
         """Collect the uses of a module."""

@@ -211,7 +211,7 @@ def _lock_index(repository: Repository, state: Path) -> None:
                         file.write(_LOCKED)
                         file.flush()
                 except OSError:
-                    # Nobody would know an empty one for ours.
+                    # An empty file left behind could not be recognized later.
                     lock.unlink()
                     raise
     except FileExistsError:
@@ -426,7 +426,7 @@ def vanished(repository: Repository, journal: Journal) -> bool:
     answers = journal.facts.get("answers")
     path = journal.service + str(journal.facts.get("answers_file"))
     if conflicts and answers and repository.staged([path]).get(path) == {0: Entry(*answers[1])}:
-        # Somebody else made the same update, and it came with a merge.
+        # A merge brought the same update from another branch.
         return True
     # A checkout of another branch drops the sides, too. There the rest of the update is left as a whole, while a
     # single change may have been made again by hand.

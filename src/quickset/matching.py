@@ -39,7 +39,7 @@ class Match:
     place: str
     """Where the sides are merged, and where the result is."""
     blocked: str | None = None
-    """Where the template moved it, and something of the user's is in the way."""
+    """The path to which the template moved it, if a file of the user is in the way."""
     unsure: bool = False
     """Whether a shallow clone lacks the history that would say if the user moved it or its folder."""
 
@@ -259,13 +259,13 @@ def _follow(
 
 @dataclass(frozen=True, slots=True)
 class _Neighbors:
-    """What there was just before a file was deleted."""
+    """The tree just before a file was deleted."""
 
     old: str
     """The file."""
     tree: Mapping[str, Entry]
     renames: Sequence[tuple[str, str]]
-    """What was renamed since, the newest first."""
+    """The renames since then, newest first."""
 
     def holds(self, path: str, entry: Entry) -> bool:
         """Tell whether a file was there next to the deleted one, under its name or under another one.

@@ -71,7 +71,7 @@ class Merged:
     ignored: dict[str, Entry] = field(default_factory=dict)
     """New files of the template that are left out because the user ignores their paths."""
     aside: Mapping[str, str] = field(default_factory=dict)
-    """Where files are whose place a folder of the other side has, by that place."""
+    """Paths of files that a folder of the other side displaced, by their original path."""
     files: dict[str, Entry] = field(default_factory=dict)
     """All that the service has after it."""
     sides: dict[str, Sides] = field(default_factory=dict)

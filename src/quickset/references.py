@@ -48,7 +48,7 @@ class _Source(NamedTuple):
     text: str
     encoding: str
     was: str
-    """Where it was before the merge."""
+    """The path before the merge."""
     theirs: frozenset[str]
     """The lines that the template has in it."""
 

@@ -64,7 +64,7 @@ class Goal:
     """What is offered for them, or taken."""
     deploy: Callable[[Mapping[str, Any]], tuple[Deploy, ...]] = lambda _: ()
     names: Callable[[Mapping[str, Any]], tuple[Names, ...]] = lambda _: ()
-    """What the releases on the way moved and renamed, the oldest first."""
+    """The moves and renames of the releases in between, oldest first."""
     fix_imports: bool = False
     """Rewrite the owner's imports of what was renamed."""
     next_steps: Callable[[Mapping[str, Any], Merged], tuple[str, ...]] = lambda _answers, _merged: ()
@@ -324,7 +324,7 @@ def _lock(work: Workshop, repository: Repository, merged: Merged, progress: Prog
         with progress("Locking dependencies"):
             reason = locking.lock(Path(folder), trusted=trusted)
         if reason:
-            return f"The dependencies were not locked anew ({reason}); run `uv lock`."
+            return f"The dependencies could not be locked ({reason}); run `uv lock`."
         fresh = Path(folder, LOCK).read_bytes()
     if fresh != contents[LOCK]:
         merged.before[LOCK] = head[LOCK]
@@ -813,7 +813,7 @@ def _lock_in_place(repository: Repository, progress: Progress, written: Step | N
         with progress("Locking dependencies"):
             reason = locking.lock(Path(folder), trusted=trusted)
         if reason:
-            return f"The dependencies were not locked anew ({reason}); run `uv lock`."
+            return f"The dependencies could not be locked ({reason}); run `uv lock`."
         fresh = Path(folder, LOCK).read_bytes()
     if fresh != file.read_bytes():
         aside = file.with_name(f".quickset-{secrets.token_hex(8)}")
@@ -823,7 +823,7 @@ def _lock_in_place(repository: Repository, progress: Progress, written: Step | N
             aside.replace(file)
         except OSError as error:
             aside.unlink(missing_ok=True)
-            return f"The dependencies were not locked anew ({os_reason(error)}); run `uv lock`."
+            return f"The dependencies could not be locked ({os_reason(error)}); run `uv lock`."
         git.run("add", "--", LOCK, cwd=repository.service, theirs=True)
     return None
 

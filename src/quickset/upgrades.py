@@ -44,7 +44,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Names:
-    """What one release moved or renamed in a service; None stands for what is gone."""
+    """The moves and renames of one release in a service; None means that the name is gone."""
 
     files: Mapping[str, str | None] = field(default_factory=dict)
     """Paths; a folder ends in a slash."""

@@ -347,7 +347,7 @@ def test_lock_that_fails(service: Path, checkout: Path, quickset: Run, fake_uv: 
     done = quickset("update", cwd=service)
 
     assert done.returncode == 0
-    assert "The dependencies were not locked anew (no network); run `uv lock`." in done.stdout
+    assert "The dependencies could not be locked (no network); run `uv lock`." in done.stdout
     assert (service / "uv.lock").read_text() == "locked = 1\n"
 
 
