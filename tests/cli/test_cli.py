@@ -242,12 +242,11 @@ def test_full_disk(command: list[str], work: Path) -> None:
 
 
 HIDDEN_INTERRUPT = """
-import os, signal, time
+import signal
 from quickset import __main__, cli
 def run():
     try:
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(10)
+        signal.raise_signal(signal.SIGINT)
     except KeyboardInterrupt:
         raise ValueError from None
 cli.run = run

@@ -263,7 +263,7 @@ def test_add_and_remove(service: Path, quickset: Run) -> None:
         ("check:\n    true\n", "[]", False),
     ],
 )
-def test_check_is_proposed(service: Path, quickset: Run, justfile: str, needs: str, proposed: bool) -> None:  # noqa: FBT001
+def test_check_is_proposed(service: Path, quickset: Run, justfile: str, needs: str, *, proposed: bool) -> None:
     """The recipe `check` is proposed where there is one, and a `just` that runs it."""
     (service / "justfile").write_text(justfile)
     with (service / "pyproject.toml").open("a") as project:
