@@ -10,6 +10,8 @@ import pytest
 from quickset.errors import QuicksetError
 from tests.updates.harness import NUMBERS, ORDERS, SERVICE_PY, WINDOWS, Lab, Snapshot, copy, git, same
 
+pytestmark = pytest.mark.ci
+
 THEIRS = {
     "numbers.txt": NUMBERS.replace("line 05", "theirs 5"),
     "windows.txt": WINDOWS.replace("row 05", "theirs 5"),

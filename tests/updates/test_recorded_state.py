@@ -18,6 +18,8 @@ from quickset.check import Status, check
 from quickset.errors import ConflictError, QuicksetError, RefusedError, os_reason, why_full
 from tests.updates.harness import NUMBERS, ORDERS, ROUTER, ROUTER_PY, SERVICE_PY, Lab, Snapshot, git, kinds, same
 
+pytestmark = pytest.mark.ci
+
 MINE = NUMBERS.replace("line 05", "mine 5")
 THEIRS = NUMBERS.replace("line 05", "theirs 5")
 
