@@ -31,8 +31,9 @@ class TemplateHook(BuildHookInterface[Any]):
                 "releases of the template, nor an unpacked sdist, which brings them along."
             )
         sys.path.insert(0, str(root / "src"))
-        from quickset import git, history
+        from quickset import git
         from quickset.errors import QuicksetError
+        from quickset.templates import history
 
         folder = tempfile.mkdtemp(prefix="quickset-")
         # The build takes the file only after this method.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from processes import Server, free_port, serve
 
-from quickset.new import Request, new
+from quickset.commands.new import Request, new
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BARE = REPOSITORY / "benchmarks" / "bare"

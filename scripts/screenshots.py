@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.text import Text
 
 from quickset import report
-from quickset.info import info
-from quickset.new import Created, Request, new
+from quickset.commands.info import info
+from quickset.commands.new import Created, Request, new
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 NAME = "orders-api"

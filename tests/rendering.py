@@ -14,8 +14,8 @@ import yaml
 from copier import Settings
 from pytest_copie.plugin import Copie
 
-from quickset.answers import check, check_asked, load_questions
-from quickset.render import without_index
+from quickset.templates.answers import check, check_asked, load_questions
+from quickset.templates.render import without_index
 from tests.questions import REPOSITORY, Answer, read_copier_yml
 
 RenderService = Callable[[Mapping[str, Answer]], Path]

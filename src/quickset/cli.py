@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 from quickset.errors import ConflictError, QuicksetError, UsageError, os_reason
 
 if TYPE_CHECKING:
-    from quickset.transition import Progress, Result
+    from quickset.updating.plan import Progress, Result
 
 _EPILOG = """\
 \b
@@ -200,8 +200,8 @@ def new(
                 "there is no terminal to ask questions at; use --defaults, --preset NAME, --data KEY=VALUE or "
                 "--data-file FILE."
             )
-        from quickset import answers
-        from quickset import new as command
+        from quickset.commands import new as command
+        from quickset.templates import answers
 
         given = (answers.load_file(data_file) if data_file else {}) | answers.parse_pairs(data or [])
         request = command.Request(
@@ -251,8 +251,8 @@ def info(
       quickset info orders-api --json
     """
     with _failing():
-        from quickset import info as command
         from quickset import report
+        from quickset.commands import info as command
 
         with nullcontext() if quiet or as_json else report.progress("Comparing renders"):
             found = command.info(path, answers_file=answers_file)
@@ -317,8 +317,9 @@ def diff(
       quickset diff --json
     """
     with _failing():
-        from quickset import answers, report
-        from quickset import update as command
+        from quickset import report
+        from quickset.commands import update as command
+        from quickset.templates import answers
 
         out = report.console()
         request = command.Request(
@@ -371,7 +372,7 @@ def update(
       quickset update --abort
     """
     with _failing():
-        from quickset import update as command
+        from quickset.commands import update as command
 
         if go_on + abort + dry_run > 1 or ((go_on or abort) and (to or template or data or branch or fix_imports)):
             raise UsageError(
@@ -387,7 +388,7 @@ def update(
         elif abort:
             done = command.abort(path)
         else:
-            from quickset import answers
+            from quickset.templates import answers
 
             at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
             request = command.Request(
@@ -437,7 +438,7 @@ def add(
       quickset add docker --path orders-api --dry-run
     """
     with _failing():
-        from quickset import components
+        from quickset.commands import components
 
         show = _progress(silent=quiet or as_json)
         options: dict[str, Any] = {"answers_file": answers_file, "lock": not no_lock, "dry_run": dry_run}
@@ -466,7 +467,7 @@ def remove(
       quickset remove docker --dry-run
     """
     with _failing():
-        from quickset import components
+        from quickset.commands import components
 
         show = _progress(silent=quiet or as_json)
         options: dict[str, Any] = {"answers_file": answers_file, "lock": not no_lock, "dry_run": dry_run}
@@ -543,7 +544,7 @@ def check(
             raise UsageError("PATH is empty.")
         if strict and not drift:
             raise UsageError("--strict needs --drift.")
-        from quickset import check as command
+        from quickset.commands import check as command
 
         paths = [Path(path) for path in context.args or ["."]]
         if quiet or as_json:

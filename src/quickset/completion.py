@@ -7,9 +7,9 @@ from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 
-from quickset import answers, remote, source
-from quickset.answers import PRESETS, Question, is_component
 from quickset.errors import QuicksetError
+from quickset.templates import answers, remote, source
+from quickset.templates.answers import PRESETS, Question, is_component
 
 _OFF = "none"
 

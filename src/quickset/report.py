@@ -15,18 +15,18 @@ from rich.text import Text
 from rich.tree import Tree
 
 from quickset import git
-from quickset.check import Checked, Status
+from quickset.commands.check import Checked, Status
 from quickset.errors import QuicksetError
 from quickset.locking import find_uv, is_lock
 from quickset.shell import join, quote
 
 if TYPE_CHECKING:
     # They import Copier, which takes longer than what some commands do.
-    from quickset.accounting import Change
-    from quickset.info import Info
-    from quickset.new import Created
-    from quickset.references import Reference
-    from quickset.transition import Result
+    from quickset.commands.info import Info
+    from quickset.commands.new import Created
+    from quickset.updating.changes import Change
+    from quickset.updating.plan import Result
+    from quickset.updating.references import Reference
 
 # What each part of a service is for; <package> stands for its package's name.
 PARTS: Mapping[str, str] = {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from quickset import git
-from quickset.source import Source
+from quickset.templates.source import Source
 from tests.cli.warm import WarmCommandLine
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -134,7 +134,7 @@ def origin(checkout: Path) -> Source:
 DRIVER = """
 import signal, sys
 from pathlib import Path
-from quickset import source
+from quickset.templates import source
 from quickset.__main__ import main
 origin = source.Source(Path(sys.argv.pop(1)))
 source.here = lambda: origin

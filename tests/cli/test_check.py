@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from quickset import git, report
-from quickset.check import Checked, Status, as_json, check, exit_code, shown
-from quickset.new import Request, new
-from quickset.source import CANONICAL_URL, Source
+from quickset.commands.check import Checked, Status, as_json, check, exit_code, shown
+from quickset.commands.new import Request, new
+from quickset.templates.source import CANONICAL_URL, Source
 from tests.cli.conftest import Run, commit_all, set_version
 
 ANSWERS = ".copier-answers.yml"

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from quickset import git
 from quickset.cli import app
-from quickset.new import Request, new
-from quickset.source import Source
+from quickset.commands.new import Request, new
+from quickset.templates.source import Source
 from tests.cli.conftest import Run, leftovers
 
 COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]

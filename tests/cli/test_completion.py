@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from quickset.new import Request, new
-from quickset.source import Source
+from quickset.commands.new import Request, new
+from quickset.templates.source import Source
 from tests.questions import REPOSITORY
 
 PROGRAMS = Path(sys.executable).parent

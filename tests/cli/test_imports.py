@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from quickset.imports import apply, find, renaming
+from quickset.updating.imports import apply, find, renaming
 
 NAMES: dict[str, str | None] = {
     "app.core.errors": "app.core.http.errors",

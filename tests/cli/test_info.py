@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from quickset.commands.info import info
+from quickset.commands.new import Request, new
 from quickset.errors import QuicksetError, UsageError
-from quickset.info import info
-from quickset.new import Request, new
-from quickset.source import Source
+from quickset.templates.source import Source
 from tests.cli.conftest import Run, commit_all
 from tests.questions import REPOSITORY
 

@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from quickset import git, locking
+from quickset.commands.new import Created, Request, new
+from quickset.commands.target import Target
 from quickset.errors import QuicksetError, RefusedError, UsageError
-from quickset.new import Created, Request, new
-from quickset.source import CANONICAL_URL, Source
-from quickset.target import Target
+from quickset.templates.source import CANONICAL_URL, Source
 from tests.cli.conftest import commit_all, leftovers
 from tests.questions import REPOSITORY
 
@@ -402,7 +402,9 @@ def test_without_git(origin: Source, work: Path, only_on_path: Callable[..., Non
 
 
 @pytest.mark.parametrize("where", ["new", "empty", "repository"])
-@pytest.mark.parametrize("moment", ["quickset.locking.lock", "quickset.new._write_env", "quickset.new._commit"])
+@pytest.mark.parametrize(
+    "moment", ["quickset.locking.lock", "quickset.commands.new._write_env", "quickset.commands.new._commit"]
+)
 @pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
 def test_faults_leave_nothing(
     origin: Source, work: Path, monkeypatch: pytest.MonkeyPatch, where: str, moment: str, fault: BaseException

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from quickset.new import Created, Request, new
+from quickset.commands.new import Created, Request, new
 from quickset.report import PARTS, next_commands, service_tree, show_created
-from quickset.source import Source, here
+from quickset.templates.source import Source, here
 
 VARIANTS: list[dict[str, Any]] = [
     {},

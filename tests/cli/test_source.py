@@ -5,11 +5,12 @@ from pathlib import Path
 import copier
 import pytest
 
-from quickset import git, history
+from quickset import git
+from quickset.commands.new import Request, new
 from quickset.errors import QuicksetError, RefusedError, UsageError
-from quickset.new import Request, new
-from quickset.render import renderer
-from quickset.source import Bundle, Source, here
+from quickset.templates import history
+from quickset.templates.render import renderer
+from quickset.templates.source import Bundle, Source, here
 from tests.cli.conftest import commit_all, release, set_version, write_template
 from tests.questions import REPOSITORY
 
@@ -219,7 +220,7 @@ def test_bundle_needs_the_whole_history(checkout: Path, tmp_path: Path) -> None:
 
 def test_build_needs_the_standard_library_only() -> None:
     """What the build imports is there before any dependency is."""
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import quickset.history"
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import quickset.templates.history"
 
     subprocess.run([sys.executable, "-I", "-S", "-c", code, str(REPOSITORY / "src")], check=True)
 

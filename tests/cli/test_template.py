@@ -11,14 +11,15 @@ from pathlib import Path
 import copier
 import pytest
 
-from quickset import git, remote
-from quickset.check import check
+from quickset import git
+from quickset.commands.check import check
+from quickset.commands.info import info
+from quickset.commands.new import Created, Request, new
+from quickset.commands.update import Request as Update
+from quickset.commands.update import update
 from quickset.errors import QuicksetError, RefusedError, UsageError
-from quickset.info import info
-from quickset.new import Created, Request, new
-from quickset.source import CANONICAL_URL, Clone, here, of
-from quickset.update import Request as Update
-from quickset.update import update
+from quickset.templates import remote
+from quickset.templates.source import CANONICAL_URL, Clone, here, of
 from tests.cli.conftest import Run, commit_all, leftovers, write_template
 
 USER, PASSWORD = "jane", "s3cr/et@pass"

@@ -10,8 +10,8 @@ import pexpect
 import pytest
 
 from quickset import git
-from quickset.new import Request, new
-from quickset.source import Source
+from quickset.commands.new import Request, new
+from quickset.templates.source import Source
 from tests.cli.conftest import COPIER_YML, Run, commit_all, isolate, make_checkout, set_version
 
 NUMBERS = "".join(f"line {number:02}\n" for number in range(1, 31))

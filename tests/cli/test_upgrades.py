@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from quickset import upgrades
 from quickset.errors import QuicksetError
+from quickset.templates import upgrades
 from tests.questions import REPOSITORY
 
 TEXT = """\

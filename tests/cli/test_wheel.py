@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from quickset import git, history
-from quickset.source import CANONICAL_URL
+from quickset import git
+from quickset.templates import history
+from quickset.templates.source import CANONICAL_URL
 from tests.cli.conftest import release
 from tests.questions import REPOSITORY
 

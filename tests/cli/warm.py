@@ -14,7 +14,9 @@ import json, os, signal, sys
 
 import copier, questionary, rich.console, yaml
 from pathlib import Path
-from quickset import cli, components, info, new, report, source, update
+from quickset import cli, report
+from quickset.commands import components, info, new, update
+from quickset.templates import source
 from quickset.__main__ import main
 
 # A shell starts background jobs with it ignored.

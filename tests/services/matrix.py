@@ -10,7 +10,7 @@ from typing import Any
 
 from covertable import make
 
-from quickset.answers import PRESETS, load_questions, preset
+from quickset.templates.answers import PRESETS, load_questions, preset
 from tests.questions import REPOSITORY, Answer, Question, only_asked
 
 # Beside the default, what is tried for questions that have no choices.

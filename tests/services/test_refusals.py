@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from quickset import components
+from quickset.commands import components
+from quickset.commands.new import Request, new
 from quickset.errors import UsageError
-from quickset.new import Request, new
-from quickset.source import Source
+from quickset.templates.source import Source
 from tests.questions import REPOSITORY, Answer, read_questions
 from tests.rendering import render
 

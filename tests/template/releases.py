@@ -8,9 +8,9 @@ from io import BytesIO
 from pathlib import Path
 from subprocess import run
 
-from quickset.imports import renaming
-from quickset.matching import moved as moved_to
-from quickset.upgrades import Upgrades
+from quickset.updating.imports import renaming
+from quickset.updating.matching import moved as moved_to
+from quickset.templates.upgrades import Upgrades
 from tests.questions import REPOSITORY, Answer, Question, only_asked, read_questions
 from tests.rendering import read_tree, render
 

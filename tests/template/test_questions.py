@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from quickset.locking import lock
-from quickset.source import Source
+from quickset.templates.source import Source
 from scripts.reserved_names import PACKAGE_FORM, reserved_names, with_block, written_names
 from tests.questions import REPOSITORY, Answer, only_asked, read_copier_yml, read_questions
 from tests.rendering import NEEDS_TRUST, RenderService, render

@@ -12,9 +12,9 @@ import jinja2.meta
 import pytest
 from jinja2.sandbox import SandboxedEnvironment
 
-from quickset import upgrades
-from quickset.source import Source
-from quickset.upgrades import Upgrades, is_off, load
+from quickset.templates import upgrades
+from quickset.templates.source import Source
+from quickset.templates.upgrades import Upgrades, is_off, load
 from tests.questions import REPOSITORY, Answer, read_questions
 from tests.template.releases import checkout, unexplained
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import copier
 import yaml
 
-from quickset import update as engine
-from quickset.answers import ANSWERS_FILE
-from quickset.source import Source
+from quickset.commands import update as engine
+from quickset.templates.answers import ANSWERS_FILE
+from quickset.templates.source import Source
 from tests.updates.harness import (
     LATIN,
     NUMBERS,

@@ -12,9 +12,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from quickset import journal, update
+from quickset.commands import update
 from quickset.errors import QuicksetError
-from quickset.source import Source
+from quickset.templates.source import Source
+from quickset.updating import journal
 
 
 def main() -> None:

@@ -13,13 +13,13 @@ from typing import Any
 
 import yaml
 
-from quickset import update as engine
-from quickset.answers import ANSWERS_FILE
+from quickset.commands import update as engine
+from quickset.commands.new import Request as NewRequest
+from quickset.commands.new import new
+from quickset.commands.update import Request, Result
 from quickset.errors import QuicksetError
-from quickset.new import Request as NewRequest
-from quickset.new import new
-from quickset.source import Source
-from quickset.update import Request, Result
+from quickset.templates.answers import ANSWERS_FILE
+from quickset.templates.source import Source
 
 Content = str | bytes | None
 """A file's content; None deletes it."""

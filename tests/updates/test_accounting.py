@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from quickset.accounting import Change, require_complete
-from quickset.answers import ANSWERS_FILE
 from quickset.errors import QuicksetError
-from quickset.merge import Merged, merge, workshop
-from quickset.repository import Entry, Repository
+from quickset.templates.answers import ANSWERS_FILE
+from quickset.updating.changes import Change, require_complete
+from quickset.updating.merge import Merged, merge, workshop
+from quickset.updating.repository import Entry, Repository
 from tests.updates.harness import git, write
 from tests.updates.test_properties import EXAMPLES
 

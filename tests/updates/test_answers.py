@@ -3,10 +3,10 @@
 import pytest
 import yaml
 
-from quickset import adapt
-from quickset.answers import ANSWERS_FILE
+from quickset.commands.new import Request, new
 from quickset.errors import QuicksetError, RefusedError, UsageError
-from quickset.new import Request, new
+from quickset.templates.answers import ANSWERS_FILE
+from quickset.updating import adapt
 from tests.updates.harness import COPIER_YML, NUMBERS, Lab, kinds
 
 THEIRS = {"numbers.txt": NUMBERS.replace("line 05", "theirs 5")}

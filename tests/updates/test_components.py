@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from quickset import components, git, report
-from quickset.answers import is_component, load_questions, read
+from quickset import git, report
+from quickset.commands import components
+from quickset.commands.new import Request, new
 from quickset.errors import UsageError
-from quickset.new import Request, new
-from quickset.source import Source
-from quickset.transition import resume
+from quickset.templates.answers import is_component, load_questions, read
+from quickset.templates.source import Source
+from quickset.updating.plan import resume
 from tests.questions import REPOSITORY
 from tests.updates.test_releases import files
 

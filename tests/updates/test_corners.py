@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from quickset.answers import ANSWERS_FILE
 from quickset.errors import QuicksetError, RefusedError
+from quickset.templates.answers import ANSWERS_FILE
 from tests.updates.harness import NUMBERS, PYPROJECT, SERVICE_PY, Lab, kinds, refusal, same
 
 if TYPE_CHECKING:

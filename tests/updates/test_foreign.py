@@ -4,15 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from quickset import answers, components
-from quickset import update as engine
-from quickset.answers import ANSWERS_FILE, load_questions
-from quickset.check import check
-from quickset.drift import Drift
+from quickset.commands import components
+from quickset.commands import update as engine
+from quickset.commands.check import check
+from quickset.commands.drift import Drift
+from quickset.commands.info import info
+from quickset.commands.new import Request, new
 from quickset.errors import QuicksetError, UsageError
-from quickset.info import info
-from quickset.new import Request, new
-from quickset.source import Template
+from quickset.templates import answers
+from quickset.templates.answers import ANSWERS_FILE, load_questions
+from quickset.templates.source import Template
 from tests.updates.harness import Lab, make_origin
 
 NAMED = ".copier-answers.odoo.yml"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from quickset.formatting import Styles, reason
+from quickset.updating.formatting import Styles, reason
 from tests.updates.harness import MAIN, MAIN_PY, PYPROJECT, SETTINGS, SETTINGS_PY, Lab, git, kinds
 
 FORMATTED = MAIN.replace("from app.", "from {{ package_name }}.")

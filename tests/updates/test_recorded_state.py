@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from quickset import errors, journal, report
-from quickset.answers import ANSWERS_FILE
-from quickset.check import Status, check
+from quickset import errors, report
+from quickset.commands.check import Status, check
 from quickset.errors import ConflictError, QuicksetError, RefusedError, os_reason, why_full
+from quickset.templates.answers import ANSWERS_FILE
+from quickset.updating import journal
 from tests.updates.harness import NUMBERS, ORDERS, ROUTER, ROUTER_PY, SERVICE_PY, Lab, Snapshot, git, kinds, same
 
 pytestmark = pytest.mark.ci

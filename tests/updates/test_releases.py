@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from quickset import components, git
-from quickset import update as engine
-from quickset.answers import ANSWERS_FILE, load_questions
-from quickset.new import Request, new
-from quickset.source import Source
-from quickset.upgrades import is_off
+from quickset import git
+from quickset.commands import components
+from quickset.commands import update as engine
+from quickset.commands.new import Request, new
+from quickset.templates.answers import ANSWERS_FILE, load_questions
+from quickset.templates.source import Source
+from quickset.templates.upgrades import is_off
 from tests.questions import REPOSITORY, read_questions
 from tests.services.matrix import build_rows
 from tests.updates.harness import (

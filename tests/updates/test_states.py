@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from quickset.answers import ANSWERS_FILE
 from quickset.errors import ConflictError, QuicksetError, RefusedError
+from quickset.templates.answers import ANSWERS_FILE
 from tests.updates.harness import NUMBERS, SERVICE_PY, Lab, copy, git, kinds, same
 from tests.updates.processes import Driver
 
@@ -138,7 +138,7 @@ def test_update_in_a_hook(lab: Lab, tmp_path: Path, options: tuple[str, ...], wo
     hook.parent.mkdir(exist_ok=True)
     program = (
         "import sys; from pathlib import Path; from quickset.errors import QuicksetError; "
-        "from quickset.source import Source; from quickset.update import Request, update\n"
+        "from quickset.templates.source import Source; from quickset.commands.update import Request, update\n"
         f"try: update(Request(path=Path({str(lab.path)!r})), template_source=Source(Path({str(lab.origin)!r})))\n"
         "except QuicksetError as error: print(error.exit_code, error, file=sys.stderr)"
     )

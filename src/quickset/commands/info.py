@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from quickset import answers, git, source
-from quickset.answers import Question
+from quickset import git
 from quickset.errors import AnswerError, RefusedError
-from quickset.render import Renderer, renderer
+from quickset.templates import answers, source
+from quickset.templates.answers import Question
+from quickset.templates.render import Renderer, renderer
 
 _OFF = "none"
 

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from quickset import git
-from quickset.adapt import PROJECT, Match, Sides
+from quickset.updating.adapt import PROJECT, Match, Sides
 
 _PYTHON = (".py", ".pyi")
 _PROSE = (".md", ".markdown")

@@ -13,11 +13,11 @@ from io import BytesIO, StringIO
 from itertools import takewhile
 from typing import Literal, NamedTuple
 
-from quickset import imports
-from quickset.matching import folders_of, moved
-from quickset.merge import Merged, Workshop
-from quickset.repository import Entry, is_file
-from quickset.upgrades import Names
+from quickset.templates.upgrades import Names
+from quickset.updating import imports
+from quickset.updating.matching import folders_of, moved
+from quickset.updating.merge import Merged, Workshop
+from quickset.updating.repository import Entry, is_file
 
 Renames = Mapping[str, str | None]
 

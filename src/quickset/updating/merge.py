@@ -14,16 +14,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from quickset import adapt, formatting, git
-from quickset.accounting import TEMPLATE_FOLDER, Change, Outcome, account, require_complete
-from quickset.answers import is_answers_file
+from quickset import git
 from quickset.errors import RefusedError, writing
-from quickset.filters import Filters
-from quickset.formatting import Styles
-from quickset.history import IDENTITY
-from quickset.matching import Match, Trees, folders_of, match
-from quickset.repository import Entry, Repository, Tree, is_file, parse_tree
 from quickset.shell import quote
+from quickset.templates.answers import is_answers_file
+from quickset.templates.history import IDENTITY
+from quickset.updating import adapt, formatting
+from quickset.updating.changes import TEMPLATE_FOLDER, Change, Outcome, account, require_complete
+from quickset.updating.filters import Filters
+from quickset.updating.formatting import Styles
+from quickset.updating.matching import Match, Trees, folders_of, match
+from quickset.updating.repository import Entry, Repository, Tree, is_file, parse_tree
 
 YOURS = "yours"
 # A revision beside existing ones would give the chain of migrations two heads.

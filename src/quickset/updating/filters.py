@@ -13,11 +13,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from quickset import git
-from quickset.adapt import Match
-from quickset.repository import Entry, Repository, Tree, is_file
+from quickset.updating.adapt import Match
+from quickset.updating.repository import Entry, Repository, Tree, is_file
 
 if TYPE_CHECKING:
-    from quickset.merge import Workshop
+    from quickset.updating.merge import Workshop
 
 Files = MutableMapping[str, Entry]
 

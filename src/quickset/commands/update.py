@@ -8,12 +8,14 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from quickset import answers, journal, source, transition, upgrades
 from quickset.errors import ConflictError, UsageError
-from quickset.journal import Journal
-from quickset.repository import Repository
-from quickset.source import Source
-from quickset.transition import Goal, Progress, Result, abort, resume
+from quickset.templates import answers, source, upgrades
+from quickset.templates.source import Source
+from quickset.updating import journal
+from quickset.updating import plan as transition
+from quickset.updating.journal import Journal
+from quickset.updating.plan import Goal, Progress, Result, abort, resume
+from quickset.updating.repository import Repository
 
 __all__ = ["Request", "Result", "abort", "preview", "resume", "update"]
 

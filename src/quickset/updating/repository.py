@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple, TypeGuard
 
 from quickset import git
-from quickset.answers import ANSWERS_FILE
 from quickset.errors import ConflictError, RefusedError, UsageError
+from quickset.templates.answers import ANSWERS_FILE
 
 _GIT_NEEDED = (2, 38)  # the first with `git merge-tree --write-tree`
 _SHOWN = 5  # paths in a message

@@ -10,12 +10,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quickset import answers, remote, source
-from quickset.drift import Drift, differences
+from quickset.commands.drift import Drift, differences
 from quickset.errors import QuicksetError, os_reason
+from quickset.templates import answers, remote, source
 
 if TYPE_CHECKING:
-    from quickset.render import Renderer
+    from quickset.templates.render import Renderer
 
 Progress = Callable[[str], AbstractContextManager[object]]
 
@@ -204,8 +204,8 @@ def _unfinished(path: Path) -> str:
 
 def _taken_back(path: Path) -> bool:
     """Return whether nothing of an update with conflicts is left, as after `git reset --hard`."""
-    from quickset import journal
-    from quickset.repository import Repository
+    from quickset.updating import journal
+    from quickset.updating.repository import Repository
 
     try:
         repository = Repository.around(path)
@@ -332,7 +332,7 @@ def _add_drift(
             states[service.src_path, service.ref].append((number, service))
     if not states:
         return
-    from quickset.render import renderer
+    from quickset.templates.render import renderer
 
     with progress("Comparing with fresh renders"):
         for (src_path, ref), members in states.items():

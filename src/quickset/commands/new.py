@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from quickset import answers, git, locking, source
-from quickset.adapt import PROJECT
+from quickset import git, locking
+from quickset.commands.target import Target, uninterrupted
 from quickset.errors import AnswerError, QuicksetError, UsageError, os_reason
-from quickset.render import renderer
-from quickset.target import Target, uninterrupted
+from quickset.templates import answers, source
+from quickset.templates.render import renderer
+from quickset.updating.adapt import PROJECT
 
 Progress = Callable[[str], AbstractContextManager[object]]
 

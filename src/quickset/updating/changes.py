@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from quickset.errors import QuicksetError
-from quickset.matching import Match, Trees, folders_of
-from quickset.repository import Entry, Tree
+from quickset.updating.matching import Match, Trees, folders_of
+from quickset.updating.repository import Entry, Tree
 
 YOUR_FOLDER = "your folder {}/ has its place"
 TEMPLATE_FOLDER = "the template's folder {}/ has its place"

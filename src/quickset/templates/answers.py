@@ -15,9 +15,10 @@ from typing import Any
 
 import yaml
 
-from quickset import git, remote
+from quickset import git
 from quickset.errors import QuicksetError, UsageError, os_reason
 from quickset.shell import join
+from quickset.templates import remote
 
 ANSWERS_FILE = ".copier-answers.yml"
 # The first and the last line of a conflict, as git writes them.

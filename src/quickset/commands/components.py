@@ -8,15 +8,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from quickset import answers, journal, source, transition, upgrades
-from quickset.answers import Question
 from quickset.errors import RefusedError, UsageError
-from quickset.journal import Journal
-from quickset.merge import MIGRATIONS, Merged
-from quickset.repository import Repository
 from quickset.shell import join
-from quickset.source import Source
-from quickset.transition import Goal, Progress, Result
+from quickset.templates import answers, source, upgrades
+from quickset.templates.answers import Question
+from quickset.templates.source import Source
+from quickset.updating import journal
+from quickset.updating import plan as transition
+from quickset.updating.journal import Journal
+from quickset.updating.merge import MIGRATIONS, Merged
+from quickset.updating.plan import Goal, Progress, Result
+from quickset.updating.repository import Repository
 
 _OFF = "none"
 _LABEL = 60  # characters of a value in a conflict marker

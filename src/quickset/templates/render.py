@@ -17,9 +17,10 @@ import yaml
 from copier.errors import CopierError, ForbiddenPathError, InteractiveSessionError, UnsafeTemplateError
 from plumbum import ProcessExecutionError, local
 
-from quickset import answers, git
+from quickset import git
 from quickset.errors import AnswerError, QuicksetError, RefusedError, UsageError, os_reason, writing
-from quickset.source import Template
+from quickset.templates import answers
+from quickset.templates.source import Template
 
 _BAD_ANSWER = re.compile(r"(?:Validation error for question|Invalid choice for) '(\w+)': (.*)", re.DOTALL)
 _NO_CHOICE = re.compile(r"(.+) is not in \[(.*)\]", re.DOTALL)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from quickset.repository import Entry, Repository, Tree
+from quickset.updating.repository import Entry, Repository, Tree
 
 Renames = Callable[[Tree, Tree], Mapping[str, str]]
 """Finds what was renamed between two trees: old paths by new ones."""

@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from quickset import git
 from quickset.errors import RefusedError, why_full, writing
-from quickset.repository import Entry, Repository
+from quickset.updating.repository import Entry, Repository
 
 Phase = Literal["applying", "conflicts", "aborting"]
 

@@ -14,21 +14,23 @@ from typing import Any
 
 import yaml
 
-from quickset import adapt, answers, git, journal, locking, merge, references, remote
-from quickset.accounting import Change
-from quickset.adapt import PROJECT
-from quickset.answers import ANSWERS_FILE
+from quickset import git, locking
+from quickset.commands.target import uninterrupted
 from quickset.errors import AnswerError, ConflictError, QuicksetError, RefusedError, UsageError, os_reason, writing
-from quickset.journal import Journal, Step
-from quickset.merge import Merged, Workshop
-from quickset.references import Reference
-from quickset.render import Rendered, renderer
-from quickset.repository import Entry, Repository, is_file
 from quickset.shell import join
-from quickset.source import Template
-from quickset.target import uninterrupted
-from quickset.upgrades import Entry as Deploy
-from quickset.upgrades import Names
+from quickset.templates import answers, remote
+from quickset.templates.answers import ANSWERS_FILE
+from quickset.templates.render import Rendered, renderer
+from quickset.templates.source import Template
+from quickset.templates.upgrades import Entry as Deploy
+from quickset.templates.upgrades import Names
+from quickset.updating import adapt, journal, merge, references
+from quickset.updating.adapt import PROJECT
+from quickset.updating.changes import Change
+from quickset.updating.journal import Journal, Step
+from quickset.updating.merge import Merged, Workshop
+from quickset.updating.references import Reference
+from quickset.updating.repository import Entry, Repository, is_file
 
 Progress = Callable[[str], AbstractContextManager[object]]
 

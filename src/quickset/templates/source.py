@@ -9,11 +9,12 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
-from quickset import git, history, remote
-from quickset.config import flatten
+from quickset import git
 from quickset.errors import QuicksetError, RefusedError, UsageError
-from quickset.history import FINAL, PARTS
-from quickset.remote import Remote
+from quickset.templates import history, remote
+from quickset.templates.config import flatten
+from quickset.templates.history import FINAL, PARTS
+from quickset.templates.remote import Remote
 
 # Recorded in every service, and what plain Copier and a later quickset look for. It ends in `.git` because Copier
 # appends that, and `insteadOf` compares text.
@@ -396,7 +397,7 @@ def here() -> Source:
     Raises:
         QuicksetError: The installation is incomplete.
     """
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     bundle, root = package / _BUNDLE, package.parents[1]
     if bundle.exists():
         return Bundle(bundle)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from quickset.answers import load
+from quickset.templates.answers import load
 
 Contents = MutableMapping[str, bytes]
 

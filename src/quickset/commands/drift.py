@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quickset import answers
+from quickset.templates import answers
 
 if TYPE_CHECKING:
-    from quickset.render import Renderer
+    from quickset.templates.render import Renderer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

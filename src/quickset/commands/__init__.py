@@ -1,0 +1,1 @@
+"""The work of each command, as functions that return values; the command line calls them."""

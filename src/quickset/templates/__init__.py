@@ -1,0 +1,1 @@
+"""Find a template and its releases, read its questions, and render it."""

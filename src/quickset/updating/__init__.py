@@ -1,0 +1,1 @@
+"""Merge a newer template, or other answers, into a service that its owner has edited."""
