@@ -16,7 +16,7 @@ from commands import PROGRAMS
 from figure import Figure, at_most, in_turn, ratios, seconds
 from services import REPOSITORY, clean_environment
 
-from quickset.templates.source import CANONICAL_URL
+from quickset.templates.template import CANONICAL_URL
 
 SERVICES = 100
 FILES_BESIDE = 20_000

@@ -12,9 +12,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from quickset import report
 from quickset.commands.info import info
 from quickset.commands.new import Created, Request, new
+from quickset.report.created import show_created
+from quickset.report.info import show_info
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 NAME = "orders-api"
@@ -35,11 +36,11 @@ def main() -> None:
         # The list of a default service's files is three screens long.
         small = new(Request(path=Path("minimal", NAME), preset="minimal", data=answers, lock=False))
         found = replace(info(small.path), path=Path(NAME))
-        _picture("result", f"quickset info {NAME}", lambda out: report.show_info(found, out=out))
+        _picture("result", f"quickset info {NAME}", lambda out: show_info(found, out=out))
 
 
 def _created(made: Created, out: Console) -> None:
-    report.show_created(replace(made, notes=()), dry_run=False, out=out)
+    show_created(replace(made, notes=()), dry_run=False, out=out)
 
 
 def _picture(name: str, command: str, show: Callable[[Console], None]) -> None:

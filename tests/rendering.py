@@ -14,7 +14,8 @@ import yaml
 from copier import Settings
 from pytest_copie.plugin import Copie
 
-from quickset.templates.answers import check, check_asked, load_questions
+from quickset.templates.answers import check, check_asked
+from quickset.templates.questions import load_questions
 from quickset.templates.render import without_index
 from tests.questions import REPOSITORY, Answer, read_copier_yml
 

@@ -21,9 +21,9 @@ def main() -> None:
             try:
                 print(f"quickset {version('quickset')}", flush=True)
             except OSError as error:
-                from quickset.cli import unwritten
+                from quickset.cli.output import output_failed
 
-                sys.exit(unwritten(error))
+                sys.exit(output_failed(error))
             return
         import signal
 
@@ -32,7 +32,7 @@ def main() -> None:
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
                 signal.signal(number, interrupt)
 
-        from quickset.cli import run
+        from quickset.cli.app import run
 
         run()
     except (KeyboardInterrupt, Exception) as error:

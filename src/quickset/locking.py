@@ -8,6 +8,8 @@ import tomllib
 from pathlib import Path
 from textwrap import shorten
 
+PROJECT, LOCK = "pyproject.toml", "uv.lock"
+
 _SECONDS = 120
 # These speak of the project that quickset was called in, if any.
 _FOREIGN = ("UV_FROZEN", "UV_LOCKED", "UV_PROJECT", "UV_WORKING_DIRECTORY", "VIRTUAL_ENV")

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from quickset import git, report
+from quickset import git
 from quickset.commands.check import Checked, Status, as_json, check, exit_code, shown
 from quickset.commands.new import Request, new
-from quickset.templates.source import CANONICAL_URL, Source
+from quickset.report.checks import show_checks
+from quickset.templates.source import Source
+from quickset.templates.template import CANONICAL_URL
 from tests.cli.conftest import Run, commit_all, set_version
 
 ANSWERS = ".copier-answers.yml"
@@ -426,7 +428,7 @@ def test_check_in_a_terminal(work: Path) -> None:
     console = Console(force_terminal=True, width=60, highlight=False)
 
     with console.capture() as captured:
-        report.show_checks(found, out=console)
+        show_checks(found, out=console)
 
     assert "\x1b[33mbehind" in captured.get()
     assert "1 release behind 0.1.2" in captured.get()

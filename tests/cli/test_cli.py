@@ -15,7 +15,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from quickset import git
-from quickset.cli import app
+from quickset.cli.app import app
 from quickset.commands.new import Request, new
 from quickset.templates.source import Source
 from tests.cli.conftest import Run, leftovers
@@ -243,13 +243,14 @@ def test_full_disk(command: list[str], work: Path) -> None:
 
 HIDDEN_INTERRUPT = """
 import signal
-from quickset import __main__, cli
+from quickset import __main__
+from quickset.cli import app
 def run():
     try:
         signal.raise_signal(signal.SIGINT)
     except KeyboardInterrupt:
         raise ValueError from None
-cli.run = run
+app.run = run
 signal.signal(signal.SIGINT, signal.default_int_handler)
 __main__.main()
 """

@@ -13,7 +13,8 @@ from quickset import git, locking
 from quickset.commands.new import Created, Request, new
 from quickset.commands.target import Target
 from quickset.errors import QuicksetError, RefusedError, UsageError
-from quickset.templates.source import CANONICAL_URL, Source
+from quickset.templates.source import Source
+from quickset.templates.template import CANONICAL_URL
 from tests.cli.conftest import commit_all, leftovers
 from tests.questions import REPOSITORY
 

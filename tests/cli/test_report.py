@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from quickset.commands.new import Created, Request, new
-from quickset.report import PARTS, next_commands, service_tree, show_created
+from quickset.report.created import PARTS, next_commands, service_tree, show_created
 from quickset.templates.source import Source, here
 
 VARIANTS: list[dict[str, Any]] = [

@@ -19,7 +19,8 @@ from quickset.commands.update import Request as Update
 from quickset.commands.update import update
 from quickset.errors import QuicksetError, RefusedError, UsageError
 from quickset.templates import remote
-from quickset.templates.source import CANONICAL_URL, Clone, here, of
+from quickset.templates.source import Clone, here, of
+from quickset.templates.template import CANONICAL_URL
 from tests.cli.conftest import Run, commit_all, leftovers, write_template
 
 USER, PASSWORD = "jane", "s3cr/et@pass"

@@ -12,7 +12,7 @@ import pytest
 
 from quickset import git
 from quickset.templates import history
-from quickset.templates.source import CANONICAL_URL
+from quickset.templates.template import CANONICAL_URL
 from tests.cli.conftest import release
 from tests.questions import REPOSITORY
 

@@ -14,8 +14,9 @@ import json, os, signal, sys
 
 import copier, questionary, rich.console, yaml
 from pathlib import Path
-from quickset import cli, report
+from quickset.cli import app
 from quickset.commands import components, info, new, update
+from quickset.report import checks, console, created, updated
 from quickset.templates import source
 from quickset.__main__ import main
 

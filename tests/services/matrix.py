@@ -10,7 +10,8 @@ from typing import Any
 
 from covertable import make
 
-from quickset.templates.answers import PRESETS, load_questions, preset
+from quickset.templates.presets import PRESETS, preset_answers
+from quickset.templates.questions import load_questions
 from tests.questions import REPOSITORY, Answer, Question, only_asked
 
 # Beside the default, what is tried for questions that have no choices.
@@ -58,7 +59,7 @@ def build_rows(questions: Sequence[Question]) -> list[Row]:
     defaults = {question.name: question.default for question in questions}
     known = load_questions((REPOSITORY / "copier.yml").read_text(encoding="utf-8"))
     found = [("defaults", defaults)]
-    found += [(f"preset-{name}", defaults | preset(known, name)) for name in PRESETS]
+    found += [(f"preset-{name}", defaults | preset_answers(known, name)) for name in PRESETS]
     found += [
         (f"flip-{question.name}-{str(value).lower()}", defaults | {question.name: value})
         for question in questions

@@ -13,7 +13,7 @@ from quickset import git
 from quickset.commands import components
 from quickset.commands.new import Request, new
 from quickset.templates.source import Source
-from quickset.updating.plan import Result
+from quickset.updating.result import Result
 from tests.questions import REPOSITORY
 from tests.services.environments import environment_of, newest_python, python_for
 from tests.services.running import FileStore, Project, ServerStore, Service, Settings, Store, Variant, order

@@ -11,7 +11,7 @@ import pytest
 from _pytest.mark.structures import ParameterSet
 from openapi_spec_validator import validate
 
-from quickset.templates.answers import PRESETS
+from quickset.templates.presets import PRESETS
 from tests.questions import read_questions
 from tests.rendering import read_tree, render
 from tests.services.environments import Environment, environment_of, newest_python, python_for

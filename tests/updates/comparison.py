@@ -13,7 +13,7 @@ import copier
 import yaml
 
 from quickset.commands import update as engine
-from quickset.templates.answers import ANSWERS_FILE
+from quickset.templates.answers_file import ANSWERS_FILE
 from quickset.templates.source import Source
 from tests.updates.harness import (
     LATIN,

@@ -15,7 +15,7 @@ from typing import Any
 from quickset.commands import update
 from quickset.errors import QuicksetError
 from quickset.templates.source import Source
-from quickset.updating import journal
+from quickset.updating import journal, worktree
 
 
 def main() -> None:
@@ -77,9 +77,8 @@ def _count_changes(passed: Path) -> None:
 
         return counting
 
-    for name in ("_put", "_delete", "_write_index", "prepare", "finish"):
-        setattr(journal, name, counted(getattr(journal, name)))
-    for owner, name in ((Path, "replace"), (os, "link")):
+    inner = [(worktree, name) for name in ("_put", "_delete", "_write_index", "prepare")]
+    for owner, name in (*inner, (journal, "finish"), (Path, "replace"), (os, "link")):
         setattr(owner, name, counted(getattr(owner, name)))
 
 

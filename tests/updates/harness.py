@@ -18,7 +18,7 @@ from quickset.commands.new import Request as NewRequest
 from quickset.commands.new import new
 from quickset.commands.update import Request, Result
 from quickset.errors import QuicksetError
-from quickset.templates.answers import ANSWERS_FILE
+from quickset.templates.answers_file import ANSWERS_FILE
 from quickset.templates.source import Source
 
 Content = str | bytes | None

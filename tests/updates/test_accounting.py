@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from quickset.errors import QuicksetError
-from quickset.templates.answers import ANSWERS_FILE
+from quickset.templates.answers_file import ANSWERS_FILE
 from quickset.updating.changes import Change, require_complete
-from quickset.updating.merge import Merged, merge, workshop
+from quickset.updating.merge import Merged, merge
 from quickset.updating.repository import Entry, Repository
+from quickset.updating.scratch import workshop
 from tests.updates.harness import git, write
 from tests.updates.test_properties import EXAMPLES
 

@@ -5,7 +5,7 @@ import yaml
 
 from quickset.commands.new import Request, new
 from quickset.errors import QuicksetError, RefusedError, UsageError
-from quickset.templates.answers import ANSWERS_FILE
+from quickset.templates.answers_file import ANSWERS_FILE
 from quickset.updating import adapt
 from tests.updates.harness import COPIER_YML, NUMBERS, Lab, kinds
 

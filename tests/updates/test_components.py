@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from quickset import git, report
+from quickset import git
 from quickset.commands import components
 from quickset.commands.new import Request, new
 from quickset.errors import UsageError
-from quickset.templates.answers import is_component, load_questions, read
+from quickset.report.updated import show_result
+from quickset.templates.answers_file import read_answers
+from quickset.templates.questions import is_component, load_questions
 from quickset.templates.source import Source
-from quickset.updating.plan import resume
+from quickset.updating.recover import resume
 from tests.questions import REPOSITORY
 from tests.updates.test_releases import files
 
@@ -181,7 +183,7 @@ def test_what_is_asked_for_the_first_time_stays_off(source: Source, tmp_path: Pa
     result = components.add(service, ["database=postgresql"], lock=False, template_source=source)
 
     assert result.absent == {"auth": "none"}
-    assert read(service)["auth"] == "none"
+    assert read_answers(service)["auth"] == "none"
     assert files(service) == files(make(source, tmp_path / "fresh", database="postgresql", auth="none"))
 
 
@@ -194,7 +196,7 @@ def test_what_needs_another_goes_with_it(source: Source, tmp_path: Path) -> None
     result = components.remove(service, ["auth", "database"], lock=False, template_source=source)
 
     assert result.conflicts == ()
-    assert "auth" not in read(service)
+    assert "auth" not in read_answers(service)
     assert files(service) == files(make(source, tmp_path / "fresh", database="none"))
 
 
@@ -231,7 +233,7 @@ def test_what_is_left_to_do(source: Source, tmp_path: Path) -> None:
     done = resume(service, lock=False)
     assert done.notes == (settings,)
     shown = StringIO()
-    report.show_result(done, would=False, out=Console(file=shown, width=200))
+    show_result(done, would=False, out=Console(file=shown, width=200))
     assert "git rm app/core/realtime/rooms.py " in shown.getvalue()
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from quickset.errors import QuicksetError, RefusedError
-from quickset.templates.answers import ANSWERS_FILE
+from quickset.templates.answers_file import ANSWERS_FILE
 from tests.updates.harness import NUMBERS, PYPROJECT, SERVICE_PY, Lab, kinds, refusal, same
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from quickset.errors import RefusedError
-from quickset.report import as_json, as_markdown
+from quickset.report.console import to_json
+from quickset.updating.summary import as_markdown
 from tests.updates.harness import NUMBERS, ORDERS, SERVICE_PY, Lab, kinds
 
 THEIRS = {"numbers.txt": NUMBERS.replace("line 05", "theirs 5")}
@@ -317,7 +318,7 @@ def test_new_file_that_a_broad_pattern_ignores(lab: Lab) -> None:
     expected = {"path": "app/lib/helper.py", "kind": "ignored", "note": ".gitignore:4 (lib/)"}
 
     for result in (lab.preview(), lab.update(branch="up"), lab.update()):
-        changes = json.loads(as_json(result))["changes"]
+        changes = json.loads(to_json(result))["changes"]
         assert [expected] == [
             {key: change[key] for key in expected} for change in changes if change["path"].startswith("app/lib")
         ]

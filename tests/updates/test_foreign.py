@@ -11,9 +11,9 @@ from quickset.commands.drift import Drift
 from quickset.commands.info import info
 from quickset.commands.new import Request, new
 from quickset.errors import QuicksetError, UsageError
-from quickset.templates import answers
-from quickset.templates.answers import ANSWERS_FILE, load_questions
-from quickset.templates.source import Template
+from quickset.templates.answers_file import ANSWERS_FILE, read_answers
+from quickset.templates.questions import load_questions
+from quickset.templates.template import Template
 from tests.updates.harness import Lab, make_origin
 
 NAMED = ".copier-answers.odoo.yml"
@@ -236,7 +236,7 @@ def test_several_answers_files(tmp_path: Path) -> None:
 
     assert "_commit: v0.2.0\n" in lab.read(NAMED)
     lab.write({ANSWERS_FILE: "_commit: v0.3.0\n_src_path: gh:a/b\n"})
-    assert answers.read(lab.path)["_commit"] == "v0.3.0"
+    assert read_answers(lab.path)["_commit"] == "v0.3.0"
 
 
 def test_nothing_to_lock(tmp_path: Path) -> None:

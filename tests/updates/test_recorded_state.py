@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from quickset import errors, report
+from quickset import errors
 from quickset.commands.check import Status, check
 from quickset.errors import ConflictError, QuicksetError, RefusedError, os_reason, why_full
-from quickset.templates.answers import ANSWERS_FILE
-from quickset.updating import journal
+from quickset.report.updated import show_result
+from quickset.templates.answers_file import ANSWERS_FILE
+from quickset.updating import worktree
 from tests.updates.harness import NUMBERS, ORDERS, ROUTER, ROUTER_PY, SERVICE_PY, Lab, Snapshot, git, kinds, same
 
 pytestmark = pytest.mark.ci
@@ -348,7 +349,7 @@ def test_command_outside_a_sparse_checkout(lab: Lab, monkeypatch: pytest.MonkeyP
     lab.git("sparse-checkout", "set", "app/core")
     lab.release({SERVICE_PY: ORDERS + "# theirs\n", "numbers.txt": THEIRS})
     shown = io.StringIO()
-    report.show_result(lab.update(), would=False, out=Console(file=shown, width=200))
+    show_result(lab.update(), would=False, out=Console(file=shown, width=200))
     lab.write({"app/orders/service.py": ORDERS, "numbers.txt": NUMBERS})
 
     [command] = re.findall("git add .*", shown.getvalue())
@@ -510,7 +511,7 @@ def test_full_disk_in_git(
 
     with monkeypatch.context() as patch:
         patch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
-        patch.setattr(journal, "why_full", lambda folder: f"the disk is full: {folder}")
+        patch.setattr(worktree, "why_full", lambda folder: f"the disk is full: {folder}")
         with pytest.raises(QuicksetError, match=f"^the disk is full: {lab.git_dir / place}$"):
             lab.update()
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from quickset import report
+from quickset.report.console import to_json
+from quickset.updating.summary import as_markdown
 from tests.updates.harness import (
     MAIN,
     MAIN_PY,
@@ -107,10 +108,10 @@ def test_listed(lab: Lab) -> None:
     for path, content in OWN.items():
         assert lab.read(path) == content
     assert not OWN.keys() & kinds(result).keys()
-    shown = report.as_markdown(result)
+    shown = as_markdown(result)
     assert "## Old names in your files; `--fix-imports` rewrites the imports\n" in shown
     assert "- `Makefile:2`: `just db` → nothing takes its place\n" in shown
-    assert json.loads(report.as_json(result))["references"][0] == {
+    assert json.loads(to_json(result))["references"][0] == {
         "path": "Makefile",
         "line": 2,
         "kind": "command",
@@ -144,7 +145,7 @@ def test_fixed(lab: Lab) -> None:
     assert [each.line for each in result.references if each.rewritten] == [1, 3, 1, 5]
     assert f"+{lab.read('app/core/mine.py').splitlines()[1]}" in preview.patch
     assert lab.git("diff", "--name-only") == ""
-    assert "## Rewritten imports\n" in report.as_markdown(result)
+    assert "## Rewritten imports\n" in as_markdown(result)
 
 
 def test_fixed_on_a_branch(lab: Lab) -> None:
@@ -387,7 +388,7 @@ def test_lines_to_move(lab: Lab) -> None:
         assert now[each.line - 1].strip().startswith(old.partition("(")[0])
     assert told(result)[-1] == ("app/tables.py:1", "from app.bills import Bill", "app/resources.py, models: Bill")
     assert kinds(result)["app/tables.py"] == "kept"
-    assert "## Your lines to move\n" in report.as_markdown(result)
+    assert "## Your lines to move\n" in as_markdown(result)
 
 
 @pytest.mark.parametrize("fix", [False, True])

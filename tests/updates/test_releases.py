@@ -11,7 +11,8 @@ from quickset import git
 from quickset.commands import components
 from quickset.commands import update as engine
 from quickset.commands.new import Request, new
-from quickset.templates.answers import ANSWERS_FILE, load_questions
+from quickset.templates.answers_file import ANSWERS_FILE
+from quickset.templates.questions import load_questions
 from quickset.templates.source import Source
 from quickset.templates.upgrades import is_off
 from tests.questions import REPOSITORY, read_questions

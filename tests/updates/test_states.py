@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from quickset.errors import ConflictError, QuicksetError, RefusedError
-from quickset.templates.answers import ANSWERS_FILE
+from quickset.templates.answers_file import ANSWERS_FILE
 from tests.updates.harness import NUMBERS, SERVICE_PY, Lab, copy, git, kinds, same
 from tests.updates.processes import Driver
 

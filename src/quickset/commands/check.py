@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from quickset.commands.drift import Drift, differences
 from quickset.errors import QuicksetError, os_reason
-from quickset.templates import answers, remote, source
+from quickset.templates import remote, source
+from quickset.templates.answers_file import find_answers_file, read_answers
+from quickset.templates.template import Template
 
 if TYPE_CHECKING:
     from quickset.templates.render import Renderer
@@ -88,7 +90,7 @@ class _Place:
     versions: list[str] = field(default_factory=list)
     fault: str = ""
 
-    def at(self, ref: str) -> source.Template:
+    def at(self, ref: str) -> Template:
         if self.origin is None:
             raise QuicksetError(self.fault)
         return self.origin.recorded(ref)
@@ -161,8 +163,8 @@ def _read(path: Path, answers_file: str) -> _Service | Checked:
     try:
         unfinished = _unfinished(path)
         try:
-            name = answers.find(path, answers_file)
-            return _Service(path, name, answers.read(path, name), unfinished)
+            name = find_answers_file(path, answers_file)
+            return _Service(path, name, read_answers(path, name), unfinished)
         except QuicksetError:
             if not unfinished:
                 raise
@@ -204,13 +206,14 @@ def _unfinished(path: Path) -> str:
 
 def _taken_back(path: Path) -> bool:
     """Return whether nothing of an update with conflicts is left, as after `git reset --hard`."""
-    from quickset.updating import journal
+    from quickset.updating.conflicts import vanished
+    from quickset.updating.journal import Journal
     from quickset.updating.repository import Repository
 
     try:
         repository = Repository.around(path)
-        record = journal.Journal.load(repository.state)
-        return record is None or journal.vanished(repository, record)
+        record = Journal.load(repository.state)
+        return record is None or vanished(repository, record)
     except QuicksetError:
         return False
 

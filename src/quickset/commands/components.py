@@ -11,14 +11,17 @@ from typing import Any
 from quickset.errors import RefusedError, UsageError
 from quickset.shell import join
 from quickset.templates import answers, source, upgrades
-from quickset.templates.answers import Question
+from quickset.templates.answers_file import find_answers_file
+from quickset.templates.questions import FIXED, Question, is_component
 from quickset.templates.source import Source
-from quickset.updating import journal
-from quickset.updating import plan as transition
+from quickset.updating import locks
+from quickset.updating.apply import carry_out
 from quickset.updating.journal import Journal
 from quickset.updating.merge import MIGRATIONS, Merged
-from quickset.updating.plan import Goal, Progress, Result
+from quickset.updating.plan import Goal, checked_answers, planned, with_patch
+from quickset.updating.recover import finish_interrupted, recorded_answers, require_finished
 from quickset.updating.repository import Repository
+from quickset.updating.result import Progress, Result
 
 _OFF = "none"
 _LABEL = 60  # characters of a value in a conflict marker
@@ -104,11 +107,11 @@ def _change(
     origin: Source | None,
     progress: Progress,
 ) -> Result:
-    recorded = transition.recorded(path, answers_file)
-    answers_file = answers.find(path, answers_file)
+    recorded = recorded_answers(path, answers_file)
+    answers_file = find_answers_file(path, answers_file)
     origin = origin or source.of(str(recorded["_src_path"]))
     template = origin.recorded(str(recorded["_commit"]))
-    old, questions = transition.read_answers(path, template, answers_file)
+    old, questions = checked_answers(path, template, answers_file)
     wanted = [_parse(questions, name) for name in names]
     if wanted and all(question.secret for question, _ in wanted):
         raise UsageError(
@@ -130,29 +133,29 @@ def _change(
     on = tuple(question.name for question, _ in wanted if not upgrades.is_off(new[question.name]))
     goal = _goal(template, questions, old, new)
     goal = replace(goal, required=on, given=goal.given | secrets.keys())
-    with journal.locked(repository) as state:
+    with locks.locked(repository) as state:
         unfinished = Journal.load(state)
         if unfinished and unfinished.phase != "conflicts":
-            return transition.finish_interrupted(repository, state, unfinished)
-        transition.require_finished(repository, state)
+            return finish_interrupted(repository, state, unfinished)
+        require_finished(repository, state)
         repository.require_quiet()
-        with transition.planned(repository, goal, lock=lock and not dry_run, progress=progress) as plan:
+        with planned(repository, goal, lock=lock and not dry_run, progress=progress) as plan:
             if dry_run:
-                return transition.with_patch(plan)
-            return transition.carry_out(plan, state)
+                return with_patch(plan)
+            return carry_out(plan, state)
 
 
 def _parse(questions: Mapping[str, Question], given: str) -> tuple[Question, str | None]:
     name, sign, value = given.partition("=")
-    reason = answers.FIXED.get(name)
+    reason = FIXED.get(name)
     if reason and name in questions:
         raise RefusedError(f"{name} is fixed once a service exists: {reason}. Nothing was touched.")
     checked = answers.check(questions, {name: value} if sign else {})
     question = questions.get(name)
     if question and question.secret and sign:
         return question, checked[name]
-    if question is None or not answers.is_component(question):
-        known = ", ".join(each.name for each in questions.values() if answers.is_component(each))
+    if question is None or not is_component(question):
+        known = ", ".join(each.name for each in questions.values() if is_component(each))
         raise UsageError(f"there is no component '{name}'; there are {known}.")
     return question, value if sign else None
 

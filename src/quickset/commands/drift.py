@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from quickset.templates import answers
+from quickset.templates.answers_file import ANSWERS_FILE
+from quickset.templates.questions import load_questions
 
 if TYPE_CHECKING:
     from quickset.templates.render import Renderer
@@ -23,7 +24,7 @@ class Drift:
 
 
 def differences(
-    folder: Path, recorded: Mapping[str, Any], work: "Renderer", answers_file: str = answers.ANSWERS_FILE
+    folder: Path, recorded: Mapping[str, Any], work: "Renderer", answers_file: str = ANSWERS_FILE
 ) -> tuple[Drift, ...]:
     """Compare a service with a fresh render of it.
 
@@ -43,7 +44,7 @@ def differences(
         QuicksetError: It could not be rendered.
         OSError: A file of the service cannot be read.
     """
-    questions = answers.load_questions(work.template.config())
+    questions = load_questions(work.template.config())
     given = {name: value for name, value in recorded.items() if name in questions and not questions[name].hidden}
     found = []
     with tempfile.TemporaryDirectory(prefix="quickset-", ignore_cleanup_errors=True) as scratch:

@@ -8,8 +8,9 @@ from typing import Any
 
 from quickset import git
 from quickset.errors import AnswerError, RefusedError
-from quickset.templates import answers, source
-from quickset.templates.answers import Question
+from quickset.templates import source
+from quickset.templates.answers_file import find_answers_file, read_answers
+from quickset.templates.questions import Question, load_questions
 from quickset.templates.render import Renderer, renderer
 
 _OFF = "none"
@@ -62,8 +63,8 @@ def info(path: Path, *, answers_file: str = "", template_source: source.Source |
         UsageError: There is no service.
         QuicksetError: Its answers are damaged.
     """
-    answers_file = answers.find(path, answers_file)
-    recorded = answers.read(path, answers_file)
+    answers_file = find_answers_file(path, answers_file)
+    recorded = read_answers(path, answers_file)
     git.require()
     origin = template_source or source.of(str(recorded["_src_path"]))
     version = str(recorded["_commit"])
@@ -73,7 +74,7 @@ def info(path: Path, *, answers_file: str = "", template_source: source.Source |
     except RefusedError:
         template = origin.template()
         notes.append(f"This quickset does not know {version}; the components are those of {template.ref}.")
-    questions = answers.load_questions(template.config())
+    questions = load_questions(template.config())
     given = {name: value for name, value in recorded.items() if name in questions and not questions[name].hidden}
     components, off = [], []
     with renderer(template) as work, tempfile.TemporaryDirectory(prefix="quickset-") as scratch:

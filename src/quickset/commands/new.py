@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from quickset import git, locking
-from quickset.commands.target import Target, uninterrupted
+from quickset.commands.target import Target
 from quickset.errors import AnswerError, QuicksetError, UsageError, os_reason
+from quickset.locking import PROJECT
+from quickset.signals import uninterrupted
 from quickset.templates import answers, source
+from quickset.templates.presets import ask_preset, preset_answers, propose_answers, questions_to_ask
+from quickset.templates.questions import load_questions
 from quickset.templates.render import renderer
-from quickset.updating.adapt import PROJECT
+from quickset.templates.template import Template
 
 Progress = Callable[[str], AbstractContextManager[object]]
 
@@ -81,10 +85,10 @@ def new(
     origin = template_source or (source.of(request.template) if request.template else source.here())
     with progress("Fetching the template") if request.template else nullcontext():
         template = origin.template(request.ref)
-    questions = answers.load_questions(template.config())
+    questions = load_questions(template.config())
     given = answers.check(questions, request.data)
-    preset = answers.ask_preset() if request.ask else request.preset
-    data = {**answers.preset(questions, preset), **given}
+    preset = ask_preset() if request.ask else request.preset
+    data = {**preset_answers(questions, preset), **given}
     # Left to the renderer, what the rest of a preset rules out costs a second render.
     data = {name: value for name, value in data.items() if name in given or not questions[name].is_ruled_out(data)}
     try:
@@ -94,8 +98,8 @@ def new(
                     rendered = work.render(
                         folder,
                         data,
-                        proposals=answers.proposals(questions, target.path, settings),
-                        ask=answers.to_ask(questions, data, preset) if request.ask else (),
+                        proposals=propose_answers(questions, target.path, settings),
+                        ask=questions_to_ask(questions, data, preset) if request.ask else (),
                     )
                 except AnswerError as error:
                     if error.question in data:
@@ -142,7 +146,7 @@ def new(
     )
 
 
-def _message(template: source.Template) -> str:
+def _message(template: Template) -> str:
     return (
         f"Start from {template.url} at {template.ref}"
         if template.is_foreign

@@ -10,12 +10,18 @@ from packaging.version import InvalidVersion, Version
 
 from quickset.errors import ConflictError, UsageError
 from quickset.templates import answers, source, upgrades
+from quickset.templates.answers_file import find_answers_file, read_answers
+from quickset.templates.questions import load_questions
 from quickset.templates.source import Source
-from quickset.updating import journal
-from quickset.updating import plan as transition
+from quickset.updating import locks
+from quickset.updating.apply import carry_out
+from quickset.updating.branch import commit
 from quickset.updating.journal import Journal
-from quickset.updating.plan import Goal, Progress, Result, abort, resume
+from quickset.updating.plan import Goal, checked_answers, no_longer_valid, planned, with_patch
+from quickset.updating.recover import abort, finish_interrupted, recorded_answers, require_finished, resume
 from quickset.updating.repository import Repository
+from quickset.updating.result import Progress, Result
+from quickset.updating.summary import as_markdown
 
 __all__ = ["Request", "Result", "abort", "preview", "resume", "update"]
 
@@ -63,14 +69,14 @@ def preview(
         RefusedError: The repository or the recorded version forbids it.
         QuicksetError: The recorded answers are damaged, or something failed.
     """
-    transition.recorded(request.path, request.answers_file)
+    recorded_answers(request.path, request.answers_file)
     repository = _repository(request)
-    transition.require_finished(repository, repository.state)
+    require_finished(repository, repository.state)
     goal = goal_of(request, template_source)
     if goal is None:
         return _current(request)
-    with transition.planned(repository, goal, lock=False, progress=progress) as plan:
-        return transition.with_patch(plan, colour=colour)
+    with planned(repository, goal, lock=False, progress=progress) as plan:
+        return with_patch(plan, colour=colour)
 
 
 def update(
@@ -94,21 +100,21 @@ def update(
     """
     # First of all: in the wrong folder that is what to say, and nothing about its repository.
     with suppress(ConflictError):
-        transition.recorded(request.path, request.answers_file)
+        recorded_answers(request.path, request.answers_file)
     repository = _repository(request)
-    with journal.locked(repository) as state:
+    with locks.locked(repository) as state:
         unfinished = Journal.load(state)
         if unfinished and unfinished.phase != "conflicts":
-            return transition.finish_interrupted(repository, state, unfinished)
-        transition.require_finished(repository, state)
+            return finish_interrupted(repository, state, unfinished)
+        require_finished(repository, state)
         repository.require_quiet()
         goal = goal_of(request, template_source)
         if goal is None:
             return _current(request)
-        with transition.planned(repository, goal, lock=request.lock, progress=progress) as plan:
+        with planned(repository, goal, lock=request.lock, progress=progress) as plan:
             if request.branch:
-                return transition.commit(plan, request.branch, f"{goal.title}\n\n{_body(plan.result)}")
-            return transition.carry_out(plan, state)
+                return commit(plan, request.branch, f"{goal.title}\n\n{_body(plan.result)}")
+            return carry_out(plan, state)
 
 
 def goal_of(request: Request, template_source: Source | None) -> Goal | None:
@@ -126,8 +132,8 @@ def goal_of(request: Request, template_source: Source | None) -> Goal | None:
         RefusedError: The recorded version is not known.
         QuicksetError: The recorded answers are damaged.
     """
-    answers_file = answers.find(request.path, request.answers_file)
-    recorded = answers.read(request.path, answers_file)
+    answers_file = find_answers_file(request.path, request.answers_file)
+    recorded = read_answers(request.path, answers_file)
     origin = template_source or source.of(str(recorded["_src_path"]), template=request.template)
     before, after = origin.recorded(str(recorded["_commit"])), origin.template(request.to).for_update()
     if before.ref == after.ref:
@@ -136,11 +142,11 @@ def goal_of(request: Request, template_source: Source | None) -> Goal | None:
         if request.to is None:
             return None
         raise UsageError(f"--to: {after.ref} is older than {before.ref}, which the service has.")
-    old, old_questions = transition.read_answers(request.path, before, answers_file)
+    old, old_questions = checked_answers(request.path, before, answers_file)
     # Releases that came before the file are told of by a newer one's.
     known = upgrades.load(after.read(upgrades.FILE) or origin.template().read(upgrades.FILE))
     carried = known.carry(old, before.version, after.version)
-    questions = answers.load_questions(after.config())
+    questions = load_questions(after.config())
     new = {name: value for name, value in carried.items() if name in questions and not questions[name].hidden}
     fresh = [
         name
@@ -160,7 +166,7 @@ def goal_of(request: Request, template_source: Source | None) -> Goal | None:
     absent = {name: known.absent(name) for name in fresh}
     for name in invalid.keys() - given.keys():
         if not request.ask:
-            raise transition.no_longer_valid(name, new[name], after, invalid[name])
+            raise no_longer_valid(name, new[name], after, invalid[name])
         del new[name]
         fresh.append(name)
     # A secret is in the service's files, not among its answers.
@@ -187,7 +193,7 @@ def goal_of(request: Request, template_source: Source | None) -> Goal | None:
 
 
 def _repository(request: Request) -> Repository:
-    return Repository.around(request.path, answers.find(request.path, request.answers_file))
+    return Repository.around(request.path, find_answers_file(request.path, request.answers_file))
 
 
 def _older(version: str, other: str) -> bool:
@@ -203,12 +209,11 @@ def _name(recorded: Mapping[str, Any]) -> str:
 
 
 def _current(request: Request) -> Result:
-    version = str(transition.recorded(request.path, request.answers_file)["_commit"])
+    version = str(recorded_answers(request.path, request.answers_file)["_commit"])
     note = f"Nothing to do: the service has {version}, the newest that this quickset knows."
     return Result(path=request.path.resolve(), before=version, after=version, notes=(note,))
 
 
 def _body(result: Result) -> str:
-    from quickset import report
 
-    return report.as_markdown(result)
+    return as_markdown(result)

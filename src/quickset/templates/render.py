@@ -19,8 +19,8 @@ from plumbum import ProcessExecutionError, local
 
 from quickset import git
 from quickset.errors import AnswerError, QuicksetError, RefusedError, UsageError, os_reason, writing
-from quickset.templates import answers
-from quickset.templates.source import Template
+from quickset.templates.answers_file import read_answers
+from quickset.templates.template import Template
 
 _BAD_ANSWER = re.compile(r"(?:Validation error for question|Invalid choice for) '(\w+)': (.*)", re.DOTALL)
 _NO_CHOICE = re.compile(r"(.+) is not in \[(.*)\]", re.DOTALL)
@@ -124,7 +124,7 @@ class Renderer:
             )
         put = {name: value for name, value in worker.answers.user.items() if ask is None or name in ask}
         rendered = Rendered(
-            answers=answers.read(destination, recorded),
+            answers=read_answers(destination, recorded),
             answers_file=recorded,
             ruled_out=frozenset(worker.answers.hidden),
             is_written_once=lambda path: matches(Path(path)),

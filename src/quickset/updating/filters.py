@@ -17,7 +17,7 @@ from quickset.updating.adapt import Match
 from quickset.updating.repository import Entry, Repository, Tree, is_file
 
 if TYPE_CHECKING:
-    from quickset.updating.merge import Workshop
+    from quickset.updating.scratch import Workshop
 
 Files = MutableMapping[str, Entry]
 

@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from quickset import git
-from quickset.updating.adapt import PROJECT, Match, Sides
+from quickset.locking import PROJECT
+from quickset.updating.adapt import Match, Sides
 
 _PYTHON = (".py", ".pyi")
 _PROSE = (".md", ".markdown")

@@ -16,8 +16,9 @@ from typing import Literal, NamedTuple
 from quickset.templates.upgrades import Names
 from quickset.updating import imports
 from quickset.updating.matching import folders_of, moved
-from quickset.updating.merge import Merged, Workshop
+from quickset.updating.merge import Merged
 from quickset.updating.repository import Entry, is_file
+from quickset.updating.scratch import Workshop
 
 Renames = Mapping[str, str | None]
 

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeGuard
 
 from quickset import git
 from quickset.errors import ConflictError, RefusedError, UsageError
-from quickset.templates.answers import ANSWERS_FILE
+from quickset.templates.answers_file import ANSWERS_FILE
 
 _GIT_NEEDED = (2, 38)  # the first with `git merge-tree --write-tree`
 _SHOWN = 5  # paths in a message
@@ -91,6 +91,11 @@ class Repository:
     def service(self) -> Path:
         """The service's folder."""
         return self.top / self.prefix
+
+    @property
+    def index(self) -> Path:
+        """The index of this work tree."""
+        return self.git_dir / "index"
 
     @property
     def state(self) -> Path:
@@ -366,7 +371,7 @@ class Repository:
             # the index locked. So it gets a copy.
             copy = Path(folder, "index")
             with suppress(FileNotFoundError):
-                shutil.copyfile(self.git_dir / "index", copy)
+                shutil.copyfile(self.index, copy)
             ours = only | {"GIT_INDEX_FILE": str(copy)}
             for command in (("diff-index", "--cached", *options, self.head), ("diff", *options)):
                 changed |= set(self.git(*command, "--", *sorted(wanted), env=ours).split("\0"))
@@ -432,3 +437,21 @@ def _require_version() -> None:
 def _some(paths: list[str]) -> str:
     shown, more = ", ".join(paths[:_SHOWN]), len(paths) - _SHOWN
     return f"{shown} and {more} more" if more > 0 else shown
+
+
+def require_committed(paths: list[str], why: str = "") -> None:
+    """Refuse to change files that hold uncommitted changes.
+
+    Args:
+        paths: The files with such changes.
+        why: A sentence to add to the message.
+
+    Raises:
+        RefusedError: There are such files.
+    """
+    if not paths:
+        return
+    raise RefusedError(
+        f"not committed: {', '.join(paths)}. The update would change the same files: commit, stash or move your "
+        f"changes first. Nothing was touched.{why}"
+    )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from quickset.templates.answers import PRESETS
+from quickset.templates.presets import PRESETS
 from tests.questions import Answer
 from tests.rendering import render
 from tests.services.behaviour.variants import EVERYTHING, once_with_everything

@@ -8,8 +8,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from quickset.errors import QuicksetError
-from quickset.templates import answers, remote, source
-from quickset.templates.answers import PRESETS, Question, is_component
+from quickset.templates import remote, source
+from quickset.templates.answers_file import read_answers
+from quickset.templates.presets import PRESETS
+from quickset.templates.questions import Question, is_component, load_questions
 
 _OFF = "none"
 
@@ -54,7 +56,7 @@ def components(service: Path, incomplete: str, *, add: bool) -> list[str]:
         What starts with it.
     """
     try:
-        if not remote.is_canonical(str(answers.read(service)["_src_path"])):
+        if not remote.is_canonical(str(read_answers(service)["_src_path"])):
             return []
     except QuicksetError:
         return []
@@ -102,7 +104,7 @@ def _starting_with(incomplete: str, words: Iterable[str]) -> list[str]:
 
 def _questions() -> list[Question]:
     try:
-        return list(answers.load_questions(source.here().template().config()).values())
+        return list(load_questions(source.here().template().config()).values())
     except QuicksetError:
         return []
 

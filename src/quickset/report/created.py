@@ -1,0 +1,180 @@
+"""Show a new service: what each part of it is for, and what to run next."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.text import Text
+from rich.tree import Tree
+
+from quickset.locking import find_uv, is_lock
+from quickset.report.console import change_folder
+from quickset.shell import quote
+
+if TYPE_CHECKING:
+    # They import Copier, which takes longer than what some commands do.
+    from quickset.commands.new import Created
+
+# What each part of a service is for; <package> stands for its package's name.
+PARTS: Mapping[str, str] = {
+    "<package>": "the service",
+    "<package>/commands": "migrate, check and other commands",
+    "<package>/core": "settings, errors, health, logs: shared",
+    "<package>/auth": "signing in: log-in, tokens, passwords",
+    "<package>/clients": "other services that it calls",
+    "<package>/users": "who signs in, and their roles",
+    "<package>/orders": "the example: a feature with all it needs",
+    "<package>/routers": "HTTP, and nothing else",
+    "<package>/services": "rules, and nothing else",
+    "<package>/repositories": "queries, and nothing else",
+    "<package>/models": "tables",
+    "<package>/schemas": "bodies of requests and answers",
+    "<package>/dependencies": "what routes take as arguments",
+    "<package>/main.py": "create_app: where it all comes together",
+    "<package>/api.py": "API versions and their routers",
+    "migrations": "steps of the database's schema",
+    "scripts": "what opens the template's updates for review",
+    "tests": "the tests: uv run pytest",
+    "Dockerfile": "the image: service and migration step",
+    "compose.yaml": "the service and its servers",
+    "compose.override.yaml": "the same for development, with reload",
+    ".dockerignore": "what stays out of the image",
+    ".env": "settings for development, fresh secrets",
+    ".env.example": "every setting, explained",
+    ".github": "workflows: the template's updates",
+    ".gitignore": "what git leaves alone",
+    ".gitlab": "jobs: the template's updates",
+    ".gitlab-ci.yml": "the parts of the pipeline",
+    ".pre-commit-config.yaml": "checks before each commit",
+    ".copier-answers.yml": "your answers, the template's version",
+    "CHANGELOG.md": "the service's own change log",
+    "LICENSE": "the license",
+    "README.md": "how to run, test, configure and extend it",
+    "justfile": "its commands: uv run just",
+    "pyproject.toml": "dependencies and tools",
+    "uv.lock": "exact versions of all dependencies",
+}
+
+# What these are for does not depend on the template.
+_ANYWHERE = (".copier-answers.yml", ".gitignore", "LICENSE", "uv.lock")
+
+_SERVERS = {"postgresql": "PostgreSQL", "mysql": "MySQL or MariaDB"}
+
+
+def show_created(created: "Created", *, dry_run: bool, out: Console) -> None:
+    """Show a new service: a tree that says what each part is for, and what to type next.
+
+    Args:
+        created: What was made.
+        dry_run: Nothing was, really.
+        out: Where to show it.
+    """
+    out.print(service_tree(created))
+    out.print()
+    version = created.template if created.released else f"{created.template} (unreleased)"
+    done = ["", *["locked"] * created.locked, *["committed"] * created.committed]
+    count = f"{len(created.files)} files from the template {escape(version)}"
+    out.print(f"{'Would make' if dry_run else 'Made'} {count}{', '.join(done)}.", soft_wrap=True)
+    for note in created.notes:
+        out.print(Text(f"! {note}", style="yellow"), soft_wrap=True)
+    if dry_run:
+        return
+    if commands := next_commands(created):
+        out.print("\nNext:")
+    for command in commands:
+        out.print(Text(f"  {command}", style="bold"), soft_wrap=True)
+    if not created.foreign and (need := _need(created.answers)):
+        out.print(need, soft_wrap=True)
+
+
+def service_tree(created: "Created") -> Tree:
+    """Draw a service.
+
+    Args:
+        created: The service.
+
+    Returns:
+        Its parts, each with what it is for, as far as that is known of its template.
+    """
+    package = str(created.answers.get("package_name", "app"))
+    parts = _known_parts(created) if created.foreign else PARTS
+    top = sorted({file.split("/")[0] for file in created.files}, key=lambda name: (name in created.files, name))
+    inner = sorted({part for file in created.files if (part := _described_part(file, package, parts))})
+    tree = Tree(Text(f"{created.path.name}/", style="bold"))
+    # Names of the second level are two guides further right.
+    widths = [len(name) + 1 for name in top] + [len(name.split("/")[1]) + 5 for name in inner]
+    width = max(widths, default=0)
+    for name in top:
+        folder = name not in created.files
+        branch = tree.add(_entry(name, parts.get(_key(name, package), ""), width, folder=folder))
+        for part in inner:
+            if part.startswith(f"{name}/"):
+                text = parts[_key(part, package)]
+                branch.add(_entry(part.split("/")[1], text, width - 4, folder=part not in created.files))
+    return tree
+
+
+def _known_parts(created: "Created") -> dict[str, str]:
+    """Pick what is known of a service of another template."""
+    is_locked = created.locked or is_lock(created.path / "uv.lock")
+    return {name: PARTS[name] for name in _ANYWHERE if name != "uv.lock" or is_locked}
+
+
+def _described_part(file: str, package: str, parts: Mapping[str, str]) -> str | None:
+    part = "/".join(file.split("/")[:2])
+    return part if "/" in part and _key(part, package) in parts else None
+
+
+def _key(path: str, package: str) -> str:
+    first, slash, rest = path.partition("/")
+    return f"<package>{slash}{rest}" if first == package else path
+
+
+def _entry(name: str, text: str, width: int, *, folder: bool) -> Text:
+    label = name + "/" * folder
+    return Text.assemble((label.ljust(width + 2) if text else label, "cyan" if folder else ""), (text, "dim"))
+
+
+def next_commands(created: "Created") -> list[str]:
+    """Say what to type next, as far as it exists: into the folder, its tests, and the running service.
+
+    Args:
+        created: The service.
+
+    Returns:
+        Commands for a POSIX shell, each of which works when pasted after the one before.
+    """
+    package = created.answers.get("package_name", "app")
+    database = created.answers.get("database", "none")
+    there = change_folder(created.path)
+    if created.foreign and not _is_like_ours(created):
+        return there
+    test = ["uv run pytest"]
+    if find_uv() is None:
+        test.insert(0, "python -m pip install uv")
+    start = [f"uv run python -m {quote(str(package))}"]
+    if database != "none":
+        in_commands = f"{package}/commands/migrate.py" in created.files
+        start.insert(0, f"{start[0]} migrate" if in_commands else f"uv run python -m {quote(f'{package}.migrate')}")
+    if database in _SERVERS and created.answers.get("docker"):
+        start.insert(0, "docker compose up --detach --wait database")
+    return [*there, " && ".join(test), " && ".join(start)] if there else [" && ".join(test), *start]
+
+
+def _is_like_ours(created: "Created") -> bool:
+    """Tell whether the commands of this template's services exist in one of another template, such as a fork."""
+    package = created.answers.get("package_name", "app")
+    needed = {"pyproject.toml", "tests/conftest.py", f"{package}/__main__.py"}
+    if created.answers.get("database", "none") != "none":
+        needed.add(f"{package}/migrate.py")
+    return needed <= {*created.files}
+
+
+def _need(answers: Mapping[str, Any]) -> str | None:
+    server = _SERVERS.get(str(answers.get("database")))
+    if server is None:
+        return None
+    if answers.get("docker"):
+        return f"The last two need Docker, which brings {server}; without it, see README.md."
+    return f"The last two need {server}: at TEST_DATABASE_URL for the tests, at DATABASE_URL (in .env) for the service."
