@@ -15,8 +15,8 @@ from tests.questions import REPOSITORY, Answer, Question, only_asked, read_quest
 from tests.rendering import read_tree, render
 
 PARTS = ("copier.yml", "template")
-SETTINGS = "app/core/settings.py"
-MODULES = {SETTINGS, "app/core/database_url.py", "app/core/db/url.py", "app/core/setting_types.py"}
+CONSTANTS = {"app/core/database_url.py", "app/core/db/url.py", "app/core/setting_types.py", "app/core/settings.py"}
+CLASSES = re.compile(r"^class \w+Settings\(\w+\):\n(?:(?:    .*)?\n)+", re.MULTILINE)
 EXAMPLE = ".env.example"
 BOUNDS_OF_TYPES = {"allow_inf_nan", "ge", "gt", "le", "lt"}
 
@@ -95,17 +95,22 @@ def unexplained(
 
 def settings(tree: Mapping[str, str]) -> dict[str, str]:
     """Return every setting of a rendered service with its default and its bounds, and what `.env.example` has."""
-    modules = {path: ast.parse(text).body for path, text in tree.items() if path in MODULES}
+    modules = {
+        path: ast.parse(text if path in CONSTANTS else "".join(CLASSES.findall(text))).body
+        for path, text in tree.items()
+        if path.startswith("app/") and path.endswith(".py")
+    }
     constants = {
         target.id: ast.unparse(node.value)
-        for module in modules.values()
+        for path, module in modules.items()
+        if path in CONSTANTS
         for node in module
         if isinstance(node, ast.Assign)
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    classes = (node for node in modules[SETTINGS] if isinstance(node, ast.ClassDef))
-    [body] = [node.body for node in classes if node.name == "Settings"]
+    nodes = [node for module in modules.values() for node in module if isinstance(node, ast.ClassDef)]
+    body = [node for each in nodes if each.name.endswith("Settings") for node in each.body]
     examples = dict(re.findall(r"^([A-Z_]+)=(.*)$", tree[EXAMPLE], re.MULTILINE))
     return {
         name: f"{_default_and_bounds(node, constants)} ({examples.get(name, '')})"
@@ -211,6 +216,9 @@ def _defines(tree: Mapping[str, str], name: str) -> bool:
     if {f"{path}/{last}.py", f"{path}/{last}/__init__.py"} & tree.keys():
         return True
     text = tree.get(f"{path}.py", tree.get(f"{path}/__init__.py", ""))
+    # Python 3.11 cannot parse type parameters.
+    text = re.sub(r"((?:def|class) \w+)\[.*?\](?=\()", r"\1", text)
+    text = re.sub(r"^type (\w+)\[.*?\] =", r"\1 =", text, flags=re.MULTILINE)
     return any(last in _bound(node) for node in ast.parse(text).body)
 
 

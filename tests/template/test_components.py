@@ -60,7 +60,7 @@ COMPONENTS: Mapping[str, Component] = {
             r"|refresh_token|\b(auth|user)_(router|service)|CurrentUser|\bsigned in\b",
             re.IGNORECASE,
         ),
-        frozenset({".env.example", "README.md", "app/api.py", "app/core/errors.py", "app/core/lifespan.py", "app/core/settings.py", "app/core/state.py", "app/tables.py", "justfile", "pyproject.toml", "tests/conftest.py",}),
+        frozenset({".env.example", "README.md", "app/api.py", "app/core/errors.py", "app/lifespan.py", "app/template_settings.py", "justfile", "pyproject.toml", "tests/conftest.py",}),
         EXAMPLE | frozenset({".env.example", "tests/conftest.py",}),
     ),
     "cache": Component(
@@ -70,8 +70,8 @@ COMPONENTS: Mapping[str, Component] = {
             r"\bCache(Store|Dep)?\b|cache_max|core\.cache|@cached|[Oo]rder_?[Ss]ummary|[Ss]ummari[sz]e"
             r"|OrderChanges|after_commit"
         ),
-        frozenset({".env.example", "README.md", "app/core/db/database.py", "app/core/dependencies.py", "app/core/lifespan.py", "app/core/settings.py", "app/core/state.py", "tests/conftest.py",}),
-        EXAMPLE | frozenset({"app/core/db/database.py", "app/core/dependencies.py",}),
+        frozenset({".env.example", "README.md", "app/lifespan.py", "app/template_settings.py", "tests/conftest.py",}),
+        EXAMPLE | frozenset({"app/core/dependencies.py",}),
     ),
     "docker": Component(
         {"docker": False},
@@ -84,21 +84,21 @@ COMPONENTS: Mapping[str, Component] = {
         {"example": False},
         {"example": True},
         re.compile(r"\b[Oo]rders\b|\bOrder[A-Z]|\border_id\b|[Ii]nvoice"),
-        frozenset({"README.md", "app/api.py", "app/tables.py",}),
+        frozenset({"README.md", "app/api.py",}),
         frozenset(),
     ),
     "database": Component(
         {"database": "none"},
         {"database": "sqlite"},
         re.compile(r"alembic|sqlalchemy|aiosqlite|asyncpg|asyncmy|migrat|database_|SessionDep", re.IGNORECASE),
-        frozenset({".dockerignore", ".env.example", ".gitignore", "Dockerfile", "README.md", "app/core/dependencies.py", "app/core/lifespan.py", "app/core/observability/logging.py", "app/core/settings.py", "app/core/state.py", "compose.override.yaml", "compose.yaml", "justfile", "pyproject.toml", "tests/conftest.py", "tests/test_settings.py",}),
+        frozenset({".dockerignore", ".env.example", ".gitignore", "Dockerfile", "README.md", "app/lifespan.py", "app/core/observability/logging.py", "app/template_settings.py", "compose.override.yaml", "compose.yaml", "justfile", "pyproject.toml", "tests/conftest.py", "tests/test_domain_events.py", "tests/test_settings.py",}),
         frozenset(),
     ),
     "rate_limit": Component(
         {"rate_limit": "none"},
         {"rate_limit": "memory"},
         re.compile(r"rate.?limit(?!ed)|TOO_MANY_REQUESTS,|\b429\b(?!, \"rate_limited\")", re.IGNORECASE),
-        frozenset({".env.example", "README.md", "app/commands/check.py", "app/core/http/error_handlers.py", "app/core/lifespan.py", "app/core/http/openapi.py", "app/core/setting_types.py", "app/core/settings.py", "app/core/http/middleware/__init__.py", "tests/conftest.py",}),
+        frozenset({".env.example", "README.md", "app/commands/check.py", "app/core/http/error_handlers.py", "app/lifespan.py", "app/core/http/openapi.py", "app/core/setting_types.py", "app/template_settings.py", "app/main.py", "tests/conftest.py",}),
         frozenset(),
     ),
     "http_client": Component(
@@ -108,8 +108,8 @@ COMPONENTS: Mapping[str, Component] = {
             r"http_client|HttpClient|stamina|(?-i:\bHTTP_[A-Z]+_)|exchange.?rates?|clients/|\.clients\b|upstream(?!` block)",
             re.IGNORECASE,
         ),
-        frozenset({".env.example", "Dockerfile", "README.md", "app/core/dependencies.py", "app/core/lifespan.py", "app/core/observability/logging.py", "app/core/settings.py", "app/core/state.py", "pyproject.toml",}),
-        EXAMPLE | frozenset({"app/core/setting_types.py", "app/core/settings.py", "pyproject.toml",}),
+        frozenset({".env.example", "Dockerfile", "README.md", "app/lifespan.py", "app/core/observability/logging.py", "app/template_settings.py", "pyproject.toml",}),
+        EXAMPLE | frozenset({"app/core/setting_types.py", "app/template_settings.py", "pyproject.toml",}),
     ),
     "template_updates": Component(
         {"template_updates": "none"},
@@ -122,18 +122,18 @@ COMPONENTS: Mapping[str, Component] = {
         {"websockets": False},
         {"websockets": True},
         re.compile(r"\b[Rr]ooms\b|websocket_(?!upgrade)|WEBSOCKET_|ServiceWebSocket"),
-        frozenset({".env.example", "README.md", "app/commands/serve.py", "app/core/dependencies.py", "app/core/http/drain.py", "app/core/http/error_handlers.py", "app/core/lifespan.py", "app/core/observability/logging.py", "app/core/settings.py", "app/core/state.py", "app/core/http/middleware/__init__.py", "app/core/http/middleware/access_log.py", "app/core/http/middleware/error_boundary.py", "app/core/http/middleware/request_context.py", "tests/test_app.py", "tests/test_health.py", "tests/test_middleware.py",}),
-        EXAMPLE | frozenset({"app/commands/serve.py", "app/core/dependencies.py", "app/core/http/drain.py", "app/core/http/error_handlers.py", "app/core/lifespan.py", "app/core/observability/logging.py", "app/core/http/middleware/access_log.py", "app/core/http/middleware/error_boundary.py", "app/core/http/middleware/request_context.py", "app/core/http/middleware/security_headers.py", "pyproject.toml", "tests/test_app.py", "tests/test_health.py", "tests/test_middleware.py",}),
+        frozenset({".env.example", "README.md", "app/commands/serve.py", "app/core/http/drain.py", "app/core/http/error_handlers.py", "app/lifespan.py", "app/core/observability/logging.py", "app/template_settings.py", "app/main.py", "app/core/http/middleware/access_log.py", "app/core/http/middleware/error_boundary.py", "app/core/http/middleware/request_context.py", "tests/test_app.py", "tests/test_health.py", "tests/test_middleware.py",}),
+        EXAMPLE | frozenset({"app/commands/serve.py", "app/core/http/drain.py", "app/core/http/error_handlers.py", "app/lifespan.py", "app/core/observability/logging.py", "app/core/http/middleware/access_log.py", "app/core/http/middleware/error_boundary.py", "app/core/http/middleware/request_context.py", "app/core/http/middleware/security_headers.py", "pyproject.toml", "tests/test_app.py", "tests/test_health.py", "tests/test_middleware.py",}),
     ),
     "streaming": Component(
         {"streaming": False},
         {"streaming": True},
         re.compile(
-            r"\bcsv\b|EXPORT_TIMEOUT|export_timeout|EventStream|EventsDep|EVENTS_|events_|STREAM_STALL|stream_stall"
+            r"\bcsv\b|EXPORT_TIMEOUT|export_timeout|EventStream|EventsDep|EVENTS_|events_(buffer|heartbeat|response)|STREAM_STALL|stream_stall"
             r"|order_streams|StreamedResponse|[Ss]erver-sent|\blimited:"
         ),
-        frozenset({".env.example", "README.md", "app/core/db/database.py", "app/core/dependencies.py", "app/core/http/drain.py", "app/core/lifespan.py", "app/core/settings.py", "app/core/state.py", "tests/test_health.py",}),
-        EXAMPLE | frozenset({"app/core/db/database.py", "app/core/http/drain.py", "app/core/lifespan.py", "pyproject.toml", "tests/test_health.py",}),
+        frozenset({".env.example", "README.md", "app/core/http/drain.py", "app/lifespan.py", "app/template_settings.py", "tests/test_health.py",}),
+        EXAMPLE | frozenset({"app/core/http/drain.py", "app/lifespan.py", "pyproject.toml", "tests/test_health.py",}),
     ),
 }
 EACH = pytest.mark.parametrize("component", COMPONENTS.values(), ids=list(COMPONENTS))

@@ -17,8 +17,8 @@ EVERYTHING: Mapping[str, Answer] = {
     "websockets": True,
 }
 CORE = "app/core/"
-# Limits of routes and the address of a client are still settings of the core.
-SETTINGS = "app/core/settings.py"
+# Limits of routes are still settings of the core.
+SETTINGS = "app/core/http/rate_limit_settings.py"
 PREFIX = re.compile(r'APIRouter\(prefix="(/\w+)"')
 TABLE = re.compile(r'__tablename__ = "(\w+)"')
 

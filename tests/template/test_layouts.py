@@ -71,13 +71,24 @@ def test_shared_files_know_no_layout(answers: Mapping[str, Answer], render_servi
     assert different == set()
 
 
+IMPORT_RESOURCES = {
+    "conftest.py",
+    "memory.py",
+    "test_auth.py",
+    "test_auth_service.py",
+    "test_create_admin.py",
+    "test_order_owners.py",
+    "test_order_service.py",
+}
+
+
 @everywhere
 def test_tests_through_http_are_identical(answers: Mapping[str, Answer], render_service: RenderService) -> None:
     """The generated tests are the same, byte by byte, save those that import a resource's modules."""
     feature, layered = (read_tree(tree / "tests") for tree in both(render_service, answers))
     assert feature.keys() == layered.keys()
     different = {path for path in feature if feature[path] != layered[path]}
-    assert different <= {"conftest.py", "memory.py", "test_auth_service.py", "test_order_service.py"}
+    assert different <= IMPORT_RESOURCES
 
 
 @pytest.mark.ci

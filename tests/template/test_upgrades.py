@@ -106,6 +106,7 @@ def move(path: str, to: str | None) -> Change:
 
 
 SETTINGS = "template/{{ package_name }}/core/settings.py.jinja"
+HTTP_SETTINGS = "template/{{ package_name }}/core/http/settings.py.jinja"
 DOTENV = "template/{{ package_name }}/dotenv.py.jinja"
 SETTING_TYPES = "template/{{ package_name }}/core/setting_types.py.jinja"
 DATABASE_URL = (
@@ -128,7 +129,7 @@ def said(text: str) -> str:
             "before_deploy: [{text: A, defaults: [layout]}]",
         ),
         (
-            replace(SETTINGS, "default=8000", "default=8080"),
+            replace(HTTP_SETTINGS, "default=8000", "default=8080"),
             "setting PORT: has another default or other bounds: 8000 ",
             "before_deploy: [{text: A, settings: [PORT]}]",
         ),
@@ -241,7 +242,7 @@ def test_names_that_are_not_there(template: Path, tmp_path: Path) -> None:
 def test_a_change_is_explained_to_those_that_it_concerns(template: Path, tmp_path: Path) -> None:
     """An entry whose condition leaves out a service that changes does not count for it."""
     changed = Path(shutil.copytree(template, tmp_path / "changed"))
-    replace(SETTINGS, "default=8000", "default=8080")(changed)
+    replace(HTTP_SETTINGS, "default=8000", "default=8080")(changed)
     words = "before_deploy: [{text: A, settings: [PORT], when: \"{{ database == 'sqlite' }}\"}]"
     services: list[dict[str, Answer]] = [{}, {"database": "none"}]
     found = unexplained(template, changed, load(said(words)), ("1.0.0", "9.0.0"), tmp_path, services)
