@@ -55,7 +55,6 @@ TO_DO = {
     "src/quickset/updating/worktree.py",
     "template",
     "tests",
-    "upgrades.yml",
 }
 TEXT = {"", ".example", ".jinja", ".md", ".py", ".sh", ".toml", ".yaml", ".yml"}
 
