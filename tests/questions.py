@@ -48,12 +48,21 @@ def read_copier_yml(folder: Path = REPOSITORY) -> dict[str, Any]:
 
 
 def read_questions(folder: Path = REPOSITORY) -> list[Question]:
-    """Return the questions that are asked, in their order; derived answers are none."""
+    """Return the questions that are asked, in their order; answers that are derived or just recorded are none."""
     return [
         Question(name, entry["default"], _choices(entry), str(entry.get("when", True)))
         for name, entry in read_copier_yml(folder).items()
-        if not name.startswith("_") and entry.get("when") is not False
+        if not name.startswith("_") and entry.get("when") is not False and entry.get("ask") is not False
     ]
+
+
+def read_recorded(folder: Path = REPOSITORY) -> dict[str, tuple[Answer, ...]]:
+    """Return the choices of the answers that are recorded without a question, by their names."""
+    return {
+        name: _choices(entry)
+        for name, entry in read_copier_yml(folder).items()
+        if not name.startswith("_") and entry.get("ask") is False
+    }
 
 
 def only_asked(questions: Sequence[Question], answers: Mapping[str, Answer]) -> dict[str, Answer]:

@@ -5,13 +5,16 @@ many, such as the matrix, or lives longer than one test calls `render`.
 """
 
 import shutil
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import copier
 import pytest
 import yaml
 from copier import Settings
+from copier.errors import MissingFileWarning
 from pytest_copie.plugin import Copie
 
 from quickset.templates.answers import check, check_asked
@@ -33,13 +36,21 @@ def copy_template(folder: Path) -> Path:
     return folder
 
 
+@contextmanager
+def without_answers() -> Iterator[None]:
+    """Let Copier look in vain for the answers of a service that is new: its warning would fail a test."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MissingFileWarning)
+        yield
+
+
 def render(source: Path, folder: Path, answers: Mapping[str, Answer]) -> Path:
     """Render a service into a folder.
 
     Args:
         source: A copy of the template.
         folder: Where the service is to be.
-        answers: What differs from the defaults.
+        answers: What differs from the defaults, answers that are recorded without a question among it.
 
     Raises:
         UsageError: An answer belongs to no question, or is none of its choices.
@@ -47,9 +58,10 @@ def render(source: Path, folder: Path, answers: Mapping[str, Answer]) -> Path:
     """
     # Copier itself accepts misspelt names in silence.
     questions = load_questions((source / "copier.yml").read_text(encoding="utf-8"))
-    data = check(questions, answers)
+    recorded = {name: value for name, value in answers.items() if name in questions and questions[name].internal}
+    data = check(questions, {name: value for name, value in answers.items() if name not in recorded}) | recorded
     # The settings of whoever runs the tests play no part.
-    with without_index():
+    with without_index(), without_answers():
         copier.run_copy(str(source), folder, data=data, defaults=True, quiet=True, settings=Settings())
     return folder
 
@@ -76,7 +88,7 @@ def render_with_copie(copie: Copie, source: Path, answers: Mapping[str, Answer])
     # Copier's settings of the user who runs the tests play no part.
     settings = copie.test_dir / "settings.yml"
     settings.write_text("{}")
-    with pytest.MonkeyPatch.context() as patch, without_index():
+    with pytest.MonkeyPatch.context() as patch, without_index(), without_answers():
         patch.setenv("COPIER_SETTINGS_PATH", str(settings))
         # pytest-copie adds `!include` to PyYAML, on which no other test may depend.
         patch.setattr(yaml.SafeLoader, "yaml_constructors", yaml.SafeLoader.yaml_constructors.copy())

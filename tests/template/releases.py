@@ -11,7 +11,7 @@ from subprocess import run
 from quickset.updating.imports import renaming
 from quickset.updating.matching import moved as moved_to
 from quickset.templates.upgrades import Upgrades
-from tests.questions import REPOSITORY, Answer, Question, only_asked, read_questions
+from tests.questions import REPOSITORY, Answer, Question, only_asked, read_questions, read_recorded
 from tests.rendering import read_tree, render
 
 PARTS = ("copier.yml", "template")
@@ -67,11 +67,8 @@ def unexplained(
     for number, row in enumerate(rows if services is None else services):
         answers = only_asked(asked, {**rows[0], **row})
         carried = upgrades.carry(answers, *versions)
-        absent = {
-            question.name: upgrades.absent(question.name)
-            for question in read_questions(new)
-            if question.name not in carried and question.name in upgrades.absents
-        }
+        names = [*(question.name for question in read_questions(new)), *read_recorded(new)]
+        absent = {name: upgrades.absent(name) for name in names if name not in carried and name in upgrades.absents}
         try:
             trees = [
                 read_tree(render(source, scratch / f"{number}-{name}", given))

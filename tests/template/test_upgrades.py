@@ -15,7 +15,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from quickset.templates import upgrades
 from quickset.templates.source import Source
 from quickset.templates.upgrades import Upgrades, is_off, load
-from tests.questions import REPOSITORY, Answer, read_questions
+from tests.questions import REPOSITORY, Answer, read_questions, read_recorded
 from tests.template.releases import checkout, unexplained
 
 FINAL = re.compile(r"\d+\.\d+\.\d+")
@@ -56,7 +56,7 @@ def test_releases_are_known() -> None:
 
 def test_conditions_ask_questions() -> None:
     """A condition, like a name with Jinja in it, reads answers that exist, under the names they have now."""
-    asked = {question.name for question in read_questions()}
+    asked = {*(question.name for question in read_questions()), *read_recorded()}
     released = [entry for release in OWN.releases.values() for entry in release.before_deploy]
     changed = [entry for section in (OWN.adding, OWN.removing) for entries in section.values() for entry in entries]
     told = [release.names for release in OWN.releases.values()]
@@ -71,12 +71,18 @@ def test_conditions_ask_questions() -> None:
 def test_absent_values_belong_to_questions() -> None:
     """There are absent values, and words for what is added or removed, for questions alone."""
     named = OWN.absents.keys() | OWN.adding.keys() | OWN.removing.keys()
-    assert named <= {question.name for question in read_questions()}
+    assert named <= {*(question.name for question in read_questions()), *read_recorded()}
 
 
 def test_absent_values_leave_everything_off() -> None:
     """An update alone adds nothing to a service."""
-    assert [name for name, value in OWN.absents.items() if not is_off(value)] == []
+    asked = {question.name for question in read_questions()}
+    assert [name for name, value in OWN.absents.items() if name in asked and not is_off(value)] == []
+
+
+def test_recorded_answers_have_absent_values() -> None:
+    """A service that is older than an answer which nobody gives keeps what it has."""
+    assert [name for name, choices in read_recorded().items() if OWN.absent(name) not in choices] == []
 
 
 Change = Callable[[Path], None]

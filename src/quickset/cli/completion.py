@@ -39,7 +39,7 @@ def given_answers(incomplete: str) -> list[str]:
     """
     pairs = []
     for question in _questions():
-        if not question.hidden:
+        if question.settable:
             pairs += [f"{question.name}={value}" for value in _values(question) or [""]]
     return _starting_with(incomplete, pairs)
 

@@ -201,7 +201,7 @@ def _goal(template: Any, questions: Mapping[str, Question], old: Mapping[str, An
     shown = ", ".join(f"{name}={_shown(value)}" for name, value in changed.items())
     known = upgrades.load(template.read(upgrades.FILE))
     # What a change has asked for the first time stays off, as in an update.
-    fresh = [name for name, question in questions.items() if not question.hidden and name not in new]
+    fresh = [name for name, question in questions.items() if question.settable and name not in new]
     absent = {name: known.absent(name) for name in fresh}
     return Goal(
         title=f"Change {shown} (template {template.ref})",

@@ -143,7 +143,7 @@ def _switches(
         if question.several:
             for one in value or ():
                 yield question, str(one), [other for other in value or () if other != one]
-        elif question.type == "bool" and not question.hidden:
+        elif question.type == "bool" and question.settable:
             yield question, "true" if value else None, False
         elif _OFF in question.choices:
             yield question, None if value == _OFF else str(value), _OFF

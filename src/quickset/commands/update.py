@@ -151,7 +151,7 @@ def goal_of(request: Request, template_source: Source | None) -> Goal | None:
     fresh = [
         name
         for name, question in questions.items()
-        if not question.hidden and name not in new and name not in old_questions
+        if question.settable and name not in new and name not in old_questions
     ]
     given = answers.check(questions, request.data)
     invalid = answers.faults(questions, new)
@@ -163,7 +163,8 @@ def goal_of(request: Request, template_source: Source | None) -> Goal | None:
     if settled:
         raise UsageError(f"--data: '{settled[0]}' is answered already; change it with `quickset add` or `remove`.")
     fresh = [name for name in fresh if name not in given]
-    absent = {name: known.absent(name) for name in fresh}
+    recorded_since = (name for name, question in questions.items() if question.internal and name not in old_questions)
+    absent = {name: known.absent(name) for name in (*fresh, *recorded_since)}
     for name in invalid.keys() - given.keys():
         if not request.ask:
             raise no_longer_valid(name, new[name], after, invalid[name])

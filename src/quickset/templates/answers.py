@@ -78,7 +78,7 @@ def check(questions: Mapping[str, Question], given: Mapping[str, Any]) -> dict[s
         The values, each of its question's type.
 
     Raises:
-        UsageError: A name is unknown or hidden, a value is none of the choices or of the wrong type.
+        UsageError: A name is unknown or no person can set it, a value is none of the choices or of the wrong type.
     """
     return {name: _find(questions, name).parse(value) for name, value in given.items()}
 
@@ -105,12 +105,14 @@ def faults(questions: Mapping[str, Question], recorded: Mapping[str, Any]) -> di
 def _find(questions: Mapping[str, Question], name: str) -> Question:
     question = questions.get(name)
     if question is None:
-        known = [each.name for each in questions.values() if not each.hidden]
+        known = [each.name for each in questions.values() if each.settable]
         close = get_close_matches(name, known, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"the questions are {', '.join(known)}."
         raise UsageError(f"there is no question '{name}'; {hint}")
     if question.hidden:
         raise UsageError(f"'{name}' is derived from other answers and cannot be set.")
+    if question.internal:
+        raise UsageError(f"'{name}' is recorded by the template and cannot be set.")
     return question
 
 

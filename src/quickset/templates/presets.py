@@ -77,7 +77,9 @@ def questions_to_ask(
     if preset_name == CUSTOM:
         return None
     done = set(answered)
-    return [each.name for each in questions.values() if not (each.hidden or each.offers_choices or each.name in done)]
+    return [
+        each.name for each in questions.values() if each.settable and not (each.offers_choices or each.name in done)
+    ]
 
 
 def propose_answers(questions: Mapping[str, Question], path: Path, settings: Mapping[str, str]) -> dict[str, Any]:

@@ -39,11 +39,18 @@ class Question:
     """Whether its choices are written in Jinja, so that only Copier knows them."""
     secret: bool = False
     """Whether its answer is never recorded."""
+    internal: bool = False
+    """Whether the template records its answer without asking: it has `ask: false`, and no help text for a person."""
 
     @property
     def hidden(self) -> bool:
         """Whether it is a derived fact, never asked."""
         return self.when.strip().lower() in _FALSE
+
+    @property
+    def settable(self) -> bool:
+        """Whether a person can give the answer."""
+        return not self.hidden and not self.internal
 
     @property
     def offers_choices(self) -> bool:
@@ -217,6 +224,7 @@ def _question(name: str, details: Any, starts: Iterable[str], *, secret: bool) -
         default=default,
         computed=computed,
         secret=secret or bool(details.get("secret", False)),
+        internal=str(details.get("ask", True)).strip().lower() in _FALSE and "help" not in details,
     )
 
 
@@ -229,7 +237,7 @@ def is_component(question: Question) -> bool:
     Returns:
         Whether it can.
     """
-    if question.hidden or question.secret or question.name in FIXED:
+    if not question.settable or question.secret or question.name in FIXED:
         return False
     return question.several or question.computed or question.type == "bool" or len(question.choices) > 1
 

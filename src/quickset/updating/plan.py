@@ -272,6 +272,6 @@ def checked_answers(path: Path, template: Template, answers_file: str) -> tuple[
     questions = load_questions(template.config())
     known = {name: value for name, value in recorded.items() if name in questions and not questions[name].hidden}
     try:
-        return answers.check(questions, known), questions
+        return {name: questions[name].parse(value) for name, value in known.items()}, questions
     except UsageError as error:
         raise QuicksetError(f"{path / answers_file}: {error} Restore it from git.") from error
