@@ -1,8 +1,11 @@
 """The recorded answers, and what became of them."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
+from quickset.commands import components
 from quickset.commands.new import Request, new
 from quickset.errors import QuicksetError, RefusedError, UsageError
 from quickset.templates.answers_file import ANSWERS_FILE
@@ -14,6 +17,9 @@ THEIRS = {"numbers.txt": NUMBERS.replace("line 05", "theirs 5")}
 LIMIT = COPIER_YML + "limit: {type: str, choices: [memory, redis, none], default: memory}\n"
 LIMIT_FILE = "{% if limit != 'none' %}limit.txt{% endif %}.jinja"
 ABSENT = "absent:\n  limit: none\nreleases: {}\n"
+# Recorded without a question.
+UNIT = COPIER_YML + "unit: {type: str, ask: false, choices: [euro, cent], default: euro}\n"
+UNIT_FILES = {"unit.txt.jinja": "{{ unit }}\n"}
 
 
 def refused(lab: Lab, *words: str) -> QuicksetError:
@@ -225,6 +231,43 @@ def test_new_question_in_the_middle(lab: Lab) -> None:
     lab.assert_clean(result)
     assert result.absent == {}
     assert "limit" not in lab.recorded()
+
+
+def test_new_recorded_answer(lab: Lab, tmp_path: Path) -> None:
+    """An answer that is recorded without a question has its absent value after an update, and stays."""
+    lab.release(UNIT_FILES, root={"copier.yml": UNIT, "upgrades.yml": "absent: {unit: cent}\n"})
+
+    result = lab.update(ask=True)
+
+    lab.assert_clean(result)
+    assert result.absent == {}
+    assert lab.recorded()["unit"] == "cent"
+    assert lab.read("unit.txt") == "cent\n"
+    lab.commit()
+    lab.release(THEIRS)
+    lab.assert_clean(lab.update())
+    lab.commit()
+    components.add(lab.path, ["docker"], lock=False, template_source=lab.source)
+    assert lab.recorded()["unit"] == "cent"
+    fresh = tmp_path / "fresh"
+    new(Request(path=fresh, lock=False), template_source=lab.source)
+    assert (fresh / "unit.txt").read_text() == "euro\n"
+
+
+@pytest.mark.parametrize("choice", ["unit", "unit=euro"])
+def test_recorded_answer_cannot_be_given(lab: Lab, tmp_path: Path, choice: str) -> None:
+    """No command takes an answer that is recorded without a question."""
+    lab.release(UNIT_FILES, root={"copier.yml": UNIT, "upgrades.yml": "absent: {unit: cent}\n"})
+    request = Request(path=tmp_path / "fresh", data={"unit": "cent"}, lock=False)
+    with pytest.raises(UsageError, match="'unit' is recorded by the template and cannot be set"):
+        new(request, template_source=lab.source)
+    with pytest.raises(UsageError, match="'unit' is recorded by the template and cannot be set"):
+        lab.update(data={"unit": "euro"})
+    lab.assert_clean(lab.update())
+    lab.commit()
+    for change in (components.add, components.remove):
+        with pytest.raises(UsageError, match="unit"):
+            change(lab.path, [choice], lock=False, template_source=lab.source)
 
 
 @pytest.mark.parametrize(
