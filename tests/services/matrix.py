@@ -1,5 +1,7 @@
 """Which services are tried: presets, every choice alone beside the defaults, all that is optional at once, every pair.
 
+What is recorded without a question is tried where it makes a difference, with all else at its default.
+
 Texts have no rows of their own: each is in some pair with every other answer.
 """
 
@@ -24,6 +26,19 @@ TEXTS: Mapping[str, Sequence[str]] = {
     "author_name": ("""Zoë "Z" O'Neil-Müller \\ 🐙""", "Ä" * 100),
     "author_email": ("first.last+tag@mail.example.co.uk",),
     "package_name": ("a", "warehouse_operations"),
+}
+
+# Services that an update made of older ones: what they have on record, with what reads it.
+OLDER: Mapping[str, Mapping[str, Answer]] = {
+    f"cents-{database}": {
+        "database": database,
+        "amounts": "cents",
+        "cache": "memory",
+        "streaming": True,
+        "auth": "none",
+        "rate_limit": "none",
+    }
+    for database in ("postgresql", "mysql")
 }
 
 # What stands in a pair for the answer to a question that is not asked there.
@@ -69,7 +84,8 @@ def build_rows(questions: Sequence[Question]) -> list[Row]:
     found += [("everything", {question.name: _most(question) for question in questions})]
     pairs = enumerate(_pairs(questions))
     found += [(f"pair-{number:02}-{_summary(questions, answers)}", answers) for number, answers in pairs]
-    return list(_distinct(Row(name, only_asked(questions, answers)) for name, answers in found))
+    rows = list(_distinct(Row(name, only_asked(questions, answers)) for name, answers in found))
+    return [*rows, *(Row(name, only_asked(questions, defaults) | answers) for name, answers in OLDER.items())]
 
 
 def _pairs(questions: Sequence[Question]) -> Iterator[dict[str, Answer]]:

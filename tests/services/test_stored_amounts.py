@@ -65,7 +65,7 @@ MakeStore = Callable[[], Store]
 def commit(folder: Path) -> None:
     """Commit everything."""
     git.run("add", "--all", cwd=folder)
-    git.run("commit", "--quiet", "--no-verify", "--message", "Ours", cwd=folder)
+    git.run("commit", "--quiet", "--no-verify", "--allow-empty", "--message", "Ours", cwd=folder)
 
 
 def project_of(folder: Path, variant: Variant) -> Project:
@@ -181,7 +181,7 @@ def test_update_keeps_stored_amounts(variant: Variant, tmp_path: Path, make_stor
     found = schema(made, empty)
     price = found["order_lines"]["columns"].pop("unit_price")
     assert stored["order_lines"]["columns"].pop("unit_price").startswith("BIGINT(")
-    assert price.startswith("BIGINT(" if variant.database == "sqlite" else "NUMERIC(precision=12, scale=2)")
+    assert ("BIGINT(" if variant.database == "sqlite" else "(precision=12, scale=2)") in price
     assert found == stored
 
 

@@ -91,6 +91,13 @@ ROOMS = (
     Variant("layered", "none", "problem", (("websockets", True),)),
 )
 
+# How amounts are stored: in services that are new, and in those from before 0.4.0.
+CENTS = (("amounts", "cents"),)
+AMOUNTS = (
+    *(Variant("feature", database, "envelope") for database in ("sqlite", "postgresql", "mysql")),
+    *(Variant("feature", database, "envelope", CENTS) for database in ("postgresql", "mysql")),
+)
+
 everywhere = where(lambda _: True)
 once = _parametrize(VARIANTS, VARIANTS[:1])
 once_per_format = _parametrize(VARIANTS, ONE_PER_DATABASE[:2])
@@ -98,6 +105,7 @@ with_database = where(lambda variant: variant.database != "none")
 once_without_database = _parametrize([Variant("feature", "none", "problem")])
 with_server = where(lambda variant: variant.database in {"postgresql", "mysql"})
 with_file = where(lambda variant: variant.database == "sqlite")
+with_amounts = _parametrize(AMOUNTS)
 once_with_file = _parametrize(VARIANTS[:2], VARIANTS[:1])
 once_per_database = where(lambda variant: variant.layout == "feature" and variant.database != "none")
 with_rooms = _parametrize(ROOMS, ROOMS[:1])
