@@ -9,7 +9,8 @@ from sqlalchemy import String, cast, select
 from sqlalchemy.orm import Mapped, mapped_column
 from PACKAGE.core.db.database import Base, open_database
 from PACKAGE.core.db.models import Record, text_enum
-from PACKAGE.core.settings import get_settings
+from PACKAGE.core.startup import Startup
+from PACKAGE.settings import get_settings
 
 class Kind(enum.StrEnum):
     LARGE = "large"
@@ -20,7 +21,8 @@ class Thing(Record, Base):
     size: Mapped[int]
 
 async def main():
-    async with open_database(get_settings()) as database:
+    async with open_database(get_settings(), Startup()) as state:
+        database = state["database"]
         async with database.engine.begin() as connection:
             await connection.run_sync(Thing.__table__.create)
         async with database.session() as session:
@@ -53,7 +55,8 @@ from sqlalchemy import func, select, type_coerce
 from sqlalchemy.orm import Mapped, mapped_column
 from PACKAGE.core.db.columns import Amount, Timestamp, exact_text
 from PACKAGE.core.db.database import Base, open_database
-from PACKAGE.core.settings import get_settings
+from PACKAGE.core.startup import Startup
+from PACKAGE.settings import get_settings
 
 class Thing(Base):
     __tablename__ = "things"
@@ -65,7 +68,8 @@ class Thing(Base):
 TIME = datetime(2030, 1, 31, 12, 0, 0, 123456, tzinfo=timezone(timedelta(hours=5)))
 
 async def main():
-    async with open_database(get_settings()) as database:
+    async with open_database(get_settings(), Startup()) as state:
+        database = state["database"]
         async with database.engine.begin() as connection:
             await connection.run_sync(Thing.__table__.create)
         async with database.session() as session:

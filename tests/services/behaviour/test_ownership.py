@@ -1,5 +1,6 @@
 """What its owner does with a service: adds a model, breaks a rule, runs the tests without a server."""
 
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,9 +22,20 @@ class Invoice(Record, Base):
 
     __tablename__ = "invoices"
 
-    number: Mapped[str] = mapped_column(exact_string(20), unique=True)
-    amount: Mapped[Decimal] = mapped_column(Money)
+    number: Mapped[str] = mapped_column(exact_text(20), unique=True)
+    amount: Mapped[Amount]
 '''
+# What its migration holds of amount, number and times, and the modules that it imports names from.
+COLUMNS = {
+    "sqlite": ("sa.BigInteger()", "sa.String(length=20)", "sa.DateTime()"),
+    "postgresql": ("sa.Numeric(precision=12, scale=2)", "sa.String(length=20)", "sa.DateTime(timezone=True)"),
+    "mysql": (
+        "sa.Numeric(precision=12, scale=2)",
+        'mysql.VARCHAR(collation="utf8mb4_bin", length=20)',
+        "mysql.DATETIME(fsp=6)",
+    ),
+}
+MODULES = {"sqlite": ["alembic"], "postgresql": ["alembic"], "mysql": ["alembic", "sqlalchemy.dialects"]}
 
 
 @pytest.fixture
@@ -43,7 +55,12 @@ def test_model_gets_its_migration(own_project: Project, own_store: Store, varian
     made = own_project.run("-m", "alembic", "revision", "--autogenerate", "-m", "invoices", settings=settings)
     assert made.returncode == 0, made.stdout + made.stderr
     [migration] = (own_project.folder / "migrations" / "versions").glob("*invoices.py")
-    assert "invoices" in migration.read_text()
+    written = migration.read_text()
+    amount, number, time = COLUMNS[variant.database]
+    assert f'sa.Column("amount", {amount}, nullable=False)' in written
+    assert f'sa.Column("number", {number}, nullable=False)' in written
+    assert f'sa.Column("created_at", {time}, nullable=False)' in written
+    assert re.findall(r"^from (\S+) import", written, re.MULTILINE) == MODULES[variant.database]
 
     own_project.migrate(own_store)
 
