@@ -1,4 +1,4 @@
-"""Packs the releases of the template, which are in git's history, into the wheel and the sdist."""
+"""Add the releases of the template, which are in the history of git, to the wheel and the sdist."""
 
 import atexit
 import shutil
@@ -13,14 +13,14 @@ _NAME = "_template.bundle"
 
 
 class TemplateHook(BuildHookInterface[Any]):
-    """Adds the bundle; an editable installation reads the history itself."""
+    """Adds the bundle. An editable installation reads the history instead."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Make the bundle, unless this is an unpacked sdist, which has it.
+        """Create the bundle, unless this is an unpacked sdist, which has it.
 
         Args:
             version: The kind of build.
-            build_data: What goes into it.
+            build_data: The files to include.
         """
         root = Path(self.root)
         if version == "editable" or (root / "src" / "quickset" / _NAME).exists():
@@ -28,7 +28,7 @@ class TemplateHook(BuildHookInterface[Any]):
         if not (root / ".git").exists():
             self.app.abort(
                 "quickset cannot be built here: this folder is neither a git checkout, whose history holds the "
-                "releases of the template, nor an unpacked sdist, which brings them along."
+                "releases of the template, nor an unpacked sdist, which includes them."
             )
         sys.path.insert(0, str(root / "src"))
         from quickset import git
@@ -36,13 +36,13 @@ class TemplateHook(BuildHookInterface[Any]):
         from quickset.templates import history
 
         folder = tempfile.mkdtemp(prefix="quickset-")
-        # The build takes the file only after this method.
+        # The build reads the file after this method.
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         bundle = Path(folder, _NAME)
         try:
             history.write_bundle(root, bundle)
             if git.run("status", "--porcelain", "--", *history.PARTS, cwd=root):
-                self.app.display_warning("Uncommitted changes of the template are not in.")
+                self.app.display_warning("Uncommitted changes of the template are not included.")
         except QuicksetError as error:
             self.app.abort(f"quickset cannot be built here: {error}")
         finally:

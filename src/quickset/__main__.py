@@ -5,7 +5,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; a lone `--version` imports nothing slow."""
+    """Run the command line. `--version` imports no slow module."""
     _open_closed_streams()
     interrupts = 0
 
@@ -27,7 +27,7 @@ def main() -> None:
             return
         import signal
 
-        # Asked to end in another way than by Ctrl-C, it tidies up just the same.
+        # Every signal that ends the process removes temporary files, as Ctrl-C does.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
                 signal.signal(number, interrupt)
@@ -36,7 +36,7 @@ def main() -> None:
 
         run()
     except (KeyboardInterrupt, Exception) as error:
-        # A library may turn the interrupt into an error of its own, as Pydantic does while Copier is imported.
+        # A library may convert the interrupt to another error, as Pydantic does during the import of Copier.
         if not (interrupts or isinstance(error, KeyboardInterrupt)):
             raise
         print("quickset: interrupted.", file=sys.stderr)
@@ -44,13 +44,13 @@ def main() -> None:
 
 
 def _open_closed_streams() -> None:
-    """Open the null device in place of each standard stream that is closed.
+    """Open the null device for each standard stream that is closed.
 
-    Otherwise the next file that is opened takes the descriptor, and a program that is started writes into that file.
+    Otherwise the next opened file gets the descriptor, and a started program writes to that file.
     """
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:
-            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123, SIM115 -- it lasts as long as the process
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123, SIM115 -- it stays open until the process ends
             os.set_inheritable(stream.fileno(), stream.fileno() == number)
             setattr(sys, name, stream)
 

@@ -1,4 +1,4 @@
-"""What can go wrong, each with its exit code."""
+"""The errors of quickset with their exit codes, and the messages for errors of the system."""
 
 import errno
 from collections.abc import Iterator, Mapping
@@ -12,13 +12,13 @@ _PROBE = 65536  # bytes
 
 
 class QuicksetError(Exception):
-    """Something failed; the message is one clear line for the user."""
+    """A step failed. The message is one clear line for the user."""
 
     exit_code: ClassVar[int] = 5
 
 
 class UsageError(QuicksetError):
-    """The command was called wrongly: an option, an answer or a file of answers."""
+    """An option, an answer or an answers file is wrong."""
 
     exit_code = 2
 
@@ -27,8 +27,8 @@ class AnswerError(UsageError):
     """The template refuses an answer.
 
     Args:
-        question: The question's name.
-        reason: Why, in the template's words.
+        question: The name of the question.
+        reason: The reason in the words of the template.
     """
 
     def __init__(self, question: str, reason: str) -> None:
@@ -38,38 +38,38 @@ class AnswerError(UsageError):
 
 
 class ConflictError(QuicksetError):
-    """Conflicts are left that the user has to resolve first."""
+    """The user must resolve conflicts first."""
 
     exit_code = 3
 
 
 class RefusedError(QuicksetError):
-    """The command would touch something that is not its own, so it did nothing."""
+    """The command would change files of the user's, so it did nothing."""
 
     exit_code = 4
 
 
 def os_reason(error: OSError) -> str:
-    """Say what the operating system said, without a traceback.
+    """Describe an error of the operating system.
 
     Args:
-        error: What was raised.
+        error: The error.
 
     Returns:
-        The reason and, where known, the file it concerns.
+        The reason, with the file if it is known.
     """
     reason = FULL.get(error.errno or 0) or error.strerror or str(error)
-    # Of a copy, the second file is the one that is written.
+    # In a copy, the second file is the one to write.
     name = (error.filename2 if error.errno in FULL else None) or error.filename
     return f"{reason}: {name}" if name else reason
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Name a path in an error that names none: the system does so for opening a file, and not for writing to it.
+    """Add a path to errors that have none. The system names a file when it is opened, but not when it is written.
 
     Args:
-        path: What is written, or the folder where files are.
+        path: The file that is written, or its folder.
 
     Yields:
         Nothing.
@@ -82,13 +82,13 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def why_full(folder: str | Path) -> str | None:
-    """Find out whether a disk is full: not every program says so when it cannot write.
+    """Check whether a disk is full, because not every program reports it.
 
     Args:
-        folder: A folder for files of ours.
+        folder: A folder for temporary files.
 
     Returns:
-        What is full, and where; None when there is room.
+        The reason with the folder; None if there is space.
     """
     try:
         with TemporaryFile(dir=folder) as probe:

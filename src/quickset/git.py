@@ -1,4 +1,4 @@
-"""The git calls, in an environment that neither the caller's repository nor the user's settings disturb."""
+"""Call git, without the settings of the user or of another repository unless they are wanted."""
 
 import os
 import re
@@ -11,8 +11,8 @@ from typing import IO
 
 from quickset.errors import FULL, QuicksetError, why_full
 
-# What a hook or an alias of an outer repository leaves behind (`git rev-parse --local-env-vars`, less the
-# GIT_CONFIG_COUNT family, which is appended to).
+# The variables that a hook or an alias of another repository sets (`git rev-parse --local-env-vars`). The settings of
+# GIT_CONFIG_COUNT are kept, and more are appended.
 _LOCAL = (
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_COMMON_DIR",
@@ -36,7 +36,7 @@ _LOCAL = (
     "GIT_WORK_TREE",
 )
 
-# What no call may do: run a program of the user's or of a repository's, or tidy up behind our back.
+# No call may run a program of the user's or of a repository, or clean up in the background.
 _SAFE = {
     "commit.gpgSign": "false",
     "core.fsmonitor": "false",
@@ -51,15 +51,15 @@ _SAFE = {
 _CONFIG = _SAFE | {
     "core.attributesFile": os.devnull,
     "core.autocrlf": "false",
-    # A user's global ignore list must not leave files out of the first commit.
+    # A global ignore list must not leave files out of the first commit.
     "core.excludesFile": os.devnull,
 }
 
-# Git would else make up a name and an address from those of the user and the machine.
+# Otherwise git makes up a name and an address from those of the user and the machine.
 NO_GUESS = {"user.useConfigOnly": "true"}
 
 _FILTER = re.compile(r"^(?:fatal|error): (?P<path>.+): (?:clean|smudge) filter '?(?P<name>.+?)'? failed$", re.MULTILINE)
-# Of a filter that is a long-running program, git may name only these.
+# For a filter that is a long-running program, git may name only these.
 _FILTER_SIGNS = ("external filter", "initialization for subprocess", "packet write", "the remote end hung up")
 
 
@@ -67,31 +67,31 @@ class GitError(QuicksetError):
     """A git command failed."""
 
 
-def environment(config: Mapping[str, str] | None = None, *, theirs: bool = False) -> dict[str, str]:
+def environment(config: Mapping[str, str] | None = None, *, user_settings: bool = False) -> dict[str, str]:
     """Build the environment in which git runs.
 
     Args:
-        config: Settings beside the usual ones, such as an `insteadOf`.
-        theirs: The user's settings decide what a file in the work tree looks like, and what is ignored.
+        config: Additional settings, such as an `insteadOf`.
+        user_settings: Use the user's settings for line endings, filters and ignored files.
 
     Returns:
-        The process's environment, without an outer repository's variables, with the settings appended.
+        The variables of this process without those of another repository, and with the settings.
     """
     env = {name: value for name, value in os.environ.items() if name not in _LOCAL}
     count = env.get("GIT_CONFIG_COUNT", "")
     start = int(count) if count.isdigit() else 0
-    settings = {**(_SAFE if theirs else _CONFIG), **(config or {})}
+    settings = {**(_SAFE if user_settings else _CONFIG), **(config or {})}
     for number, (key, value) in enumerate(settings.items(), start):
         env[f"GIT_CONFIG_KEY_{number}"] = key
         env[f"GIT_CONFIG_VALUE_{number}"] = value
     env["GIT_CONFIG_COUNT"] = str(start + len(settings))
-    # Messages are read by this program; prompts would hang it; an index is not written for what only looks at it.
+    # This program parses the messages. A prompt would block it. Commands that only read must not write an index.
     env |= {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TEMPLATE_DIR": "", "GIT_TERMINAL_PROMPT": "0"}
     return env
 
 
 def require() -> None:
-    """Fail clearly without git.
+    """Require git.
 
     Raises:
         QuicksetError: git is not on PATH.
@@ -106,17 +106,17 @@ def attempt(
     stdin: str = "",
     env: Mapping[str, str] | None = None,
     config: Mapping[str, str] | None = None,
-    theirs: bool = False,
+    user_settings: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """Run git, whatever comes of it.
+    """Run git, and return also if it fails.
 
     Args:
         *args: The arguments.
-        cwd: Where to run.
-        stdin: What git reads.
-        env: Variables beside the usual ones.
-        config: Settings beside the usual ones.
-        theirs: As for `environment`.
+        cwd: The folder to run in.
+        stdin: The standard input.
+        env: Additional variables.
+        config: Additional settings.
+        user_settings: Use the user's settings for line endings, filters and ignored files.
 
     Returns:
         The finished process.
@@ -129,13 +129,13 @@ def attempt(
         ["git", *args],
         cwd=cwd,
         input=stdin.encode(errors="surrogateescape"),
-        env=environment(config, theirs=theirs) | dict(env or {}),
+        env=environment(config, user_settings=user_settings) | dict(env or {}),
         capture_output=True,
         check=False,
     )
-    # Python's own text mode would turn the line endings of a file's contents.
-    out, told = (stream.decode(errors="surrogateescape") for stream in (done.stdout, done.stderr))
-    return subprocess.CompletedProcess(done.args, done.returncode, out, told)
+    # Python's text mode would convert the line endings of file contents.
+    out, err = (stream.decode(errors="surrogateescape") for stream in (done.stdout, done.stderr))
+    return subprocess.CompletedProcess(done.args, done.returncode, out, err)
 
 
 def run(
@@ -144,77 +144,77 @@ def run(
     stdin: str = "",
     env: Mapping[str, str] | None = None,
     config: Mapping[str, str] | None = None,
-    theirs: bool = False,
+    user_settings: bool = False,
 ) -> str:
-    """Run git and return what it printed, without the last line break.
+    """Run git, and return its output without the last line break.
 
     Args:
         *args: The arguments.
-        cwd: Where to run.
-        stdin: What git reads.
-        env: Variables beside the usual ones.
-        config: Settings beside the usual ones.
-        theirs: As for `environment`.
+        cwd: The folder to run in.
+        stdin: The standard input.
+        env: Additional variables.
+        config: Additional settings.
+        user_settings: Use the user's settings for line endings, filters and ignored files.
 
     Returns:
-        Its standard output.
+        The standard output.
 
     Raises:
-        GitError: git failed; the message is git's own.
+        GitError: git failed. The message is that of git.
         QuicksetError: git is not on PATH.
     """
-    done = attempt(*args, cwd=cwd, stdin=stdin, env=env, config=config, theirs=theirs)
+    done = attempt(*args, cwd=cwd, stdin=stdin, env=env, config=config, user_settings=user_settings)
     if done.returncode:
         raise failure(args[0], done.stderr, (env or {}).get("GIT_INDEX_FILE") or cwd or Path.cwd())
     return done.stdout.removesuffix("\n")
 
 
 def failure(command: str, output: str, place: str | Path) -> GitError:
-    """Say why a command failed, and of a full disk where.
+    """Build the error for a failed command. If a disk is full, the message says which.
 
     Args:
         command: The command of git.
-        output: What it wrote on standard error.
-        place: Where it writes.
+        output: The standard error of the command.
+        place: The file or folder to which the command writes.
 
     Returns:
         The error.
     """
     full = why_full(tempfile.gettempdir())
     full = full or next((f"{why}: {place}" for number, why in FULL.items() if os.strerror(number) in output), None)
-    # Where files are checked out, git gives no reason; a temporary clone of Copier's is gone by now, and has made room.
+    # git gives no reason when a checkout fails. A temporary clone of Copier's is removed by now, and freed space.
     hint = f"; is the disk full? ({place})" if "unable to write file" in output else ""
     return GitError(full or f"git {command} failed: {reason(output)}{hint}")
 
 
 def feed(*args: str, cwd: Path, file: IO[bytes], objects: Path, others: Path) -> None:
-    """Run git on the contents of a file.
+    """Run git with a file as its standard input.
 
     Args:
         *args: The arguments.
-        cwd: Where to run.
-        file: What git reads.
-        objects: The folder to which it writes objects.
-        others: A folder of objects that it can refer to.
+        cwd: The folder to run in.
+        file: The standard input.
+        objects: The folder in which objects are stored.
+        others: A folder of objects that are only read.
 
     Raises:
         GitError: git failed.
     """
-    env = environment(theirs=True) | stored_in(objects, others)
+    env = environment(user_settings=True) | stored_in(objects, others)
     done = subprocess.run(["git", *args], cwd=cwd, stdin=file, env=env, capture_output=True, check=False)
     if done.returncode:
         raise failure(args[0], done.stderr.decode(errors="replace"), others)
 
 
 def stored_in(objects: Path, others: Path) -> dict[str, str]:
-    """Say in which folder objects are stored.
+    """Return the variables for the folders of objects.
 
     Args:
-        objects: The folder.
+        objects: The folder in which objects are stored.
         others: A folder of objects that are only read.
 
     Returns:
-        Variables for git.
+        The variables for git.
     """
     alternates = os.fsdecode(quoted(others))
     return {"GIT_OBJECT_DIRECTORY": str(objects), "GIT_ALTERNATE_OBJECT_DIRECTORIES": alternates}
@@ -224,14 +224,14 @@ def read_blobs(names: Iterable[str], *, env: Mapping[str, str]) -> dict[str, byt
     """Read the contents of several blobs at once.
 
     Args:
-        names: The blobs' object names.
-        env: Says in which repository.
+        names: The object names.
+        env: The variables that name the repository.
 
     Returns:
-        The contents by name.
+        The contents by object name.
 
     Raises:
-        GitError: One is not there.
+        GitError: An object does not exist.
     """
     wanted = list(dict.fromkeys(names))
     if not wanted:
@@ -256,7 +256,7 @@ def read_blobs(names: Iterable[str], *, env: Mapping[str, str]) -> dict[str, byt
 
 
 def quoted(path: Path) -> bytes:
-    """Write a path as git reads it in its own files, whatever bytes it holds.
+    """Quote a path as in git's own files. The path may contain any bytes.
 
     Args:
         path: The path.
@@ -269,13 +269,13 @@ def quoted(path: Path) -> bytes:
 
 
 def reason(output: str) -> str:
-    """Pick the line of a failed command's output that says why.
+    """Find the reason in the output of a failed command.
 
     Args:
-        output: What it wrote on standard error.
+        output: The standard error of the command.
 
     Returns:
-        The first line that git marks as an error, since the others follow from it; else the last that is not empty.
+        The first line that git marks as an error, because later ones follow from it. Otherwise the last line.
     """
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     marked = [line for line in lines if line.startswith(("fatal:", "error:"))]
@@ -284,10 +284,10 @@ def reason(output: str) -> str:
 
 
 def filters_in(listing: str) -> dict[str, str]:
-    """Read what `git check-attr -z filter` printed.
+    """Parse the output of `git check-attr -z filter`.
 
     Args:
-        listing: Its output.
+        listing: The output.
 
     Returns:
         The names of filters by path.
@@ -299,14 +299,14 @@ def filters_in(listing: str) -> dict[str, str]:
 
 
 def filter_reason(output: str, filters: Mapping[str, str]) -> str:
-    """Say which filter failed for which file, and what its program said.
+    """Describe which filter failed for which file, with the message of its program.
 
     Args:
-        output: What a command wrote on standard error that runs filters.
-        filters: The filters that it may have run, by path.
+        output: The standard error of a command that runs filters.
+        filters: The filters that may have run, by path.
 
     Returns:
-        The reason; git's own where no filter failed.
+        The reason. If no filter failed, it is that of git.
     """
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     if found := _FILTER.search(output):
@@ -321,15 +321,15 @@ def filter_reason(output: str, filters: Mapping[str, str]) -> str:
 
 
 def inside_work_tree(folder: Path) -> bool:
-    """Tell whether a folder belongs to a work tree.
+    """Return whether a folder is in a work tree.
 
-    A repository that git refuses to read (another owner's, a broken one) counts: nothing is nested into it.
+    A repository that git cannot read also counts, such as one of another owner. Nothing is nested in it.
 
     Args:
         folder: An existing folder.
 
     Returns:
-        Whether it does.
+        Whether it is in a work tree.
     """
     done = attempt("rev-parse", "--is-inside-work-tree", cwd=folder)
     if done.returncode:
@@ -338,25 +338,25 @@ def inside_work_tree(folder: Path) -> bool:
 
 
 def is_sparse(folder: Path) -> bool:
-    """Tell whether a work tree is a sparse checkout.
+    """Return whether a work tree is a sparse checkout.
 
     Args:
-        folder: A folder of it.
+        folder: A folder of the work tree.
 
     Returns:
-        Whether it is.
+        Whether it is sparse.
     """
     return attempt("config", "--type=bool", "core.sparseCheckout", cwd=folder).stdout.strip() == "true"
 
 
 def has_identity(folder: Path | None = None) -> bool:
-    """Tell whether the user set a name and an address for commits; git's guesses do not count.
+    """Return whether the user set a name and an address for commits. Values that git guesses do not count.
 
     Args:
-        folder: Where the commit is to be; a repository may have an identity of its own.
+        folder: The folder of the repository, which may have its own identity.
 
     Returns:
-        Whether both are there, for author and committer.
+        Whether author and committer are set.
     """
     idents = ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT")
     return all(attempt("var", ident, cwd=folder, config=NO_GUESS).returncode == 0 for ident in idents)
@@ -366,10 +366,10 @@ def settings() -> dict[str, str]:
     """Read the user's settings.
 
     Returns:
-        Values by name, as in `user.name`; names are in lower case. Empty when git is not there.
+        The values by name in lower case, such as `user.name`. Empty without git.
     """
     if shutil.which("git") is None:
         return {}
-    # Of a name that is set several times the last one counts.
+    # If a name is set several times, the last value counts.
     entries = attempt("config", "--list", "-z").stdout.split("\0")
     return dict(entry.split("\n", 1) for entry in entries if "\n" in entry)

@@ -1,4 +1,4 @@
-"""Locking a service's dependencies with uv, where that can be had."""
+"""Lock the dependencies of a service with uv, if uv is available."""
 
 import os
 import shutil
@@ -11,27 +11,27 @@ from textwrap import shorten
 PROJECT, LOCK = "pyproject.toml", "uv.lock"
 
 _SECONDS = 120
-# These speak of the project that quickset was called in, if any.
-_FOREIGN = ("UV_FROZEN", "UV_LOCKED", "UV_PROJECT", "UV_WORKING_DIRECTORY", "VIRTUAL_ENV")
+# These variables refer to the project in which quickset runs.
+_OTHER_PROJECT = ("UV_FROZEN", "UV_LOCKED", "UV_PROJECT", "UV_WORKING_DIRECTORY", "VIRTUAL_ENV")
 
 
 def find_uv() -> str | None:
     """Find uv.
 
     Returns:
-        Its path: the first on PATH, else the one that started this process.
+        The path: the first on PATH, otherwise the uv that started this process.
     """
     return shutil.which("uv") or os.environ.get("UV")
 
 
 def is_lock(file: Path) -> bool:
-    """Return whether a file is a lock file of uv, and not one of another tool with the same name.
+    """Return whether a file is a lock file of uv. Other tools may use the same name.
 
     Args:
         file: A path that may be missing.
 
     Returns:
-        Whether it is.
+        Whether it is a lock file of uv.
     """
     try:
         found = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -46,30 +46,30 @@ def lock(folder: Path, *, trusted: bool = True) -> str | None:
 
     Args:
         folder: The service.
-        trusted: Whether code that its `pyproject.toml` names may run: uv starts the build back end of a project with
-            dynamic metadata, and that of a dependency without a wheel.
+        trusted: Code that `pyproject.toml` names may run. uv starts the build back end of a project with dynamic
+            metadata, and that of a dependency without a wheel.
 
     Returns:
-        None when it is there, else the reason why not.
+        None if the file is written, otherwise the reason.
     """
     uv = find_uv()
     if uv is None:
         return "uv is not on PATH"
-    env = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+    env = {name: value for name, value in os.environ.items() if name not in _OTHER_PROJECT}
     if not trusted:
         if _is_dynamic(folder):
-            return "its pyproject.toml has dynamic metadata, for which uv would run code of the template's"
+            return "its pyproject.toml has dynamic metadata, for which uv would run code of the template"
         env["UV_NO_BUILD"] = "1"
-    # Elsewhere, because uv would make the service a member of a workspace that happens to lie around it.
-    with tempfile.TemporaryDirectory(prefix="quickset-lock-", ignore_cleanup_errors=True) as alone:
+    # In another folder, because uv would add the service to a workspace around it.
+    with tempfile.TemporaryDirectory(prefix="quickset-lock-", ignore_cleanup_errors=True) as isolated:
         for name in ("pyproject.toml", "uv.lock"):
             if (folder / name).exists():
-                # With the lock there is, uv changes no version that need not change.
-                shutil.copy(folder / name, alone)
+                # With the old lock file, uv changes only the versions that must change.
+                shutil.copy(folder / name, isolated)
         try:
             done = subprocess.run(
                 [uv, "lock"],
-                cwd=alone,
+                cwd=isolated,
                 env=env,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -82,7 +82,7 @@ def lock(folder: Path, *, trusted: bool = True) -> str | None:
             return f"uv was not done after {_SECONDS} seconds"
         except OSError as error:
             return f"uv could not be started ({error.strerror})"
-        written = Path(alone, "uv.lock")
+        written = Path(isolated, "uv.lock")
         if done.returncode or not written.is_file():
             return _reason(done.stderr)
         shutil.copyfile(written, folder / "uv.lock")
@@ -90,7 +90,7 @@ def lock(folder: Path, *, trusted: bool = True) -> str | None:
 
 
 def _is_dynamic(folder: Path) -> bool:
-    """Return whether code must run to know what a project needs, or pyproject.toml cannot be read."""
+    """Return whether code must run to find the dependencies of a project, or `pyproject.toml` is not valid."""
     try:
         project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         return bool(project.get("dynamic")) or not {"name", "version"} <= project.keys()
@@ -99,7 +99,7 @@ def _is_dynamic(folder: Path) -> bool:
 
 
 def _reason(output: str) -> str:
-    """Make one line of uv's complaint: what failed, and the nearest cause."""
+    """Shorten the output of uv to one line: the failure and its nearest cause."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     what = next((line for line in lines if line.startswith(("error:", "×"))), (lines or ["uv gave no reason"])[0])
     why = next((line for line in lines if line.startswith(("cause:", "Caused by:", "╰─▶"))), "")

@@ -1,4 +1,4 @@
-"""Commands that are printed for the user to paste into a shell."""
+"""Quote the commands that are printed for the user."""
 
 import os
 import shlex
@@ -8,10 +8,10 @@ def quote(word: str) -> str:
     """Quote one word of a command.
 
     Args:
-        word: The word, such as a path. Bytes that are not UTF-8 are surrogates, as Python reads them from the system.
+        word: The word, such as a path. Bytes that are not UTF-8 are surrogates, as Python reads them.
 
     Returns:
-        The word for a POSIX shell; as `$'…'` where it holds what a terminal cannot show.
+        The word for a POSIX shell; as `$'…'` if a terminal cannot show it.
     """
     if word.isprintable():
         return shlex.quote(word)
@@ -35,5 +35,5 @@ def _escaped(character: str) -> str:
         return f"\\{character}"
     if character.isprintable():
         return character
-    # Always three digits, so that a digit after them is not taken for one more.
+    # Always three digits, because a digit may follow.
     return "".join(f"\\{byte:03o}" for byte in os.fsencode(character))

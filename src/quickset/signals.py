@@ -1,4 +1,4 @@
-"""Hold signals back while an interrupt would leave half a result."""
+"""Delay signals during steps that must not be interrupted."""
 
 import signal
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ _SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold signals back for the few milliseconds in which an interrupt would leave half a result.
+    """Block signals for the few milliseconds of a step. A signal that arrives meanwhile is too late, and is dropped.
 
     Yields:
-        Nothing. A signal that came meanwhile came too late and is dropped.
+        Nothing.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from quickset import git
-from quickset.commands.check import Checked, Status, as_json, check, exit_code, shown
+from quickset.commands.check import CheckResult, Status, as_json, check, exit_code, shown
 from quickset.commands.new import Request, new
 from quickset.report.checks import show_checks
 from quickset.templates.source import Source
@@ -60,9 +60,9 @@ def leave(git_dir: Path, phase: str, service: str = ".") -> None:
         ("v0.1.10", Status.AHEAD, 0, "uvx quickset@latest", 0),
         ("v7.0.0", Status.AHEAD, 0, "uvx quickset@latest", 0),
         ("v0.0.9", Status.UNKNOWN, 0, "none of the releases that this quickset knows: 0.1.2, 0.1.1, 0.1.0", 5),
-        ("v0.1.0-4-gabcdef0", Status.UNKNOWN, 0, "is no release that this quickset knows", 5),
-        ("1.5", Status.UNKNOWN, 0, "1.5 is no release", 5),
-        ("v0.1.1.dev0+gabcdef012345", Status.UNKNOWN, 0, "unreleased state that this quickset does not hold", 5),
+        ("v0.1.0-4-gabcdef0", Status.UNKNOWN, 0, "is not a release that this quickset knows", 5),
+        ("1.5", Status.UNKNOWN, 0, "1.5 is not a release", 5),
+        ("v0.1.1.dev0+gabcdef012345", Status.UNKNOWN, 0, "unreleased state that this quickset does not have", 5),
     ],
 )
 def test_status(
@@ -93,7 +93,7 @@ def test_unreleased_states(released: Path, origin: Source, work: Path) -> None:
 
 
 def test_before_the_first_release(origin: Source, work: Path) -> None:
-    """Where there is no release, none can be newer, and a recorded one cannot be placed."""
+    """Where there is not a release, none can be newer, and a recorded one cannot be placed."""
     unreleased = new(Request(path=work / "a", lock=False), template_source=origin).path
 
     found = check([unreleased, record(work / "b", "v0.1.0")], template_source=origin)
@@ -139,7 +139,7 @@ def test_several(released: Path, origin: Source, work: Path) -> None:
     assert [each.path for each in found] == paths
     assert [str(each.status) for each in found] == ["behind", "failed", "current", "failed", "failed", "ahead"]
     assert [each.exit_code for each in found] == [1, 2, 0, 5, 2, 0]
-    assert "empty is no service: it holds no .copier-answers.yml" in found[1].error
+    assert "empty is not a service: it has no .copier-answers.yml" in found[1].error
     assert "is damaged" in found[3].error
 
 
@@ -162,17 +162,17 @@ def test_damaged_answers(work: Path, text: bytes) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("_src_path: a\n", "it holds no _commit."),
-        ("_commit: v1\n", "it holds no _src_path."),
-        ("project_name: a\n", "it holds no _src_path and no _commit."),
-        ("- a\n", "it holds a list, and not answers by name."),
-        ("just text\n", "it holds text, and not answers by name."),
-        ("17\n", "it holds one value, and not answers by name."),
+        ("_src_path: a\n", "it has no _commit."),
+        ("_commit: v1\n", "it has no _src_path."),
+        ("project_name: a\n", "it has no _src_path and no _commit."),
+        ("- a\n", "it is a list, and not answers by name."),
+        ("just text\n", "it is text, and not answers by name."),
+        ("17\n", "it is one value, and not answers by name."),
         ("# nothing\n", "it is empty."),
         ("_commit: [v1]\n_src_path: a\n", "its _commit is a list, and not text."),
         ("_commit: v1\n_src_path: {}\n", "its _src_path is a mapping, and not text."),
         ("a: \udcff\n", "it is not UTF-8 text."),
-        ("<<<<<<< a\n_commit: v1\n=======\n", "it holds conflict markers."),
+        ("<<<<<<< a\n_commit: v1\n=======\n", "it has conflict markers."),
     ],
 )
 def test_damage_is_named(work: Path, text: str, words: str) -> None:
@@ -394,7 +394,9 @@ def test_exit_codes() -> None:
     """The service that is worst off decides; drift counts only when asked for."""
 
     def code(*codes: int, strict: bool = False) -> int:
-        return exit_code([Checked(path=Path(), status=Status.FAILED, exit_code=each) for each in codes], strict=strict)
+        return exit_code(
+            [CheckResult(path=Path(), status=Status.FAILED, exit_code=each) for each in codes], strict=strict
+        )
 
     assert [code(0), code(0, 1), code(1, 3, 0), code(3, 2, 1), code(2, 5, 3)] == [0, 1, 3, 2, 5]
     assert code(0, strict=True) == 0
@@ -421,9 +423,9 @@ def test_check_shown(released: Path, quickset: Run, work: Path) -> None:
 def test_check_in_a_terminal(work: Path) -> None:
     """In a terminal it is a table, which wraps words rather than break them."""
     found = [
-        Checked(path=Path("a"), status=Status.BEHIND, version="0.1.0", newest="0.1.2", behind=1, exit_code=1),
-        Checked(path=Path("b"), status=Status.UNKNOWN, reason="[bold]long[/] " * 20, exit_code=5),
-        Checked(path=Path("c"), status=Status.FAILED, error="not here", exit_code=2),
+        CheckResult(path=Path("a"), status=Status.BEHIND, version="0.1.0", newest="0.1.2", behind=1, exit_code=1),
+        CheckResult(path=Path("b"), status=Status.UNKNOWN, reason="[bold]long[/] " * 20, exit_code=5),
+        CheckResult(path=Path("c"), status=Status.FAILED, error="not here", exit_code=2),
     ]
     console = Console(force_terminal=True, width=60, highlight=False)
 

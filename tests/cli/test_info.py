@@ -57,7 +57,7 @@ def test_info_of_an_unknown_state(origin: Source, work: Path) -> None:
 def test_info_without_answers(work: Path) -> None:
     """A folder that is no service, or none at all, is wrong usage; damaged answers are a fault."""
     for path in (work, work / "missing"):
-        with pytest.raises(UsageError, match="is no service: "):
+        with pytest.raises(UsageError, match="is not a service: "):
             info(path)
     for text in ("a: [", "- a\n", "project_name: A\n", ""):
         (work / ".copier-answers.yml").write_text(text)

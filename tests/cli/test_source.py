@@ -101,7 +101,7 @@ def test_unpacked_in_a_repository(tmp_path: Path) -> None:
     """A folder unpacked in somebody's repository is no checkout: the history around it is another project's."""
     git.run("init", "--quiet", cwd=tmp_path)
 
-    with pytest.raises(QuicksetError, match="no git checkout"):
+    with pytest.raises(QuicksetError, match="not a git checkout"):
         Source(write_template(tmp_path / "unpacked")).template()
 
 

@@ -98,7 +98,7 @@ def test_unknown_states(foreign: Path, work: Path) -> None:
     for ref in ("9.9.9", "--all", "v1.9.0^{tree}"):
         with pytest.raises(UsageError, match=r"known: 1\.10\.0, 1\.9\.0; or HEAD, a branch, a tag or a commit"):
             make(work / "a", foreign, ref)
-    with pytest.raises(RefusedError, match=r"does not hold .*give its new place with --template"):
+    with pytest.raises(RefusedError, match=r"does not have .*give its new location with --template"):
         of(str(foreign)).recorded("v3.0.0")
 
 
@@ -303,7 +303,7 @@ def test_credentials_stay_secret(private: tuple[str, set[str]], work: Path, tmp_
     for text in (repr(created), *shown):
         assert PASSWORD not in text
         assert QUOTED not in text
-    for folder in (work, home, remote.scratch()):
+    for folder in (work, home, remote.temporary_folder()):
         for file in filter(Path.is_file, folder.rglob("*")):
             assert PASSWORD.encode() not in file.read_bytes()
             assert QUOTED.encode() not in file.read_bytes()
@@ -524,7 +524,7 @@ def test_no_template(foreign: Path, checkout: Path, work: Path, tmp_path: Path) 
         make(work / "a", foreign, "HEAD")
     (foreign / "copier.yml").unlink()
     commit_all(foreign, "No template")
-    with pytest.raises(QuicksetError, match="no Copier template"):
+    with pytest.raises(QuicksetError, match="not a Copier template"):
         make(work / "a", foreign, "HEAD")
     (tmp_path / "plain").mkdir()
     with pytest.raises(QuicksetError, match="cannot be fetched"):

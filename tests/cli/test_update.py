@@ -153,7 +153,7 @@ def test_abort(service: Path, quickset: Run) -> None:
 
     done = quickset("update", "--abort", cwd=service)
 
-    assert (done.returncode, "Taken back" in done.stdout) == (0, True)
+    assert (done.returncode, "Undone" in done.stdout) == (0, True)
     assert git.run("status", "--porcelain", cwd=service) == ""
     for option in ("--abort", "--continue"):
         refused = quickset("update", option, cwd=service)
@@ -297,7 +297,7 @@ def test_check_is_proposed(service: Path, quickset: Run, justfile: str, needs: s
         (
             ("update", ".."),
             2,
-            "is no service: it holds no .copier-answers.yml. If another file holds its answers, give",
+            "is not a service: it has no .copier-answers.yml. If another file has its answers, give",
         ),
         (("update", "--answers-file", "a.yml"), 2, "--answers-file: there is no file a.yml"),
         (("info", "--answers-file", "a.yml"), 2, "--answers-file: there is no file a.yml"),

@@ -88,9 +88,9 @@ def test_carry() -> None:
 
 def test_names() -> None:
     """What moved is named for a service with its answers, the oldest release first; an empty name is none."""
-    second, third, tenth = upgrades.load(TEXT).names("0.1.0", "0.10.0", {"package_name": "shop", "auth": "none"})
+    second, third, tenth = upgrades.load(TEXT).renames("0.1.0", "0.10.0", {"package_name": "shop", "auth": "none"})
 
-    assert second == tenth == upgrades.Names()
+    assert second == tenth == upgrades.Renames()
     assert third.files == {"app/a.py": "app/b.py", "app/c.py": None}
     assert third.modules == {"shop.a": "shop.b"}
     assert third.commands == {"shop up": "shop go"}
@@ -137,7 +137,7 @@ def test_nothing_to_say(text: str | None) -> None:
         ("a: [", "not valid YAML"),
         ("- a", "the file needs names with values"),
         ("relases: {}", r"the file: there is no 'relases' \(known: absent, adding, releases, removing\)"),
-        ("releases: {0.1: {}}", "'0.1' is no release"),
+        ("releases: {0.1: {}}", "'0.1' is not a release"),
         ('releases: {"0.2.0": {depoy: []}}', "0.2.0: there is no 'depoy'"),
         ('releases: {"0.2.0": {before_deploy: {}}}', None),
         ('releases: {"0.2.0": {before_deploy: {text: a}}}', "before_deploy needs a list"),

@@ -13,7 +13,7 @@ from quickset import git
 from quickset.commands import components
 from quickset.commands.new import Request, new
 from quickset.templates.source import Source
-from quickset.updating.result import Result
+from quickset.updating.result import UpdateResult
 from tests.questions import REPOSITORY
 from tests.services.environments import environment_of, newest_python, python_for
 from tests.services.running import FileStore, Project, ServerStore, Service, Settings, Store, Variant, order
@@ -92,7 +92,7 @@ class Owned:
         assert done.returncode == 0, f"{command}\n{done.stdout}"
         return done.stdout
 
-    def follow(self, result: Result, *tests: str) -> None:
+    def follow(self, result: UpdateResult, *tests: str) -> None:
         """Do what is printed at the end of an `add` or a `remove`, and run tests of the service, or all of them."""
         assert result.conflicts == ()
         for step in result.next_steps:

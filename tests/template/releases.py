@@ -79,7 +79,7 @@ def unexplained(
             continue
         told = upgrades.before_deploy(*versions, carried | absent)
         known = {name for entry in told for name in entry.settings}
-        told_names = upgrades.names(*versions, {"package_name": "app"} | carried | absent)
+        told_names = upgrades.renames(*versions, {"package_name": "app"} | carried | absent)
         moved: dict[str, str | None] = {}
         for names in told_names:
             moved |= names.files

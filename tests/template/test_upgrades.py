@@ -59,7 +59,7 @@ def test_conditions_ask_questions() -> None:
     asked = {*(question.name for question in read_questions()), *read_recorded()}
     released = [entry for release in OWN.releases.values() for entry in release.before_deploy]
     changed = [entry for section in (OWN.adding, OWN.removing) for entries in section.values() for entry in entries]
-    told = [release.names for release in OWN.releases.values()]
+    told = [release.renames for release in OWN.releases.values()]
     sections = [section for names in told for section in (names.files, names.modules, names.commands)]
     sections += [lines for names in told for lines in names.moved_lines.values()]
     texts = [text or "" for section in sections for text in (*section, *section.values())]

@@ -16,7 +16,7 @@ import yaml
 from quickset.commands import update as engine
 from quickset.commands.new import Request as NewRequest
 from quickset.commands.new import new
-from quickset.commands.update import Request, Result
+from quickset.commands.update import Request, UpdateResult
 from quickset.errors import QuicksetError
 from quickset.templates.answers_file import ANSWERS_FILE
 from quickset.templates.source import Source
@@ -391,19 +391,19 @@ class Lab:
         merged: dict[str, Any] = {"path": self.path, "lock": False} | options
         return Request(**merged)
 
-    def update(self, **options: Any) -> Result:
+    def update(self, **options: Any) -> UpdateResult:
         """Update the service."""
         return engine.update(self.request(**options), template_source=self.source)
 
-    def preview(self, **options: Any) -> Result:
+    def preview(self, **options: Any) -> UpdateResult:
         """Say what an update would do."""
         return engine.preview(self.request(**options), template_source=self.source)
 
-    def resume(self) -> Result:
+    def resume(self) -> UpdateResult:
         """Finish an update."""
         return engine.resume(self.path, lock=False)
 
-    def abort(self) -> Result:
+    def abort(self) -> UpdateResult:
         """Undo an update."""
         return engine.abort(self.path)
 
@@ -451,7 +451,7 @@ class Lab:
         found: list[str] = tomllib.loads(self.read("pyproject.toml"))["project"]["dependencies"]
         return found
 
-    def assert_clean(self, result: Result) -> None:
+    def assert_clean(self, result: UpdateResult) -> None:
         """Require a merge without a conflict, staged, recorded and not committed."""
         assert result.conflicts == ()
         assert self.stages() == {}
@@ -459,7 +459,7 @@ class Lab:
         assert not self.journal.exists()
         assert self.staged(ANSWERS_FILE) == self.read_bytes(ANSWERS_FILE)
 
-    def assert_conflict(self, result: Result, *names: str) -> None:
+    def assert_conflict(self, result: UpdateResult, *names: str) -> None:
         """Require conflicts in these files of the service and in no other, and the version not recorded."""
         assert sorted(result.conflicts) == sorted(names)
         below = self.path.relative_to(self.top).as_posix()
@@ -468,7 +468,7 @@ class Lab:
         assert self.journal.is_file()
 
 
-def kinds(result: Result) -> dict[str, str]:
+def kinds(result: UpdateResult) -> dict[str, str]:
     """Return what happened to which file, the answers file left out."""
     return {change.path: change.kind for change in result.changes if not change.path.endswith(ANSWERS_FILE)}
 

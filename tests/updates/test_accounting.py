@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from quickset.errors import QuicksetError
 from quickset.templates.answers_file import ANSWERS_FILE
 from quickset.updating.changes import Change, require_complete
-from quickset.updating.merge import Merged, merge
-from quickset.updating.repository import Entry, Repository
-from quickset.updating.scratch import workshop
+from quickset.updating.merge import MergeResult, merge
+from quickset.updating.repository import Repository
+from quickset.updating.scratch import scratch_repository
+from quickset.updating.tree import Entry
 from tests.updates.harness import git, write
 from tests.updates.test_properties import EXAMPLES
 
@@ -65,7 +66,7 @@ def fits(path: str, files: Mapping[str, str]) -> bool:
     return not any(f"{path}/".startswith(f"{other}/") or f"{other}/".startswith(f"{path}/") for other in files)
 
 
-def carry_out(wanted: Side, by: str) -> tuple[Files, dict[str, str]]:
+def apply_update(wanted: Side, by: str) -> tuple[Files, dict[str, str]]:
     """Say what one side makes of the old render, and where it moved what."""
     files, moved = old_render(), {path: path for path in PATHS}
     for path, (kind, place) in wanted.files.items():
@@ -91,7 +92,7 @@ def carry_out(wanted: Side, by: str) -> tuple[Files, dict[str, str]]:
     return files, moved
 
 
-def merge_in(folder: Path, new: Files, user: Files, own: Files) -> tuple[Merged, Repository]:
+def merge_in(folder: Path, new: Files, user: Files, own: Files) -> tuple[MergeResult, Repository]:
     """Merge, in a repository with two commits: the service as it was made with files of the user's, and today's."""
     top = folder / "service"
     first = old_render() | {ANSWERS_FILE: "_commit: 1\n"}
@@ -105,8 +106,10 @@ def merge_in(folder: Path, new: Files, user: Files, own: Files) -> tuple[Merged,
         git("add", "--all", "--force", cwd=top)
         git("commit", "--quiet", "--no-gpg-sign", "--allow-empty", "--message", "Mine", cwd=top)
     repository = Repository.around(top)
-    with workshop(repository) as work:
-        result = merge(work, repository, old=folder / "old", new=folder / "new", label="v2", once=ONCE.__eq__)
+    with scratch_repository(repository) as work:
+        result = merge(
+            work, repository, old=folder / "old", new=folder / "new", label="v2", is_written_once=ONCE.__eq__
+        )
     return result, repository
 
 
@@ -133,7 +136,7 @@ def test_everything_is_accounted_for(
     alike: str,
 ) -> None:
     """Each path in which the renders differ is named with what became of it; a file of the user's own never is."""
-    old, (new, _), (user, moved) = old_render(), carry_out(theirs, "theirs"), carry_out(mine, "mine")
+    old, (new, _), (user, moved) = old_render(), apply_update(theirs, "theirs"), apply_update(mine, "mine")
     for path in sorted(own):
         if fits(path, user):
             user[path] = text(f"own {path}")

@@ -106,7 +106,7 @@ def test_repeated_key(lab: Lab) -> None:
     lab.release(THEIRS)
     last = len(lab.read(ANSWERS_FILE).splitlines())
 
-    refused(lab, ANSWERS_FILE, f"'_commit' stands in lines 2 and {last}")
+    refused(lab, ANSWERS_FILE, f"'_commit' is in lines 2 and {last}")
 
 
 @pytest.mark.parametrize(
@@ -329,7 +329,7 @@ def test_question_is_gone(lab: Lab) -> None:
 def test_order_of_new_answers() -> None:
     """New answers come into a file that the user edited in the order of the template's, the same in each process."""
     new = "".join(f"question_{number}: {number}\n" for number in range(12))
-    sides = adapt.Sides(
+    sides = adapt.MergeInputs(
         old={ANSWERS_FILE: b"_commit: v0.1.0\n"},
         new={ANSWERS_FILE: f"_commit: v0.2.0\n{new}".encode()},
         user={ANSWERS_FILE: b"# mine\n_commit: v0.1.0\n"},

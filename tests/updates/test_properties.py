@@ -48,7 +48,7 @@ def edit(name: str, text: str, changes: list[Edit], by: str) -> str:
     return "".join(lines)
 
 
-def carry_out(texts: Mapping[str, str], wanted: Side, by: str) -> dict[str, str | None]:
+def apply_update(texts: Mapping[str, str], wanted: Side, by: str) -> dict[str, str | None]:
     """Say what one side makes of the files; None where it deletes one."""
     made: dict[str, str | None] = {}
     for name, (kind, changes) in wanted.items():
@@ -86,7 +86,7 @@ def test_no_line_is_lost(pristine: Path, mine: Side, theirs: Side) -> None:
             copy(pristine / "service", Path(scratch, "service")),
             Path(scratch, "service"),
         )
-        users, templates = carry_out(FILES, mine, "mine"), carry_out(FILES, theirs, "theirs")
+        users, templates = apply_update(FILES, mine, "mine"), apply_update(FILES, theirs, "theirs")
         lab.commit({"mine/alike.txt": NUMBERS.replace("line 30", "mine 30")})
         lab.commit(users | {"unrelated.txt": "mine\n"})
         before = lab.snapshot()

@@ -28,7 +28,7 @@ Exit codes:
   5  failed or interrupted"""
 
 _TYPER_INTERRUPTED = 130
-# Typer's own texts take two lines.
+# The texts of Typer take two lines.
 _COMPLETION = {
     "install_completion": "Install completion for the current shell.",
     "show_completion": "Show the completion script for the current shell.",
@@ -47,7 +47,7 @@ class _Group(TyperGroup):
         return off_by_default(super().get_help_option(ctx))
 
 
-# Typer's Rich help takes three times as long to start.
+# With Rich, the help of Typer takes three times as long to start.
 app = typer.Typer(
     name="quickset",
     cls=_Group,

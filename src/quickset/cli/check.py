@@ -19,7 +19,7 @@ class LightCommand(TyperCommand):
         params = super().get_params(ctx)
         for param in params:
             if param.name == "answers_file":
-                # It is text already, and pydantic would convert its default, too.
+                # The value is text already. Otherwise pydantic converts the default, too.
                 param.process_value = lambda ctx, value: value  # type: ignore[method-assign]  # noqa: ARG005
         return params
 

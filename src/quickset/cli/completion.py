@@ -1,4 +1,4 @@
-"""Complete answers and components in a shell, from the newest template that is known here, without a network."""
+"""Complete answers and components in a shell, from the newest installed template and without a network."""
 
 import sys
 from collections.abc import Iterable, Iterator, MutableMapping
@@ -20,22 +20,22 @@ def presets(incomplete: str) -> list[str]:
     """List presets.
 
     Args:
-        incomplete: What is typed so far.
+        incomplete: The text so far.
 
     Returns:
-        Those that start with it.
+        The presets that start with it.
     """
     return _starting_with(incomplete, PRESETS)
 
 
 def given_answers(incomplete: str) -> list[str]:
-    """List answers as `--data` takes them; a question of free text without one.
+    """List answers in the form of `--data`. A question without choices has no value.
 
     Args:
-        incomplete: What is typed so far.
+        incomplete: The text so far.
 
     Returns:
-        Those that start with it.
+        The answers that start with it.
     """
     pairs = []
     for question in _questions():
@@ -45,15 +45,15 @@ def given_answers(incomplete: str) -> list[str]:
 
 
 def components(service: Path, incomplete: str, *, add: bool) -> list[str]:
-    """List what `add` or `remove` takes for a service of our own template.
+    """List the components for `add` or `remove`, if the service has quickset's own template.
 
     Args:
         service: The service.
-        incomplete: What is typed so far.
-        add: Whether it is for `add`.
+        incomplete: The text so far.
+        add: Whether the command is `add`.
 
     Returns:
-        What starts with it.
+        The components that start with it.
     """
     try:
         if not remote.is_canonical(str(read_answers(service)["_src_path"])):
@@ -73,10 +73,13 @@ def components(service: Path, incomplete: str, *, add: bool) -> list[str]:
 
 @contextmanager
 def whole_words(environment: MutableMapping[str, str]) -> Iterator[None]:
-    """Let Typer complete `cache=me` as one word in bash, which splits words at `=` and replaces only the last part.
+    """Join words that bash splits at `=`, so that Typer completes `cache=me`.
 
     Args:
-        environment: The variables that the completion script of bash sets.
+        environment: The variables of the completion script.
+
+    Yields:
+        Nothing.
     """
     words = environment.get("COMP_WORDS", "").split("\n")[: int(environment.get("COMP_CWORD", "0")) + 1]
     joined: list[str] = []

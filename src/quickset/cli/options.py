@@ -6,10 +6,10 @@ from typing import Annotated, Any
 import typer
 
 
-# Typer imports pydantic to convert an option without a value, such as its own `--help`. That takes longer than all of
-# `check`. So such an option is off by default there, and the arguments are not converted.
 def off_by_default(option: Any) -> Any:
-    """Make an option without a value off by default.
+    """Turn an option without a value off by default, so that it needs no conversion.
+
+    Typer imports pydantic to convert an option such as `--help`, which takes longer than all of `check`.
 
     Args:
         option: The option, or nothing.

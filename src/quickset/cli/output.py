@@ -11,7 +11,7 @@ import typer
 from quickset.errors import ConflictError, QuicksetError, os_reason
 
 if TYPE_CHECKING:
-    from quickset.updating.result import Progress, Result
+    from quickset.updating.result import Progress, UpdateResult
 
 
 def choose_progress(*, silent: bool) -> "Progress":
@@ -28,7 +28,7 @@ def choose_progress(*, silent: bool) -> "Progress":
     return (lambda _: nullcontext()) if silent else progress
 
 
-def finish(result: "Result", *, would: bool, quiet: bool, as_json: bool) -> None:
+def finish(result: "UpdateResult", *, would: bool, quiet: bool, as_json: bool) -> None:
     """Report the result of an update, and end with the matching exit code.
 
     Args:

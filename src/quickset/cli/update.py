@@ -49,7 +49,7 @@ def diff(
             fix_imports=fix_imports,
         )
         silent = quiet or as_json
-        found = command.preview(request, progress=choose_progress(silent=silent), colour=out.is_terminal and not silent)
+        found = command.preview(request, progress=choose_progress(silent=silent), color=out.is_terminal and not silent)
         finish(found, would=True, quiet=quiet, as_json=as_json)
 
 

@@ -1,4 +1,4 @@
-"""`quickset check`: is a service behind its template? It compares versions only, so that it is fast."""
+"""`quickset check`: check whether services are behind their template. Only versions are compared, which is fast."""
 
 import json
 import re
@@ -28,41 +28,41 @@ _AT_ONCE = 8
 
 
 class Status(StrEnum):
-    """How a service stands to its template."""
+    """The state of a service compared with its template."""
 
     CURRENT = "current"
     BEHIND = "behind"
     AHEAD = "ahead"
-    """It records something newer than every release that is known here."""
+    """The service records a version that is newer than every known release."""
     UNKNOWN = "unknown"
-    """It is unknown."""
+    """The recorded version, or the template, is not known."""
     CONFLICTED = "conflicted"
-    """An update of it is not finished."""
+    """An update is not finished."""
     FAILED = "failed"
-    """It is no service, or its answers are damaged."""
+    """The folder is not a service, or its answers are damaged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
-    """What was found out about one path."""
+class CheckResult:
+    """The result for one path. The names are those of the JSON output."""
 
     path: Path
-    """As it was given."""
+    """The path as given."""
     status: Status
     version: str | None = None
-    """What it records, without the `v` of the tag."""
+    """The recorded version, without the `v` of the tag."""
     newest: str | None = None
-    """The newest release that is known."""
+    """The newest known release."""
     behind: int = 0
-    """How many releases there are after its own."""
+    """The number of releases after the recorded one."""
     source: str | None = None
-    """Where its template comes from, without credentials."""
+    """The location of the template, without credentials."""
     reason: str = ""
-    """Why, where the status does not say it all, and what to do."""
+    """The reason for the status, and what to do."""
     drift: tuple[Drift, ...] | None = None
-    """The differences from a fresh render; None without a comparison."""
+    """The differences from a fresh render; None if they were not compared."""
     error: str = ""
-    """What went wrong with this path."""
+    """The error for this path."""
     exit_code: int = 0
 
 
@@ -83,8 +83,8 @@ class _Service:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """One source, asked once."""
+class _KnownReleases:
+    """The releases of one source, which is asked once."""
 
     origin: source.Source | None = None
     versions: list[str] = field(default_factory=list)
@@ -103,37 +103,37 @@ def check(
     answers_file: str = "",
     template_source: source.Source | None = None,
     progress: Progress = lambda _: nullcontext(),
-) -> tuple[Checked, ...]:
-    """Say for each service how it stands to its template. What is wrong with one stops none of the others.
+) -> tuple[CheckResult, ...]:
+    """Compare each service with its template. An error of one service does not stop the others.
 
     Args:
         paths: The services.
-        drift: Render what they record, too, and list the files that differ.
-        answers_file: Where their answers are; empty to look for them.
-        template_source: Where the template of this quickset comes from; by default what belongs to it.
-        progress: Opens a context in which the user sees what takes long.
+        drift: Also list the files that differ from a fresh render.
+        answers_file: The answers file. If empty, it is searched for.
+        template_source: The source of quickset's own template. By default, the installed one.
+        progress: Opens a context in which a long step is shown.
 
     Returns:
-        What was found out, in the order of the paths.
+        The results, in the order of the paths.
     """
     read = [_read(path, answers_file) for path in paths]
     services = [each for each in read if isinstance(each, _Service)]
-    places = _ask({each.src_path for each in services}, template_source, progress)
-    found = [each if isinstance(each, Checked) else _compare(each, places[each.src_path]) for each in read]
+    releases = _find_all_releases({each.src_path for each in services}, template_source, progress)
+    found = [each if isinstance(each, CheckResult) else _compare(each, releases[each.src_path]) for each in read]
     if drift:
-        _add_drift(found, read, places, progress)
+        _add_drift(found, read, releases, progress)
     return tuple(found)
 
 
-def exit_code(found: Sequence[Checked], *, strict: bool = False) -> int:
-    """Pick the exit code: that of the service that is worst off.
+def exit_code(found: Sequence[CheckResult], *, strict: bool = False) -> int:
+    """Choose the exit code of the command.
 
     Args:
-        found: What was found out.
-        strict: Drift is something to do.
+        found: The results.
+        strict: Count drift as something to do.
 
     Returns:
-        5, 2, 3, 1 or 0, whichever of them comes first.
+        The first of 5, 2, 3 and 1 that a result has, otherwise 0.
     """
     codes = {each.exit_code for each in found}
     if strict and any(each.drift for each in found):
@@ -141,11 +141,11 @@ def exit_code(found: Sequence[Checked], *, strict: bool = False) -> int:
     return next(code for code in (5, 2, 3, 1, 0) if code in codes | {0})
 
 
-def as_json(found: Sequence[Checked]) -> str:
-    """Write what was found out for scripts.
+def as_json(found: Sequence[CheckResult]) -> str:
+    """Convert results to JSON.
 
     Args:
-        found: What was found out.
+        found: The results.
 
     Returns:
         One JSON document.
@@ -158,8 +158,8 @@ def as_json(found: Sequence[Checked]) -> str:
     return json.dumps(document, indent=2, default=str)
 
 
-def _read(path: Path, answers_file: str) -> _Service | Checked:
-    """Read what a service records, and whether an update of it is unfinished."""
+def _read(path: Path, answers_file: str) -> _Service | CheckResult:
+    """Read the recorded answers of a service, and whether an update of it is unfinished."""
     try:
         unfinished = _unfinished(path)
         try:
@@ -168,20 +168,20 @@ def _read(path: Path, answers_file: str) -> _Service | Checked:
         except QuicksetError:
             if not unfinished:
                 raise
-        # The update may be what left the answers as they are.
-        return Checked(path=path, status=Status.CONFLICTED, reason=unfinished, exit_code=3)
+        # The conflicts of the update may be in the answers file.
+        return CheckResult(path=path, status=Status.CONFLICTED, reason=unfinished, exit_code=3)
     except QuicksetError as error:
         return _failed(path, error)
-    except (OSError, RuntimeError) as error:  # pathlib's word for a loop of links was RuntimeError before Python 3.13
+    except (OSError, RuntimeError) as error:  # raised by pathlib for a loop of links before Python 3.13
         return _failed(path, QuicksetError(os_reason(error) if isinstance(error, OSError) else str(error)))
 
 
-def _failed(path: Path, error: QuicksetError) -> Checked:
-    return Checked(path=path, status=Status.FAILED, error=str(error), exit_code=error.exit_code)
+def _failed(path: Path, error: QuicksetError) -> CheckResult:
+    return CheckResult(path=path, status=Status.FAILED, error=str(error), exit_code=error.exit_code)
 
 
 def _unfinished(path: Path) -> str:
-    """Say what is left of an update of this service; empty when nothing is."""
+    """Describe an unfinished update of this service. Return an empty text if there is none."""
     folder = path.resolve()
     top, git_dir = _repository(folder)
     if git_dir is None:
@@ -198,32 +198,32 @@ def _unfinished(path: Path) -> str:
     if not mine:
         return ""
     if phase == "conflicts":
-        if _taken_back(path):
+        if _has_vanished(path):
             return ""
         return "an update left conflicts: resolve them, then `quickset update --continue`; or `quickset update --abort`"
     return "an update was interrupted: `quickset update --continue` finishes it, `quickset update --abort` undoes it"
 
 
-def _taken_back(path: Path) -> bool:
+def _has_vanished(path: Path) -> bool:
     """Return whether nothing of an update with conflicts is left, as after `git reset --hard`."""
-    from quickset.updating.conflicts import vanished
+    from quickset.updating.conflicts import has_vanished
     from quickset.updating.journal import Journal
     from quickset.updating.repository import Repository
 
     try:
         repository = Repository.around(path)
         record = Journal.load(repository.state)
-        return record is None or vanished(repository, record)
+        return record is None or has_vanished(repository, record)
     except QuicksetError:
         return False
 
 
 def _repository(folder: Path) -> tuple[Path, Path | None]:
-    """Find the work tree around a folder and its git directory as git does, without starting it."""
+    """Find the work tree around a folder, and its git directory, without the time to start git."""
     for top in (folder, *folder.parents):
         git_dir = top / ".git"
         if git_dir.is_file():
-            # A linked worktree, or a submodule.
+            # The folder is a linked work tree, or a submodule.
             pointer = git_dir.read_text(encoding="utf-8", errors="surrogateescape")
             return top, top / pointer.removeprefix("gitdir:").strip()
         if (git_dir / "HEAD").exists():
@@ -231,49 +231,53 @@ def _repository(folder: Path) -> tuple[Path, Path | None]:
     return folder, None
 
 
-def _ask(src_paths: set[str], mine: source.Source | None, progress: Progress) -> dict[str, _Place]:
-    """Ask every source for its releases, once, and those elsewhere at the same time."""
+def _find_all_releases(
+    src_paths: set[str], mine: source.Source | None, progress: Progress
+) -> dict[str, _KnownReleases]:
+    """Ask every source for its releases once. Remote sources are asked at the same time."""
     if all(remote.is_canonical(each) for each in src_paths):
-        return {each: _place(each, mine) for each in src_paths}
+        return {each: _find_releases(each, mine) for each in src_paths}
     from concurrent.futures import ThreadPoolExecutor
 
     with progress("Asking for releases"), ThreadPoolExecutor(_AT_ONCE) as pool:
-        return dict(zip(src_paths, pool.map(lambda each: _place(each, mine), src_paths), strict=True))
+        return dict(zip(src_paths, pool.map(lambda each: _find_releases(each, mine), src_paths), strict=True))
 
 
-def _place(src_path: str, mine: source.Source | None) -> _Place:
+def _find_releases(src_path: str, mine: source.Source | None) -> _KnownReleases:
     try:
         origin = _origin(src_path, mine)
-        return _Place(origin, origin.versions())
+        return _KnownReleases(origin, origin.versions())
     except QuicksetError as error:
-        # Git's words hold the address in a form of its own.
-        return _Place(fault=_URL.sub(lambda found: shown(found[0]), str(error).replace(src_path, shown(src_path))))
+        # The message of git contains the address in another form.
+        return _KnownReleases(
+            fault=_URL.sub(lambda found: shown(found[0]), str(error).replace(src_path, shown(src_path)))
+        )
 
 
 def shown(src_path: str) -> str:
     """Remove the credentials from a URL.
 
     Args:
-        src_path: Where a template comes from.
+        src_path: The location of a template.
 
     Returns:
-        The same without user, password and query.
+        The location without user, password and query.
     """
     return re.sub(r"(?<=://)[^/]*@|[?#].*", "", src_path) if "://" in src_path else src_path
 
 
-def _compare(service: _Service, place: _Place) -> Checked:
-    """Compare what a service records with the releases of its source."""
+def _compare(service: _Service, known: _KnownReleases) -> CheckResult:
+    """Compare the recorded version of a service with the releases of its source."""
     version = service.ref.removeprefix("v")
-    checked = Checked(
+    checked = CheckResult(
         path=service.path,
         status=Status.UNKNOWN,
         version=version,
-        newest=next(iter(place.versions), None),
+        newest=next(iter(known.versions), None),
         source=shown(service.src_path),
         exit_code=5,
     )
-    behind, reason = _behind(service, version, place)
+    behind, reason = _behind(service, version, known)
     if behind is None:
         checked = replace(checked, reason=reason)
     elif behind > 0:
@@ -285,27 +289,27 @@ def _compare(service: _Service, place: _Place) -> Checked:
     return checked
 
 
-def _behind(service: _Service, version: str, place: _Place) -> tuple[int | None, str]:
-    """Count the releases after a version; None when it is unknown. With a reason and none of them, it is ahead."""
-    if place.origin is None:
-        return None, place.fault
-    if version in place.versions:
-        return place.versions.index(version), ""
+def _behind(service: _Service, version: str, known: _KnownReleases) -> tuple[int | None, str]:
+    """Count the releases after a version, or return None if it is unknown. A reason and no releases mean ahead."""
+    if known.origin is None:
+        return None, known.fault
+    if version in known.versions:
+        return known.versions.index(version), ""
     mine = remote.is_canonical(service.src_path)
     who = "this quickset" if mine else shown(service.src_path)
     numbers = _numbers(version)
-    later = sum(1 for each in place.versions if numbers and (_numbers(each) or ()) >= numbers)
+    later = sum(1 for each in known.versions if numbers and (_numbers(each) or ()) >= numbers)
     reason = ""
     if numbers is None:
-        reason = f"{service.ref} is no release that {who} knows"
+        reason = f"{service.ref} is not a release that {who} knows"
     elif _UNRELEASED.search(version):
-        if _holds(place.origin, service.ref):
+        if _holds(known.origin, service.ref):
             return later, "" if later else "an unreleased state, after every release"
-        reason = f"{service.ref} is an unreleased state that {who} does not hold"
-    elif not place.versions:
+        reason = f"{service.ref} is an unreleased state that {who} does not have"
+    elif not known.versions:
         reason = f"{who} knows no release"
     elif later:
-        reason = f"{service.ref} is none of the releases that {who} knows: {', '.join(place.versions)}"
+        reason = f"{service.ref} is none of the releases that {who} knows: {', '.join(known.versions)}"
     else:
         return 0, "made by a newer quickset: `uvx quickset@latest check`" if mine else f"newer than what {who} has"
     return None, reason
@@ -325,12 +329,15 @@ def _numbers(version: str) -> tuple[int, ...] | None:
 
 
 def _add_drift(
-    found: list[Checked], read: Sequence[_Service | Checked], places: Mapping[str, _Place], progress: Progress
+    found: list[CheckResult],
+    read: Sequence[_Service | CheckResult],
+    releases: Mapping[str, _KnownReleases],
+    progress: Progress,
 ) -> None:
-    """Compare the services with fresh renders, one after the other: Copier works on the process's environment."""
+    """Compare the services with fresh renders, one at a time, because Copier changes the environment variables."""
     states: dict[tuple[str, str], list[tuple[int, _Service]]] = defaultdict(list)
     for number, service in enumerate(read):
-        # An unfinished update says more, and what is not known cannot be rendered.
+        # An unfinished update matters more, and an unknown version cannot be rendered.
         if isinstance(service, _Service) and found[number].status in (Status.CURRENT, Status.BEHIND, Status.AHEAD):
             states[service.src_path, service.ref].append((number, service))
     if not states:
@@ -340,7 +347,7 @@ def _add_drift(
     with progress("Comparing with fresh renders"):
         for (src_path, ref), members in states.items():
             try:
-                template = places[src_path].at(ref)
+                template = releases[src_path].at(ref)
             except QuicksetError as error:
                 for number, service in members:
                     found[number] = _not_compared(found[number], service, str(error))
@@ -350,7 +357,7 @@ def _add_drift(
                     found[number] = _with_drift(found[number], service, work)
 
 
-def _with_drift(checked: Checked, service: _Service, work: "Renderer") -> Checked:
+def _with_drift(checked: CheckResult, service: _Service, work: "Renderer") -> CheckResult:
     try:
         return replace(checked, drift=differences(service.path, service.answers, work, service.answers_file))
     except OSError as error:
@@ -359,9 +366,9 @@ def _with_drift(checked: Checked, service: _Service, work: "Renderer") -> Checke
         return _not_compared(checked, service, str(error))
 
 
-def _not_compared(checked: Checked, service: _Service, fault: str) -> Checked:
+def _not_compared(checked: CheckResult, service: _Service, fault: str) -> CheckResult:
     if checked.status is Status.AHEAD:
-        # This quickset has no such release to compare with.
+        # This version of quickset has no such release to compare with.
         return checked
     return replace(checked, error=f"{service.path} cannot be compared: {fault}", exit_code=QuicksetError.exit_code)
 

@@ -1,4 +1,4 @@
-"""`quickset add` and `quickset remove`: one answer of a service changes, and its files follow by the same merge."""
+"""`quickset add` and `quickset remove`: change answers of a service, and merge its files as in an update."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -14,14 +14,15 @@ from quickset.templates import answers, source, upgrades
 from quickset.templates.answers_file import find_answers_file
 from quickset.templates.questions import FIXED, Question, is_component
 from quickset.templates.source import Source
+from quickset.templates.template import Template
 from quickset.updating import locks
-from quickset.updating.apply import carry_out
+from quickset.updating.apply import apply_update
 from quickset.updating.journal import Journal
-from quickset.updating.merge import MIGRATIONS, Merged
-from quickset.updating.plan import Goal, checked_answers, planned, with_patch
+from quickset.updating.merge import MIGRATIONS, MergeResult
+from quickset.updating.plan import UpdatePlan, checked_answers, prepare_update, with_patch
 from quickset.updating.recover import finish_interrupted, recorded_answers, require_finished
 from quickset.updating.repository import Repository
-from quickset.updating.result import Progress, Result
+from quickset.updating.result import Progress, UpdateResult
 
 _OFF = "none"
 _LABEL = 60  # characters of a value in a conflict marker
@@ -37,26 +38,26 @@ def add(
     dry_run: bool = False,
     template_source: Source | None = None,
     progress: Progress = lambda _: nullcontext(),
-) -> Result:
-    """Turn components of a service on, or choose others.
+) -> UpdateResult:
+    """Turn on components of a service, or change them.
 
     Args:
         path: The service.
-        names: Components, with a value where there is a choice: `docker`, `database=postgresql`.
-        answers_file: Where the service's answers are; empty to look for them.
-        lock: Bring `uv.lock` along.
-        dry_run: Change nothing, and draw the difference.
-        template_source: Where the template comes from; by default where the service says.
-        progress: Opens a context in which the user sees what takes long.
+        names: The components, with a value if there is a choice: `docker`, `database=postgresql`.
+        answers_file: The answers file. If empty, it is searched for.
+        lock: Update `uv.lock`.
+        dry_run: Change nothing, and return the difference.
+        template_source: The source of the template. By default, the recorded one.
+        progress: Opens a context in which a long step is shown.
 
     Returns:
-        What was done.
+        The result of the update.
 
     Raises:
-        UsageError: There is no such component or choice.
-        RefusedError: It cannot be changed in a service that exists; nothing was touched.
-        ConflictError: An update has conflicts left.
-        QuicksetError: Something failed.
+        UsageError: The component or the choice does not exist.
+        RefusedError: The component is fixed, or the state of the repository does not allow it. Nothing was changed.
+        ConflictError: An earlier update is not finished.
+        QuicksetError: A step failed.
     """
     options: dict[str, Any] = {"answers_file": answers_file, "lock": lock, "dry_run": dry_run}
     return _change(path, names, _on, origin=template_source, progress=progress, **options)
@@ -71,26 +72,26 @@ def remove(
     dry_run: bool = False,
     template_source: Source | None = None,
     progress: Progress = lambda _: nullcontext(),
-) -> Result:
-    """Turn components of a service off.
+) -> UpdateResult:
+    """Turn off components of a service.
 
     Args:
         path: The service.
-        names: Components.
-        answers_file: Where the service's answers are; empty to look for them.
-        lock: Bring `uv.lock` along.
-        dry_run: Change nothing, and draw the difference.
-        template_source: Where the template comes from; by default where the service says.
-        progress: Opens a context in which the user sees what takes long.
+        names: The components.
+        answers_file: The answers file. If empty, it is searched for.
+        lock: Update `uv.lock`.
+        dry_run: Change nothing, and return the difference.
+        template_source: The source of the template. By default, the recorded one.
+        progress: Opens a context in which a long step is shown.
 
     Returns:
-        What was done.
+        The result of the update.
 
     Raises:
-        UsageError: There is no such component.
-        RefusedError: It cannot be changed in a service that exists; nothing was touched.
-        ConflictError: An update has conflicts left.
-        QuicksetError: Something failed.
+        UsageError: The component does not exist.
+        RefusedError: The component is fixed, or the state of the repository does not allow it. Nothing was changed.
+        ConflictError: An earlier update is not finished.
+        QuicksetError: A step failed.
     """
     options: dict[str, Any] = {"answers_file": answers_file, "lock": lock, "dry_run": dry_run}
     return _change(path, names, _off, origin=template_source, progress=progress, **options)
@@ -106,7 +107,7 @@ def _change(
     dry_run: bool,
     origin: Source | None,
     progress: Progress,
-) -> Result:
+) -> UpdateResult:
     recorded = recorded_answers(path, answers_file)
     answers_file = find_answers_file(path, answers_file)
     origin = origin or source.of(str(recorded["_src_path"]))
@@ -115,9 +116,9 @@ def _change(
     wanted = [_parse(questions, name) for name in names]
     if wanted and all(question.secret for question, _ in wanted):
         raise UsageError(
-            "a secret is taken next to a component, and changes nothing by itself; edit the service's files."
+            "a secret is only accepted together with a component; to change it, edit the files of the service."
         )
-    # A secret is in the service's files, not among its answers.
+    # A secret is not recorded, but it is in the files of the service.
     secrets = {question.name: value for question, value in wanted if question.secret}
     old |= secrets
     new = dict(old)
@@ -125,24 +126,24 @@ def _change(
         if not question.secret:
             new[question.name] = switch(question, value, new.get(question.name, question.default))
     if new == old:
-        return Result(
+        return UpdateResult(
             path=path.resolve(), before=template.ref, after=template.ref, notes=("Nothing to do: it is so already.",)
         )
     repository = Repository.around(path, answers_file)
-    # Turned off together with what rules it out, it is not asked any more.
+    # A component that is turned off may not be asked any more.
     on = tuple(question.name for question, _ in wanted if not upgrades.is_off(new[question.name]))
-    goal = _goal(template, questions, old, new)
-    goal = replace(goal, required=on, given=goal.given | secrets.keys())
-    with locks.locked(repository) as state:
+    plan = _plan(template, questions, old, new)
+    plan = replace(plan, required=on, given=plan.given | secrets.keys())
+    with locks.work_tree(repository) as state:
         unfinished = Journal.load(state)
         if unfinished and unfinished.phase != "conflicts":
             return finish_interrupted(repository, state, unfinished)
         require_finished(repository, state)
         repository.require_quiet()
-        with planned(repository, goal, lock=lock and not dry_run, progress=progress) as plan:
+        with prepare_update(repository, plan, lock=lock and not dry_run, progress=progress) as prepared:
             if dry_run:
-                return with_patch(plan)
-            return carry_out(plan, state)
+                return with_patch(prepared)
+            return apply_update(prepared, state)
 
 
 def _parse(questions: Mapping[str, Question], given: str) -> tuple[Question, str | None]:
@@ -161,7 +162,7 @@ def _parse(questions: Mapping[str, Question], given: str) -> tuple[Question, str
 
 
 def _on(question: Question, value: str | None, now: Any) -> Any:
-    if question.several:
+    if question.multiselect:
         more = question.parse(value) if value else []
         if not more:
             raise _which(question)
@@ -177,14 +178,14 @@ def _on(question: Question, value: str | None, now: Any) -> Any:
 
 
 def _which(question: Question) -> UsageError:
-    """Ask for a value, with those that there are as far as they are known."""
+    """Build the error for a component without a value, with the known choices."""
     first, *more = [str(choice) for choice in question.choices if choice != _OFF] or ["VALUE"]
     others = f" (or {', '.join(more)})" if more else ""
     return UsageError(f"{question.name}: say which, as in {question.name}={first}{others}.")
 
 
 def _off(question: Question, value: str | None, now: Any) -> Any:
-    if question.several:
+    if question.multiselect:
         less = question.parse(value) if value else now or []
         return [one for one in now or [] if one not in less]
     if value is not None and question.parse(value) != now:
@@ -196,14 +197,16 @@ def _off(question: Question, value: str | None, now: Any) -> Any:
     raise UsageError(f"{question.name} cannot be turned off; choose another by `quickset add {question.name}=…`.")
 
 
-def _goal(template: Any, questions: Mapping[str, Question], old: Mapping[str, Any], new: Mapping[str, Any]) -> Goal:
+def _plan(
+    template: Template, questions: Mapping[str, Question], old: Mapping[str, Any], new: Mapping[str, Any]
+) -> UpdatePlan:
     changed = {name: value for name, value in new.items() if old.get(name) != value and name in questions}
     shown = ", ".join(f"{name}={_shown(value)}" for name, value in changed.items())
     known = upgrades.load(template.read(upgrades.FILE))
-    # What a change has asked for the first time stays off, as in an update.
+    # A question that is asked for the first time takes its absent value, as in an update.
     fresh = [name for name, question in questions.items() if question.settable and name not in new]
     absent = {name: known.absent(name) for name in fresh}
-    return Goal(
+    return UpdatePlan(
         title=f"Change {shown} (template {template.ref})",
         label="+".join([template.ref, *(f"{name}-{_in_a_ref(value)}" for name, value in changed.items())]),
         before=template,
@@ -225,33 +228,34 @@ def _shown(value: Any) -> str:
 
 
 def _in_a_ref(value: Any) -> str:
-    """Write a value so that the name of a git ref can hold it."""
+    """Write a value so that it is valid in the name of a git ref."""
     return re.sub(r"[^\w.-]+|\.\.+", "-", _shown(value))[:_LABEL].strip("-.").removesuffix(".lock") or _OFF
 
 
 def _next_steps(
-    changed: Mapping[str, Any], known: upgrades.Upgrades, given: Mapping[str, Any], merged: Merged
+    changed: Mapping[str, Any], known: upgrades.Upgrades, given: Mapping[str, Any], merged: MergeResult
 ) -> tuple[str, ...]:
-    """Say what the user has to run: a change of the tables needs a migration when the service has some already."""
+    """Return the commands to run. A change of tables needs a migration if the service has migrations."""
     if given.get("database", _OFF) == _OFF:
         return ()
     chain = {path: entry for path, entry in merged.after.items() if path.startswith(f"{MIGRATIONS}/")}
     package = given.get("package_name", "app")
     moved = any(
-        "{{ package_name }}/commands/migrate.py" in release.names.files.values() for release in known.releases.values()
+        "{{ package_name }}/commands/migrate.py" in release.renames.files.values()
+        for release in known.releases.values()
     )
     migrate = join("uv", "run", "python", "-m", *((package, "migrate") if moved else (f"{package}.migrate",)))
     if any(path.endswith(".py") and entry is None for path, entry in chain.items()):
-        # The step down needs the file that goes.
+        # A downgrade needs the migration that was deleted.
         down = "git stash && uv run alembic downgrade base; git stash pop --index"
         return (f"{down}   # for every database that has the tables, before this is deployed",)
     if "database" in changed or any(path.endswith(".py") for path in chain):
         return (migrate,)
     if any("models" in Path(path).with_suffix("").parts for path in merged.after):
-        # The linter takes a line of a hundred characters, and the rest has no tables.
+        # The title must fit into a line, so it names only components with tables.
         named = {name: value for name, value in changed.items() if name in _WITH_TABLES} or changed
         title = " and ".join(f"{'remove' if upgrades.is_off(value) else 'add'} {name}" for name, value in named.items())
-        # A migration is written from what the database lacks, so that it has to be up to date.
+        # A migration is generated from the difference to the database, so the database must be up to date.
         write = f'{migrate} && uv run alembic revision --autogenerate -m "{title}"'
         return (f"{write}   # then read the new file in {MIGRATIONS}", f"{migrate} && git add {MIGRATIONS}")
     return ()

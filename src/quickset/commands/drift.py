@@ -1,4 +1,4 @@
-"""What of a service differs from a fresh render of what it records."""
+"""Find the files of a service that differ from a fresh render of its recorded version."""
 
 import stat
 import tempfile
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
-    """A file of the template that is no longer as it was rendered."""
+    """A template file that differs from its render."""
 
     path: str
     kind: str
@@ -28,20 +28,20 @@ def differences(
 ) -> tuple[Drift, ...]:
     """Compare a service with a fresh render of it.
 
-    Files that the template does not have, and those that it writes once, belong to the service.
+    Files that are not in the template, and files that it writes once, belong to the service and are not compared.
 
     Args:
         folder: The service.
-        recorded: What its file of answers holds.
-        work: What renders the state that it records.
-        answers_file: Where it records its answers.
+        recorded: The recorded answers.
+        work: Renders the recorded version of the template.
+        answers_file: The answers file of the service.
 
     Returns:
         The files that differ, sorted.
 
     Raises:
-        UsageError: The template refuses a recorded answer.
-        QuicksetError: It could not be rendered.
+        UsageError: The template does not accept a recorded answer.
+        QuicksetError: The template cannot be rendered.
         OSError: A file of the service cannot be read.
     """
     questions = load_questions(work.template.config())
@@ -66,10 +66,10 @@ def _difference(fresh: Path, own: Path) -> str | None:
         return "deleted"
     if fresh.is_symlink():
         return None if own.is_symlink() and own.readlink() == fresh.readlink() else "edited"
-    # A link, a folder or a pipe in its place is not read.
+    # A link, a folder or a pipe at this path is not read.
     if not stat.S_ISREG(mode):
         return "edited"
     new, old = own.read_bytes(), fresh.read_bytes()
-    # Git may have checked the file out with other line ends.
+    # git may have checked the file out with other line endings.
     same = new == old or new.replace(b"\r\n", b"\n") == old.replace(b"\r\n", b"\n")
     return None if same else "edited"

@@ -1,4 +1,4 @@
-"""`quickset info`: what a service was made of, and which files belong to what."""
+"""`quickset info`: show the version, the answers and the components of a service."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -23,16 +23,16 @@ class Component:
     name: str
     value: str
     files: tuple[str, ...]
-    """What is there because of it alone."""
+    """The files that only this component adds."""
     missing: tuple[str, ...]
-    """Those of `files` that the service no longer has."""
+    """The files among them that the service no longer has."""
     shared: tuple[str, ...]
-    """Files that hold lines of it."""
+    """Files with lines of this component."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Info:
-    """What is known of a service."""
+    """The description of a service. The names are those of the JSON output."""
 
     path: Path
     template: str
@@ -41,20 +41,19 @@ class Info:
     answers: Mapping[str, Any]
     components: tuple[Component, ...]
     off: tuple[str, ...]
-    """Components that it could have and has not."""
+    """Components that are available, and turned off."""
     notes: tuple[str, ...]
 
 
 def info(path: Path, *, answers_file: str = "", template_source: source.Source | None = None) -> Info:
     """Describe a service.
 
-    A component's files are found by rendering the service with and without it: what the template really does, by
-    whatever means, and without a list to keep.
+    The files of a component are found by rendering the service with it and without it. So no list is needed.
 
     Args:
         path: The service.
-        answers_file: Where its answers are; empty to look for them.
-        template_source: Where the template comes from; by default where the service says.
+        answers_file: The answers file. If empty, it is searched for.
+        template_source: The source of the template. By default, the recorded one.
 
     Returns:
         Its answers, version and components.
@@ -140,7 +139,7 @@ def _switches(
             # It was not asked: the service could not have it.
             continue
         value = given[name]
-        if question.several:
+        if question.multiselect:
             for one in value or ():
                 yield question, str(one), [other for other in value or () if other != one]
         elif question.type == "bool" and question.settable:

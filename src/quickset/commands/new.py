@@ -1,4 +1,4 @@
-"""`quickset new`: a service from the template, complete or not there at all."""
+"""`quickset new`: create a service from the template, completely or not at all."""
 
 import re
 import secrets
@@ -26,7 +26,7 @@ _SECRET = re.compile(r"^(\w+)=change-me$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What the user asked for."""
+    """The options of a new service."""
 
     path: Path
     preset: str | None = None
@@ -36,43 +36,43 @@ class Request:
     lock: bool = True
     dry_run: bool = False
     template: str | None = None
-    """The URL of another template than quickset's own."""
+    """The URL of a third-party template."""
     ref: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Created:
-    """What came of it."""
+    """A new service. The names are those of the JSON output."""
 
     path: Path
     template: str
     released: bool
     answers: Mapping[str, Any]
     files: tuple[str, ...]
-    """Every file but those in `.git`, relative, sorted."""
+    """Every file except those in `.git`: the paths from the service's folder, sorted."""
     committed: bool
     locked: bool
     notes: tuple[str, ...]
-    """What did not happen and what to do about it, a line each."""
+    """Steps that failed or were skipped, with what to do, one a line."""
     foreign: bool = False
-    """Whether the template is another than quickset's own."""
+    """Whether it is a third-party template."""
 
 
 def new(
     request: Request, *, template_source: source.Source | None = None, progress: Progress = lambda _: nullcontext()
 ) -> Created:
-    """Make a service.
+    """Create a service.
 
-    It is rendered, given its `.env`, locked and committed in a temporary folder and then moved into place, so that
-    whatever happens on the way leaves nothing behind.
+    The service is rendered, locked and committed in a temporary folder, and then moved into place. So a failure leaves
+    nothing behind.
 
     Args:
-        request: What to make, and where.
-        template_source: Where the template comes from; by default what the request says.
-        progress: Opens a context in which the user sees what takes long.
+        request: The options.
+        template_source: The source of the template. By default, the one in the request.
+        progress: Opens a context in which a long step is shown.
 
     Returns:
-        What was made, or with `dry_run` what would be.
+        The service. With `dry_run`, the service that would be created.
 
     Raises:
         UsageError: The name or the value of an answer is wrong.
@@ -113,7 +113,7 @@ def new(
             lock = request.lock and (folder / PROJECT).is_file()
             if lock and not request.dry_run:
                 with progress("Locking the dependencies"):
-                    failure = locking.lock(folder, trusted=not template.is_foreign)
+                    failure = locking.lock(folder, trusted=not template.is_third_party)
                 locked = failure is None
                 if failure:
                     what = (
@@ -142,14 +142,14 @@ def new(
         committed=committed,
         locked=locked,
         notes=tuple(notes),
-        foreign=template.is_foreign,
+        foreign=template.is_third_party,
     )
 
 
 def _message(template: Template) -> str:
     return (
         f"Start from {template.url} at {template.ref}"
-        if template.is_foreign
+        if template.is_third_party
         else f"Start from quickset {template.version}"
     )
 

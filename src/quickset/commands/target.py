@@ -1,4 +1,4 @@
-"""The folder that `new` fills: all at once, or not at all."""
+"""The folder of a new service, which is filled completely or not at all."""
 
 import os
 import secrets
@@ -16,26 +16,26 @@ from quickset.signals import uninterrupted
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a service goes."""
+    """The folder for a new service."""
 
     path: Path
     exists: bool
     git_dir: Path | None
-    """The `.git` of an empty repository that waits there."""
+    """The `.git` folder of an empty repository that exists there."""
 
     @classmethod
     def at(cls, path: Path) -> "Target":
-        """Look at a path.
+        """Inspect a path.
 
         Args:
-            path: As the user gave it.
+            path: The path as given.
 
         Returns:
             The target.
 
         Raises:
-            RefusedError: There is something already.
-            QuicksetError: It cannot be looked at.
+            RefusedError: The folder is not empty, or it is a file.
+            QuicksetError: The path cannot be read.
         """
         try:
             found = path.resolve()
@@ -59,28 +59,28 @@ class Target:
 
     @contextmanager
     def staging(self, *, dry_run: bool = False) -> Iterator[Path]:
-        """Offer a folder of the target's name, not made yet, on its own disk; what is left of it goes in the end.
+        """Provide the path of a temporary folder on the same disk. It is removed in the end.
 
         Args:
-            dry_run: Offer one among the temporary files; nothing near the target is touched.
+            dry_run: Provide a path among the temporary files instead.
 
         Yields:
-            The folder.
+            The path, which has the name of the target. The folder does not exist yet.
 
         Raises:
-            QuicksetError: It cannot be written there.
+            QuicksetError: The disk cannot be written to.
         """
         if dry_run:
             with tempfile.TemporaryDirectory(prefix="quickset-") as folder:
                 yield Path(folder, self.path.name)
             return
-        # Inside an existing target: its parent may be another disk, or not writable.
-        beside = self.path if self.exists else self.path.parent
-        made = [parent for parent in (beside, *beside.parents) if not parent.exists()]
-        work = beside / f".quickset-{secrets.token_hex(8)}"
+        # The parent of an existing target may be on another disk, or not writable.
+        nearby = self.path if self.exists else self.path.parent
+        made = [parent for parent in (nearby, *nearby.parents) if not parent.exists()]
+        work = nearby / f".quickset-{secrets.token_hex(8)}"
         try:
             try:
-                beside.mkdir(parents=True, exist_ok=True)
+                nearby.mkdir(parents=True, exist_ok=True)
                 work.mkdir()
             except OSError as error:
                 raise QuicksetError(os_reason(error)) from error
@@ -96,11 +96,11 @@ class Target:
         """Move the finished service into place.
 
         Args:
-            staging: The folder that `staging` offered.
+            staging: The temporary folder.
 
         Raises:
-            RefusedError: Something appeared there meanwhile.
-            QuicksetError: The system refused.
+            RefusedError: The target was created or filled meanwhile.
+            QuicksetError: The system refused the move.
         """
         moved: list[Path] = []
         try:

@@ -1,4 +1,4 @@
-"""`quickset diff` and `quickset update`: a newer template, merged into what the user made of an older one."""
+"""`quickset diff` and `quickset update`: update a service to a newer template."""
 
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
@@ -14,36 +14,36 @@ from quickset.templates.answers_file import find_answers_file, read_answers
 from quickset.templates.questions import load_questions
 from quickset.templates.source import Source
 from quickset.updating import locks
-from quickset.updating.apply import carry_out
-from quickset.updating.branch import commit
+from quickset.updating.apply import apply_update
+from quickset.updating.branch import commit_to_branch
 from quickset.updating.journal import Journal
-from quickset.updating.plan import Goal, checked_answers, no_longer_valid, planned, with_patch
+from quickset.updating.plan import UpdatePlan, checked_answers, invalid_answer, prepare_update, with_patch
 from quickset.updating.recover import abort, finish_interrupted, recorded_answers, require_finished, resume
 from quickset.updating.repository import Repository
-from quickset.updating.result import Progress, Result
+from quickset.updating.result import Progress, UpdateResult
 from quickset.updating.summary import as_markdown
 
-__all__ = ["Request", "Result", "abort", "preview", "resume", "update"]
+__all__ = ["Request", "UpdateResult", "abort", "preview", "resume", "update"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What the user asked for."""
+    """The options of an update."""
 
     path: Path = Path()
     answers_file: str = ""
-    """Empty to look for it."""
+    """The answers file. If empty, it is searched for."""
     to: str | None = None
     template: str | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
     """Answers to new questions."""
     ask: bool = False
-    """Put new questions to the user; else they take their absent values."""
+    """Put new questions to the user. Otherwise they take the answers under which nothing changes."""
     fix_imports: bool = False
-    """Rewrite the owner's imports of what was renamed."""
+    """Rewrite the owner's imports of renamed modules."""
     lock: bool = True
     branch: str | None = None
-    """Commit there, and leave index and work tree alone."""
+    """Commit to this branch, and change neither the index nor the work tree."""
 
 
 def preview(
@@ -51,84 +51,84 @@ def preview(
     *,
     template_source: Source | None = None,
     progress: Progress = lambda _: nullcontext(),
-    colour: bool = False,
-) -> Result:
-    """Work out what an update would do.
+    color: bool = False,
+) -> UpdateResult:
+    """Compute what an update would do.
 
     Args:
         request: The update.
-        template_source: Where the template comes from; by default where the service says.
-        progress: Opens a context in which the user sees what takes long.
-        colour: Draw the difference with the terminal's colours.
+        template_source: The source of the template. By default, the recorded one.
+        progress: Opens a context in which a long step is shown.
+        color: Use the colors of the terminal in the difference.
 
     Returns:
-        What it would do, with the difference.
+        The result that the update would have, with the difference.
 
     Raises:
-        UsageError: There is no service, or no such version.
-        RefusedError: The repository or the recorded version forbids it.
-        QuicksetError: The recorded answers are damaged, or something failed.
+        UsageError: The folder is not a service, or the version does not exist.
+        RefusedError: The state of the repository, or the recorded version, does not allow it.
+        QuicksetError: The recorded answers are damaged, or a step failed.
     """
     recorded_answers(request.path, request.answers_file)
     repository = _repository(request)
     require_finished(repository, repository.state)
-    goal = goal_of(request, template_source)
-    if goal is None:
+    plan = plan_update(request, template_source)
+    if plan is None:
         return _current(request)
-    with planned(repository, goal, lock=False, progress=progress) as plan:
-        return with_patch(plan, colour=colour)
+    with prepare_update(repository, plan, lock=False, progress=progress) as prepared:
+        return with_patch(prepared, color=color)
 
 
 def update(
     request: Request, *, template_source: Source | None = None, progress: Progress = lambda _: nullcontext()
-) -> Result:
-    """Pull a newer template into a service, staged and not committed, or committed on a branch of its own.
+) -> UpdateResult:
+    """Update a service: stage the changes, or commit them to a branch.
 
     Args:
-        request: What to do.
-        template_source: Where the template comes from; by default where the service says.
-        progress: Opens a context in which the user sees what takes long.
+        request: The update.
+        template_source: The source of the template. By default, the recorded one.
+        progress: Opens a context in which a long step is shown.
 
     Returns:
-        What was done.
+        The result of the update.
 
     Raises:
-        UsageError: There is no service, or no such version.
-        ConflictError: An earlier update has conflicts left.
-        RefusedError: The repository or the recorded version forbids it; nothing was touched.
-        QuicksetError: The recorded answers are damaged, or something failed.
+        UsageError: The folder is not a service, or the version does not exist.
+        ConflictError: An earlier update is not finished.
+        RefusedError: The state of the repository, or the recorded version, does not allow it. Nothing was changed.
+        QuicksetError: The recorded answers are damaged, or a step failed.
     """
-    # First of all: in the wrong folder that is what to say, and nothing about its repository.
+    # In a wrong folder, the error is about the folder, and not about its repository.
     with suppress(ConflictError):
         recorded_answers(request.path, request.answers_file)
     repository = _repository(request)
-    with locks.locked(repository) as state:
+    with locks.work_tree(repository) as state:
         unfinished = Journal.load(state)
         if unfinished and unfinished.phase != "conflicts":
             return finish_interrupted(repository, state, unfinished)
         require_finished(repository, state)
         repository.require_quiet()
-        goal = goal_of(request, template_source)
-        if goal is None:
+        plan = plan_update(request, template_source)
+        if plan is None:
             return _current(request)
-        with planned(repository, goal, lock=request.lock, progress=progress) as plan:
+        with prepare_update(repository, plan, lock=request.lock, progress=progress) as prepared:
             if request.branch:
-                return commit(plan, request.branch, f"{goal.title}\n\n{_body(plan.result)}")
-            return carry_out(plan, state)
+                return commit_to_branch(prepared, request.branch, f"{plan.title}\n\n{as_markdown(prepared.result)}")
+            return apply_update(prepared, state)
 
 
-def goal_of(request: Request, template_source: Source | None) -> Goal | None:
-    """Say what an update is to make of a service.
+def plan_update(request: Request, template_source: Source | None) -> UpdatePlan | None:
+    """Plan an update from the request and the recorded answers.
 
     Args:
         request: The update.
-        template_source: Where the template comes from; by default where the service says.
+        template_source: The source of the template. By default, the recorded one.
 
     Returns:
-        The goal; None when the service is there already.
+        The plan; None if the service has that version already.
 
     Raises:
-        UsageError: There is no service, no such version, or the version is older.
+        UsageError: The folder is not a service, or the version does not exist or is older.
         RefusedError: The recorded version is not known.
         QuicksetError: The recorded answers are damaged.
     """
@@ -143,7 +143,7 @@ def goal_of(request: Request, template_source: Source | None) -> Goal | None:
             return None
         raise UsageError(f"--to: {after.ref} is older than {before.ref}, which the service has.")
     old, old_questions = checked_answers(request.path, before, answers_file)
-    # Releases that came before the file are told of by a newer one's.
+    # A release without this file is described in that of a newer release.
     known = upgrades.load(after.read(upgrades.FILE) or origin.template().read(upgrades.FILE))
     carried = known.carry(old, before.version, after.version)
     questions = load_questions(after.config())
@@ -154,11 +154,11 @@ def goal_of(request: Request, template_source: Source | None) -> Goal | None:
         if question.settable and name not in new and name not in old_questions
     ]
     given = answers.check(questions, request.data)
-    invalid = answers.faults(questions, new)
+    invalid = answers.find_invalid(questions, new)
     settled = sorted(
         name
         for name in new.keys() & given.keys() - invalid.keys()
-        if name in old_questions and questions[name].takes_the_same_as(old_questions[name])
+        if name in old_questions and questions[name].accepts_same_as(old_questions[name])
     )
     if settled:
         raise UsageError(f"--data: '{settled[0]}' is answered already; change it with `quickset add` or `remove`.")
@@ -167,12 +167,12 @@ def goal_of(request: Request, template_source: Source | None) -> Goal | None:
     absent = {name: known.absent(name) for name in (*fresh, *recorded_since)}
     for name in invalid.keys() - given.keys():
         if not request.ask:
-            raise no_longer_valid(name, new[name], after, invalid[name])
+            raise invalid_answer(name, new[name], after, invalid[name])
         del new[name]
         fresh.append(name)
-    # A secret is in the service's files, not among its answers.
+    # A secret is not recorded, but it is in the files of the service.
     secrets = {name: value for name, value in given.items() if name in old_questions and questions[name].secret}
-    return Goal(
+    return UpdatePlan(
         title=f"Update {_name(old)}from template {before.ref} to {after.ref}",
         label=after.ref,
         before=before,
@@ -188,7 +188,7 @@ def goal_of(request: Request, template_source: Source | None) -> Goal | None:
             *known.before_deploy(before.version, after.version, final),
             *known.on_change(carried, final),
         ),
-        names=lambda final: known.names(before.version, after.version, final),
+        renames=lambda final: known.renames(before.version, after.version, final),
         fix_imports=request.fix_imports,
     )
 
@@ -201,7 +201,7 @@ def _older(version: str, other: str) -> bool:
     try:
         return Version(version) < Version(other)
     except InvalidVersion:
-        # A branch of somebody's template: what is asked for is what is wanted.
+        # A branch of a third-party template has no order, so it is not called older.
         return False
 
 
@@ -209,12 +209,7 @@ def _name(recorded: Mapping[str, Any]) -> str:
     return f"{recorded['project_name']} " if "project_name" in recorded else ""
 
 
-def _current(request: Request) -> Result:
+def _current(request: Request) -> UpdateResult:
     version = str(recorded_answers(request.path, request.answers_file)["_commit"])
     note = f"Nothing to do: the service has {version}, the newest that this quickset knows."
-    return Result(path=request.path.resolve(), before=version, after=version, notes=(note,))
-
-
-def _body(result: Result) -> str:
-
-    return as_markdown(result)
+    return UpdateResult(path=request.path.resolve(), before=version, after=version, notes=(note,))

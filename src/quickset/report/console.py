@@ -1,4 +1,4 @@
-"""The consoles on which results are shown, and the JSON form of a result."""
+"""The terminal, progress and JSON output that the commands share."""
 
 import json
 from contextlib import AbstractContextManager, nullcontext
@@ -13,17 +13,17 @@ from quickset.errors import QuicksetError
 from quickset.shell import join
 
 if TYPE_CHECKING:
-    # They import Copier, which takes longer than what some commands do.
+    # These modules import Copier, which takes longer than some commands.
     from quickset.commands.info import Info
     from quickset.commands.new import Created
-    from quickset.updating.result import Result
+    from quickset.updating.result import UpdateResult
 
 
 class _Output(Console):
-    """A console that ends a command over a closed pipe with the exit code of a failure, not with Rich's 1."""
+    """A console that ends the command with exit code 5 when the pipe is closed. Rich would use 1."""
 
     def on_broken_pipe(self) -> None:
-        """Say nothing more, to nobody."""
+        """End the command without a message."""
         try:
             super().on_broken_pipe()
         except SystemExit:
@@ -34,29 +34,36 @@ def console(*, stderr: bool = False) -> Console:
     """Open a console.
 
     Args:
-        stderr: On standard error instead of standard output.
+        stderr: Use standard error instead of standard output.
 
     Returns:
-        One that colours nothing by itself; without a terminal, nothing at all.
+        The console. It adds no colors of its own, and uses none without a terminal.
     """
     return _Output(stderr=stderr, highlight=False)
 
 
 def progress(text: str) -> AbstractContextManager[object]:
-    """Show that something takes its time, where there is a terminal to show it on.
+    """Show a long step at a terminal.
 
     Args:
-        text: What is going on.
+        text: The description of the step.
 
     Returns:
-        A context that lasts as long as it does.
+        A context that lasts as long as the step.
     """
     shown = console(stderr=True)
     return shown.status(f"{escape(text)} …") if shown.is_terminal else nullcontext()
 
 
 def change_folder(path: Path) -> list[str]:
-    """Say how to get to a service; nothing where one is there already."""
+    """Return the command that changes to the folder of a service.
+
+    Args:
+        path: The folder.
+
+    Returns:
+        The command; nothing if it is the current folder.
+    """
     here = Path.cwd()
     if path == here:
         return []
@@ -64,12 +71,12 @@ def change_folder(path: Path) -> list[str]:
     return [join("cd", f"./{shown}" if str(shown).startswith("-") else str(shown))]
 
 
-def to_json(value: "Created | Info | Result", **more: Any) -> str:
-    """Write a result for scripts.
+def to_json(value: "Created | Info | UpdateResult", **more: Any) -> str:
+    """Convert a result to JSON.
 
     Args:
         value: The result.
-        **more: What stands beside it.
+        **more: Additional values.
 
     Returns:
         One JSON document.

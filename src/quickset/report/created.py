@@ -1,4 +1,4 @@
-"""Show a new service: what each part of it is for, and what to run next."""
+"""Show a new service: its parts, and the commands to run next."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -63,19 +63,20 @@ _SERVERS = {"postgresql": "PostgreSQL", "mysql": "MySQL or MariaDB"}
 
 
 def show_created(created: "Created", *, dry_run: bool, out: Console) -> None:
-    """Show a new service: a tree that says what each part is for, and what to type next.
+    """Show a new service: a tree with a description of each part, and the commands to run next.
 
     Args:
-        created: What was made.
-        dry_run: Nothing was, really.
-        out: Where to show it.
+        created: The service.
+        dry_run: The service was not really created.
+        out: The console.
     """
     out.print(service_tree(created))
     out.print()
     version = created.template if created.released else f"{created.template} (unreleased)"
-    done = ["", *["locked"] * created.locked, *["committed"] * created.committed]
-    count = f"{len(created.files)} files from the template {escape(version)}"
-    out.print(f"{'Would make' if dry_run else 'Made'} {count}{', '.join(done)}.", soft_wrap=True)
+    done = [*["dependencies locked"] * created.locked, *["first commit made"] * created.committed]
+    steps = f" {', '.join(done).capitalize()}." if done else ""
+    created_files = f"{len(created.files)} files from template {escape(version)}."
+    out.print(f"{'Would create' if dry_run else 'Created'} {created_files}{steps}", soft_wrap=True)
     for note in created.notes:
         out.print(Text(f"! {note}", style="yellow"), soft_wrap=True)
     if dry_run:
@@ -89,20 +90,20 @@ def show_created(created: "Created", *, dry_run: bool, out: Console) -> None:
 
 
 def service_tree(created: "Created") -> Tree:
-    """Draw a service.
+    """Draw the tree of a service.
 
     Args:
         created: The service.
 
     Returns:
-        Its parts, each with what it is for, as far as that is known of its template.
+        The tree with the known descriptions of its parts.
     """
     package = str(created.answers.get("package_name", "app"))
     parts = _known_parts(created) if created.foreign else PARTS
     top = sorted({file.split("/")[0] for file in created.files}, key=lambda name: (name in created.files, name))
     inner = sorted({part for file in created.files if (part := _described_part(file, package, parts))})
     tree = Tree(Text(f"{created.path.name}/", style="bold"))
-    # Names of the second level are two guides further right.
+    # Names of the second level are indented by two guides.
     widths = [len(name) + 1 for name in top] + [len(name.split("/")[1]) + 5 for name in inner]
     width = max(widths, default=0)
     for name in top:
@@ -116,7 +117,7 @@ def service_tree(created: "Created") -> Tree:
 
 
 def _known_parts(created: "Created") -> dict[str, str]:
-    """Pick what is known of a service of another template."""
+    """Select the descriptions that apply to a service of any template."""
     is_locked = created.locked or is_lock(created.path / "uv.lock")
     return {name: PARTS[name] for name in _ANYWHERE if name != "uv.lock" or is_locked}
 
@@ -137,13 +138,13 @@ def _entry(name: str, text: str, width: int, *, folder: bool) -> Text:
 
 
 def next_commands(created: "Created") -> list[str]:
-    """Say what to type next, as far as it exists: into the folder, its tests, and the running service.
+    """Return the commands that change to the folder, run the tests and start the service.
 
     Args:
         created: The service.
 
     Returns:
-        Commands for a POSIX shell, each of which works when pasted after the one before.
+        Commands for a POSIX shell, to run one after the other.
     """
     package = created.answers.get("package_name", "app")
     database = created.answers.get("database", "none")
@@ -163,7 +164,7 @@ def next_commands(created: "Created") -> list[str]:
 
 
 def _is_like_ours(created: "Created") -> bool:
-    """Tell whether the commands of this template's services exist in one of another template, such as a fork."""
+    """Return whether a service of another template, such as a fork, has the commands of ours."""
     package = created.answers.get("package_name", "app")
     needed = {"pyproject.toml", "tests/conftest.py", f"{package}/__main__.py"}
     if created.answers.get("database", "none") != "none":

@@ -10,16 +10,16 @@ from rich.tree import Tree
 from quickset.updating.summary import show_value
 
 if TYPE_CHECKING:
-    # They import Copier, which takes longer than what some commands do.
+    # This module imports Copier, which takes longer than some commands.
     from quickset.commands.info import Info
 
 
 def show_info(info: "Info", *, out: Console) -> None:
-    """Show what is known of a service.
+    """Show the description of a service.
 
     Args:
-        info: What is known.
-        out: Where to show it.
+        info: The description.
+        out: The console.
     """
     version = info.template if info.released else f"{info.template} (unreleased)"
     out.print(Text(str(info.path), style="bold"), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Show what an update did, or would do."""
+"""Show the result of an update."""
 
 import re
 from collections.abc import Mapping
@@ -16,8 +16,7 @@ from quickset.updating.summary import describe_change, group_references, name_ch
 if TYPE_CHECKING:
     # These modules import Copier, which takes longer than some commands.
     from quickset.updating.changes import Kind
-    from quickset.updating.result import Result
-
+    from quickset.updating.result import UpdateResult
 
 _SIGNS: Mapping["Kind", tuple[str, str]] = {
     # kind: sign, style
@@ -35,13 +34,13 @@ _SIGNS: Mapping["Kind", tuple[str, str]] = {
 }
 
 
-def show_result(result: "Result", *, would: bool, out: Console) -> None:
-    """Show what an update did or would do: each file, what to know before a deploy, and what to do next.
+def show_result(result: "UpdateResult", *, would: bool, out: Console) -> None:
+    """Show the result of an update: each file, what to know before a deploy, and the commands to run next.
 
     Args:
-        result: The update.
+        result: The result.
         would: It was a preview.
-        out: Where to show it.
+        out: The console.
     """
     if result.title:
         out.print(Text(result.title, style="bold"), soft_wrap=True)
@@ -68,7 +67,7 @@ def show_result(result: "Result", *, would: bool, out: Console) -> None:
             out.print(Text(f"  {step}", style="bold"), soft_wrap=True)
 
 
-def _show_references(result: "Result", out: Console) -> None:
+def _show_references(result: "UpdateResult", out: Console) -> None:
     for title, found in group_references(result).items():
         out.print(f"\n{title}", soft_wrap=True)
         for each in found:
@@ -77,18 +76,18 @@ def _show_references(result: "Result", out: Console) -> None:
             out.print(Text.assemble(place, f"  {each.old}", (new_form(each), "dim")), soft_wrap=True)
 
 
-def _after_update(result: "Result", *, would: bool) -> list[str]:
+def _after_update(result: "UpdateResult", *, would: bool) -> list[str]:
     if would or not (result.changes or result.conflicts):
         return []
     there = change_folder(result.path)
     if result.conflicts:
         if result.branch is None and not result.applied_ms:
             return []
-        # Without the option git does not add what a sparse checkout leaves out.
+        # Without this option, git does not add files that a sparse checkout leaves out.
         add = ("git", "add", *["--sparse"] * git.is_sparse(result.path))
         return [
             *there,
-            f"{join(*add, *result.conflicts)}   # once they are resolved",
+            f"{join(*add, *result.conflicts)}   # after you resolve them",
             "quickset update --continue",
         ]
     if result.branch:
@@ -98,7 +97,7 @@ def _after_update(result: "Result", *, would: bool) -> list[str]:
 
 
 def _has_check(path: Path) -> bool:
-    """Tell whether a service has the recipe `check`, and a `just` of its own to run it."""
+    """Return whether a service has the recipe `check`, and `just` among its dependencies."""
     texts = []
     for name in ("justfile", "pyproject.toml"):
         try:
@@ -108,7 +107,7 @@ def _has_check(path: Path) -> bool:
     return bool(re.search(r"^check(\s[^:=]*)?:(?!=)", texts[0], re.MULTILINE)) and "rust-just" in texts[1]
 
 
-def _leftovers(result: "Result") -> list[str]:
-    """Say what to do with files that nothing uses any more."""
+def _leftovers(result: "UpdateResult") -> list[str]:
+    """Return the command that deletes the files that are no longer used."""
     kept = [change.path for change in result.changes if change.kind == "kept"]
-    return [f"{join('git', 'rm', *kept)}   # once what you need of it is elsewhere"] if kept else []
+    return [f"{join('git', 'rm', *kept)}   # after you move what you need of it elsewhere"] if kept else []

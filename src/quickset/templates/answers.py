@@ -1,7 +1,7 @@
-"""Questions, presets and given answers.
+"""Parse and check given answers.
 
-All of it derives from `copier.yml`: a new question joins without an edit here. Copier itself ignores unknown
-names, turns "maybe" into true and lets hidden answers be set; so what is given is checked before Copier sees it.
+Copier ignores unknown names, converts "maybe" to true, and accepts hidden answers. So answers are checked before Copier
+gets them. The rules are read from `copier.yml`, so a new question needs no change here.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -17,16 +17,16 @@ from quickset.templates.strict_yaml import RepeatedKeyError, load_yaml, one_line
 
 
 def parse_pairs(pairs: Iterable[str]) -> dict[str, str]:
-    """Split `KEY=VALUE` pairs; the last of a name counts.
+    """Split `KEY=VALUE` pairs. If a name occurs twice, the last value counts.
 
     Args:
-        pairs: As given with `--data`.
+        pairs: The values of `--data`.
 
     Returns:
         The values by name.
 
     Raises:
-        UsageError: One has no `=` or no name.
+        UsageError: A pair has no `=`, or no name.
     """
     found = {}
     for pair in pairs:
@@ -47,10 +47,10 @@ def load_file(path: Path) -> dict[str, Any]:
         The values by name.
 
     Raises:
-        UsageError: It cannot be read, or holds no mapping of names to values.
+        UsageError: The file cannot be read, or has no names with values.
     """
     try:
-        # JSON is YAML, too.
+        # JSON is a subset of YAML.
         loaded = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"--data-file: {os_reason(error)}") from error
@@ -68,30 +68,30 @@ def load_file(path: Path) -> dict[str, Any]:
 
 
 def check(questions: Mapping[str, Question], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Check given answers as far as that needs no rendering.
+    """Check given answers, as far as that is possible without a render.
 
     Args:
         questions: The template's questions.
         given: The values by name.
 
     Returns:
-        The values, each of its question's type.
+        The values, converted to the types of the questions.
 
     Raises:
-        UsageError: A name is unknown or no person can set it, a value is none of the choices or of the wrong type.
+        UsageError: A name is unknown or cannot be set, or a value is none of the choices or of the wrong type.
     """
     return {name: _find(questions, name).parse(value) for name, value in given.items()}
 
 
-def faults(questions: Mapping[str, Question], recorded: Mapping[str, Any]) -> dict[str, str]:
-    """Find recorded answers that a template does not take.
+def find_invalid(questions: Mapping[str, Question], recorded: Mapping[str, Any]) -> dict[str, str]:
+    """Find recorded answers that a template does not accept.
 
     Args:
         questions: The template's questions.
         recorded: The answers by name.
 
     Returns:
-        What is wrong by name, without the name.
+        The errors by name.
     """
     found = {}
     for name, value in recorded.items():
@@ -119,16 +119,16 @@ def _find(questions: Mapping[str, Question], name: str) -> Question:
 def check_asked(
     questions: Mapping[str, Question], given: Iterable[str], recorded: Mapping[str, Any], ruled_out: Collection[str]
 ) -> None:
-    """Refuse given answers to questions that their conditions rule out.
+    """Refuse answers to questions that are not asked because of their conditions.
 
     Args:
         questions: The template's questions.
-        given: Names of given answers.
+        given: The names of given answers.
         recorded: All answers that Copier recorded.
-        ruled_out: Names of the questions whose condition is false.
+        ruled_out: The questions whose condition is false.
 
     Raises:
-        UsageError: One was ruled out; the message names it and the answers that did it.
+        UsageError: A question is ruled out. The message names it, and the answers that cause this.
     """
     for name in given:
         if name in ruled_out:

@@ -14,22 +14,20 @@ from quickset.templates import remote
 from quickset.templates.strict_yaml import RepeatedKeyError, kind_of, load_yaml, one_line
 
 ANSWERS_FILE = ".copier-answers.yml"
-
-# The first and the last line of a conflict, as git writes them.
+# The first and the last line of a conflict.
 _MARKER = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
-
-# A template that is not the only one of a project records its answers under a name of its own.
+# If a project has several templates, each has its own answers file.
 _ANSWERS_NAME = re.compile(r"\.copier-answers.*\.ya?ml")
 
 
 def is_answers_file(name: str) -> bool:
-    """Return whether a file has a name that Copier uses for answers files.
+    """Return whether Copier uses a name for answers files.
 
     Args:
-        name: The file's name, without its folder.
+        name: The name of a file, without its folder.
 
     Returns:
-        Whether it is.
+        Whether it is the name of an answers file.
     """
     return _ANSWERS_NAME.fullmatch(name) is not None
 
@@ -39,13 +37,13 @@ def find_answers_file(folder: Path, given: str = "") -> str:
 
     Args:
         folder: The service.
-        given: Its name as the user gave it; empty to look for it.
+        given: The name that the user gave. If empty, the file is searched for.
 
     Returns:
-        Its name: the usual one, or the only other one that is there.
+        The name: the usual one, or that of the only answers file.
 
     Raises:
-        UsageError: There is none, or there are several.
+        UsageError: There is no answers file, or there are several.
         QuicksetError: The folder cannot be read.
     """
     if given:
@@ -61,7 +59,7 @@ def find_answers_file(folder: Path, given: str = "") -> str:
             return ANSWERS_FILE
         found = sorted(file.name for file in folder.iterdir() if is_answers_file(file.name))
     except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"{folder} is no service: there is no such folder.") from None
+        raise UsageError(f"{folder} is not a service: there is no such folder.") from None
     except OSError as error:
         raise QuicksetError(os_reason(error)) from error
     if len(found) == 1:
@@ -70,13 +68,13 @@ def find_answers_file(folder: Path, given: str = "") -> str:
         raise UsageError(f"{folder} holds {' and '.join(found)}; choose one with --answers-file.")
     _require_checked_out(folder)
     raise UsageError(
-        f"{folder} is no service: it holds no {ANSWERS_FILE}. If another file holds its answers, give that with "
+        f"{folder} is not a service: it has no {ANSWERS_FILE}. If another file has its answers, give that with "
         "--answers-file."
     )
 
 
 def _require_checked_out(folder: Path, given: str = "") -> None:
-    """Say how to get an answers file that is in the repository, and that a sparse checkout leaves out."""
+    """Report an answers file that is in the repository, but not in the sparse checkout."""
     if not folder.is_dir() or shutil.which("git") is None:
         return
     for entry in git.attempt("ls-files", "-t", "-z", cwd=folder).stdout.split("\0"):
@@ -96,24 +94,24 @@ def _require_checked_out(folder: Path, given: str = "") -> None:
 
 
 def read_answers(folder: Path, name: str = "") -> dict[str, Any]:
-    """Read the answers that a service recorded.
+    """Read the recorded answers of a service.
 
     Args:
         folder: The service.
-        name: Its answers file; empty to look for it.
+        name: The answers file. If empty, it is searched for.
 
     Returns:
-        The answers, with `_commit` and `_src_path`; the latter is absolute where it is a folder here.
+        The answers, with `_commit` and `_src_path`. If `_src_path` is a folder of this machine, it is absolute.
 
     Raises:
-        UsageError: The folder holds no answers file.
-        QuicksetError: The file cannot be read or understood.
+        UsageError: The folder has no answers file.
+        QuicksetError: The file is damaged.
     """
     file = folder / (name or find_answers_file(folder))
     try:
         loaded = load_yaml(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"{folder} is no service: it holds no {name}.") from None
+        raise UsageError(f"{folder} is not a service: it has no {name}.") from None
     except OSError as error:
         raise QuicksetError(os_reason(error)) from error
     except RepeatedKeyError as error:
@@ -122,27 +120,27 @@ def read_answers(folder: Path, name: str = "") -> dict[str, Any]:
         raise QuicksetError(f"{file} is damaged: it is not UTF-8 text. Restore it from git.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         if _MARKER.search(file.read_text(encoding="utf-8", errors="replace")):
-            raise QuicksetError(f"{file} is damaged: it holds conflict markers. Resolve them and commit.") from error
+            raise QuicksetError(f"{file} is damaged: it has conflict markers. Resolve them and commit.") from error
         raise QuicksetError(f"{file} is damaged: {one_line(error)}. Restore it from git.") from error
     if damage := _damage(loaded):
         raise QuicksetError(f"{file} is damaged: {damage}")
     recorded: dict[str, Any] = loaded
-    return recorded | {"_src_path": remote.located(str(recorded["_src_path"]), folder)}
+    return recorded | {"_src_path": remote.resolve_location(str(recorded["_src_path"]), folder)}
 
 
 def _damage(loaded: Any) -> str:
-    """Say what is wrong with the contents of an answers file, and what to do; empty when nothing is."""
+    """Describe the damage of an answers file, and what to do. Return an empty text if there is none."""
     if loaded is None:
         return "it is empty. Restore it from git."
     if not isinstance(loaded, dict):
-        return f"it holds {kind_of(loaded)}, and not answers by name. Restore it from git."
+        return f"it is {kind_of(loaded)}, and not answers by name. Restore it from git."
     needed = ("_src_path", "_commit")
     for key in needed:
         if isinstance(loaded.get(key), (bool, dict, list)):
             return f"its {key} is {kind_of(loaded[key])}, and not text. Restore it from git."
     if missing := [key for key in needed if not loaded.get(key)]:
         return (
-            f"it holds no {' and no '.join(missing)}. Restore them from git, or write them: where the template is, and "
+            f"it has no {' and no '.join(missing)}. Restore them from git, or write them: where the template is, and "
             "which release the service is made from. Outside of git, a template has none."
         )
     return ""

@@ -1,6 +1,6 @@
-"""The releases in the history of this project, and the bundle that carries them into a package.
+"""Find the releases in the history of this project, and write them to the bundle that the package includes.
 
-The build imports this module, so nothing but the standard library may stand behind it.
+The build imports this module, so it may only depend on the standard library.
 """
 
 import re
@@ -11,10 +11,10 @@ from quickset import git
 from quickset.errors import QuicksetError
 
 FINAL = re.compile(r"\d+\.\d+\.\d+")
-# What makes up the template; `upgrades.yml` joined later than the first releases.
+# The files of the template. The first releases have no `upgrades.yml`.
 PARTS = ("copier.yml", "template", "upgrades.yml")
 
-# The same template makes the same commit on every machine.
+# So the same template has the same commit on every machine.
 IDENTITY = {
     f"GIT_{role}_{field}": value
     for role in ("AUTHOR", "COMMITTER")
@@ -32,10 +32,10 @@ def releases(git_dir: Path) -> dict[str, str]:
         git_dir: The project's repository.
 
     Returns:
-        Commit by version, newest first.
+        The commits by version, the newest first.
 
     Raises:
-        QuicksetError: A tag says that another commit is the release.
+        QuicksetError: The tag of a release is on another commit.
     """
     at = {"GIT_DIR": str(git_dir)}
     log = ("log", "--first-parent", "-m", "--reverse", "--format=%H", "-G^version *=", "--", ":(top)pyproject.toml")
@@ -62,12 +62,12 @@ def tags(git_dir: Path) -> dict[str, str]:
     """List the tags of a repository.
 
     Args:
-        git_dir: Which one.
+        git_dir: The repository.
 
     Returns:
-        By name, what each is put on.
+        The tagged commits by tag.
     """
-    # An annotated tag has a second name: that of what it is put on.
+    # An annotated tag is listed with a second object, which is the tagged commit.
     fields = "--format=%(refname:strip=2) %(objectname) %(*objectname)"
     listed = git.run("for-each-ref", fields, "refs/tags/", env={"GIT_DIR": str(git_dir)})
     return {name: objects.split()[-1] for name, _, objects in (line.partition(" ") for line in listed.splitlines())}
@@ -78,10 +78,10 @@ def version_at(git_dir: Path, commit: str) -> str:
 
     Args:
         git_dir: The project's repository.
-        commit: In which state.
+        commit: The commit.
 
     Returns:
-        The version; `0.0.0.dev0` where there is none.
+        The version; `0.0.0.dev0` if there is none.
     """
     shown = git.attempt("show", f"{commit}:pyproject.toml", env={"GIT_DIR": str(git_dir)})
     try:
@@ -90,12 +90,12 @@ def version_at(git_dir: Path, commit: str) -> str:
         return "0.0.0.dev0"
 
 
-def unreleased(git_dir: Path, commit: str) -> str:
-    """Name a state between releases.
+def unreleased_version(git_dir: Path, commit: str) -> str:
+    """Name a version between releases.
 
     Args:
         git_dir: The project's repository.
-        commit: The state, by its full name.
+        commit: The full name of the commit.
 
     Returns:
         The version, with the commit as its local part.
@@ -104,36 +104,36 @@ def unreleased(git_dir: Path, commit: str) -> str:
 
 
 def init(folder: Path) -> dict[str, str]:
-    """Make an empty bare repository.
+    """Create an empty bare repository.
 
     Args:
-        folder: Where; it must not exist.
+        folder: The folder to create.
 
     Returns:
-        Variables under which git writes to it, always in the same name and at the same time.
+        The variables with which git writes to it, always with the same name and time.
     """
     git.run("init", "--quiet", "--bare", "--object-format=sha1", "--initial-branch=main", str(folder))
     return {"GIT_DIR": str(folder), **IDENTITY}
 
 
-def borrow(folder: Path, git_dir: Path) -> None:
-    """Let a repository read another's objects: that is faster than copying them.
+def share_objects(folder: Path, git_dir: Path) -> None:
+    """Let a repository read the objects of another one, which is faster than a copy.
 
     Args:
-        folder: The repository, a bare one.
-        git_dir: The other.
+        folder: The bare repository.
+        git_dir: The other repository.
     """
     objects = git.run("rev-parse", "--path-format=absolute", "--git-path", "objects", env={"GIT_DIR": str(git_dir)})
     (folder / "objects" / "info" / "alternates").write_text(f"{objects}\n", encoding="utf-8")
 
 
 def commit_template(env: dict[str, str], commit: str, tag: str) -> str:
-    """Make a commit without parents that holds nothing but the template.
+    """Create a commit without parents that has only the template.
 
     Args:
-        env: The repository to write to, as `init` returned it.
-        commit: Where the template is.
-        tag: The name of its state.
+        env: The variables of the repository to write to, from `init`.
+        commit: The commit with the template.
+        tag: The name of the version.
 
     Returns:
         The new commit.
@@ -143,14 +143,14 @@ def commit_template(env: dict[str, str], commit: str, tag: str) -> str:
 
 
 def write_bundle(root: Path, bundle: Path) -> None:
-    """Write every release, and the committed state when that is none, into a git bundle.
+    """Write every release to a git bundle. Include HEAD if it is not a release.
 
     Args:
         root: A checkout of the project.
-        bundle: The file to make; its folder gets a repository next to it.
+        bundle: The file to create. A repository is created next to it.
 
     Raises:
-        QuicksetError: There is no git, or no whole history.
+        QuicksetError: There is no git, or the history is not complete.
     """
     git.require()
     found = git.attempt("rev-parse", "--absolute-git-dir", cwd=root)
@@ -170,28 +170,28 @@ def write_bundle(root: Path, bundle: Path) -> None:
         raise QuicksetError("this repository has no commit yet, so there is no template to pack.")
     states = releases(git_dir)
     if head not in states.values():
-        states[unreleased(git_dir, head)] = head
+        states[unreleased_version(git_dir, head)] = head
     env = init(bundle.with_suffix(".git"))
-    borrow(bundle.with_suffix(".git"), git_dir)
+    share_objects(bundle.with_suffix(".git"), git_dir)
     refs = [f"{_TAGS}{version}" for version in states]
     made = [commit_template(env, commit, f"v{version}") for version, commit in states.items()]
     lines = "".join(f"create {ref} {commit}\n" for ref, commit in zip(refs, made, strict=True))
     git.run("update-ref", "--stdin", stdin=lines, env=env)
-    # With several threads the packing, and so the file, would differ from run to run.
+    # With several threads, the file would differ from run to run.
     git.run("-c", "pack.threads=1", "bundle", "create", "--quiet", "--version=2", str(bundle), *refs, env=env)
 
 
 def read_bundle(bundle: Path) -> dict[str, str]:
-    """List what a bundle holds; its header is text, so this takes no git.
+    """List the versions in a bundle. Its header is text, so git is not needed.
 
     Args:
         bundle: The file.
 
     Returns:
-        Commit by version: the releases, newest first, then an unreleased state.
+        The commits by version: the releases, the newest first, then an unreleased version.
 
     Raises:
-        QuicksetError: It is no bundle of this project's.
+        QuicksetError: The file is not a bundle of this project.
     """
     found = {}
     with bundle.open("rb") as file:
@@ -200,16 +200,16 @@ def read_bundle(bundle: Path) -> dict[str, str]:
         while (line := file.readline().strip()) and not line.startswith(b"-"):
             commit, _, ref = line.decode().partition(" ")
             found[ref.removeprefix(_TAGS)] = commit
-    final = sorted(filter(FINAL.fullmatch, found), key=order, reverse=True)
+    final = sorted(filter(FINAL.fullmatch, found), key=sort_key, reverse=True)
     return {version: found[version] for version in (*final, *(found.keys() - set(final)))}
 
 
 def unpack_bundle(bundle: Path, folder: Path) -> None:
-    """Make a repository of what a bundle holds; its commits are found by their names.
+    """Create a repository with the commits of a bundle.
 
     Args:
         bundle: The file.
-        folder: The repository to make; it must not exist.
+        folder: The folder to create.
 
     Raises:
         QuicksetError: The bundle is damaged, or the disk is full.
@@ -217,14 +217,14 @@ def unpack_bundle(bundle: Path, folder: Path) -> None:
     git.run("bundle", "unbundle", str(bundle), env=init(folder))
 
 
-def order(version: str) -> tuple[int, ...]:
-    """Say where a version stands among others.
+def sort_key(version: str) -> tuple[int, ...]:
+    """Return the sort key of a version.
 
     Args:
-        version: A final one, with or without a `v`.
+        version: A final version, with or without a `v`.
 
     Returns:
-        What sorts as PEP 440 has it.
+        A key that sorts in the order of PEP 440.
     """
     numbers = [int(part) for part in version.removeprefix("v").split(".")]
     while numbers and not numbers[-1]:

@@ -1,4 +1,4 @@
-"""Presets of answers, and what to propose and to ask for a new service."""
+"""Presets for a new service, the questions that they leave open, and the answers to propose."""
 
 import re
 import sys
@@ -9,27 +9,26 @@ from typing import Any
 from quickset.errors import UsageError
 from quickset.templates.questions import Question, is_utf8, none_of
 
-# What a preset answers besides the defaults. A name without a question is ignored.
+# The answers of each preset that differ from the defaults. A name without a question is ignored.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "standard": {},
     "minimal": {"database": "none", "auth": "none", "example": False},
 }
-
 CUSTOM = "custom"
 
 
 def preset_answers(questions: Mapping[str, Question], name: str | None) -> dict[str, Any]:
-    """Return what a preset answers.
+    """Return the answers of a preset.
 
     Args:
         questions: The template's questions.
-        name: The preset's name; None and `custom` answer nothing.
+        name: The preset. None and `custom` have no answers.
 
     Returns:
-        Its values by name, as far as their questions exist.
+        The values by name, for questions that exist.
 
     Raises:
-        UsageError: There is no such preset.
+        UsageError: The preset does not exist.
     """
     if name in (None, CUSTOM):
         return {}
@@ -42,10 +41,10 @@ def ask_preset() -> str:
     """Ask for a preset at the terminal.
 
     Returns:
-        Its name, or `custom`.
+        The name of the preset, or `custom`.
 
     Raises:
-        UsageError: There is no terminal after all.
+        UsageError: The terminal was closed.
     """
     import questionary
 
@@ -64,15 +63,15 @@ def ask_preset() -> str:
 def questions_to_ask(
     questions: Mapping[str, Question], answered: Iterable[str], preset_name: str | None
 ) -> list[str] | None:
-    """List the questions that a preset leaves open: it makes the choices, and the user gives the names.
+    """List the questions that a preset leaves open. A preset makes the choices, and the user gives the names.
 
     Args:
         questions: The template's questions.
-        answered: Names of answers that are there already.
-        preset_name: The preset that was chosen.
+        answered: The questions that are answered already.
+        preset_name: The preset.
 
     Returns:
-        The questions to put; None for all that are not answered.
+        The questions to ask; None for every question without an answer.
     """
     if preset_name == CUSTOM:
         return None
@@ -87,11 +86,11 @@ def propose_answers(questions: Mapping[str, Question], path: Path, settings: Map
 
     Args:
         questions: The template's questions.
-        path: Where the service will be.
+        path: The folder of the new service.
         settings: The user's settings of git.
 
     Returns:
-        The values by name, only such as the template accepts.
+        The values by name. The template accepts each of them.
     """
     words = re.split(r"[\s_-]+", path.name.strip())
     candidates = {
@@ -115,7 +114,7 @@ def _fits(question: Question, value: str) -> bool:
     import jinja2
     from jinja2.sandbox import SandboxedEnvironment
 
-    # Copier would end the command over a default that its validator refuses.
+    # Copier fails if its validator refuses a default.
     env = SandboxedEnvironment(extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"])
     try:
         return not env.from_string(question.validator).render({question.name: value}).strip()

@@ -9,18 +9,15 @@ import yaml
 from quickset.errors import QuicksetError, UsageError
 from quickset.templates.strict_yaml import kind_of, one_line
 
-# Answers that cannot change in an existing service, and why.
+# Answers that cannot change in an existing service, with the reason.
 FIXED: Mapping[str, str] = {
     "layout": "it decides the path of every file",
     "package_name": "every import uses it. Rename the package with your editor, and updates follow it",
 }
 
 _JINJA = {"block": "{%", "variable": "{{"}
-
 _TYPES = {bool: "bool", int: "int", float: "float", str: "str"}
-
 _TRUE = frozenset({"true", "yes", "on"})
-
 _FALSE = frozenset({"false", "no", "off"})
 
 
@@ -31,54 +28,54 @@ class Question:
     name: str
     type: str
     choices: tuple[Any, ...]
-    several: bool
+    multiselect: bool
     when: str
     validator: str
     default: Any
     computed: bool = False
-    """Whether its choices are written in Jinja, so that only Copier knows them."""
+    """Whether the choices are written in Jinja, so that only Copier knows them."""
     secret: bool = False
-    """Whether its answer is never recorded."""
+    """Whether the answer is never recorded."""
     internal: bool = False
-    """Whether the template records its answer without asking: it has `ask: false`, and no help text for a person."""
+    """Whether the template records the answer and never asks. Such a question has `ask: false`, and no help text."""
 
     @property
     def hidden(self) -> bool:
-        """Whether it is a derived fact, never asked."""
+        """Whether the answer is derived from others, and never asked."""
         return self.when.strip().lower() in _FALSE
 
     @property
     def settable(self) -> bool:
-        """Whether a person can give the answer."""
+        """Whether the user can give the answer."""
         return not self.hidden and not self.internal
 
     @property
     def offers_choices(self) -> bool:
-        """Whether it is answered by choosing, not by writing."""
+        """Whether the answer is chosen, not typed."""
         return bool(self.choices) or self.computed or self.type == "bool"
 
     @property
     def usage(self) -> str:
-        """How an answer is given on the command line."""
-        return f"{self.name}=VALUE,VALUE" if self.several else f"{self.name}=VALUE"
+        """The form of an answer on the command line."""
+        return f"{self.name}=VALUE,VALUE" if self.multiselect else f"{self.name}=VALUE"
 
-    def takes_the_same_as(self, other: "Question") -> bool:
-        """Return whether every answer that is valid for another version of the question is valid for this one.
+    def accepts_same_as(self, other: "Question") -> bool:
+        """Return whether every valid answer to another version of the question is valid for this version.
 
         Args:
             other: The other version.
 
         Returns:
-            Whether it is.
+            Whether the rules are the same.
         """
-        rules = [(each.type, each.choices, each.several, each.validator) for each in (self, other)]
+        rules = [(each.type, each.choices, each.multiselect, each.validator) for each in (self, other)]
         return rules[0] == rules[1] and not self.computed
 
     def depends_on(self) -> list[str]:
-        """Name the answers that decide whether it is asked.
+        """List the answers that decide whether the question is asked.
 
         Returns:
-            Their names, sorted.
+            The names, sorted.
         """
         import jinja2.meta
         from jinja2.sandbox import SandboxedEnvironment
@@ -86,17 +83,17 @@ class Question:
         try:
             return sorted(jinja2.meta.find_undeclared_variables(SandboxedEnvironment().parse(self.when)))
         except jinja2.TemplateSyntaxError:
-            # Copier reads it with the template's extensions, and says what is wrong with it.
+            # Copier parses the condition with the template's extensions, and reports the error.
             return []
 
     def is_ruled_out(self, known: Mapping[str, Any]) -> bool:
-        """Return whether answers are certain to make its condition false.
+        """Return whether some answers make the condition of the question false.
 
         Args:
-            known: The answers by name; the others take their defaults or are asked.
+            known: The answers by name. The others take their defaults, or are asked.
 
         Returns:
-            Whether they are.
+            Whether the condition is false for certain.
         """
         import jinja2
         from jinja2.sandbox import SandboxedEnvironment
@@ -109,18 +106,18 @@ class Question:
             return False
 
     def parse(self, value: Any) -> Any:
-        """Check a given answer and bring it to its type.
+        """Check a given answer, and convert it to the type of the question.
 
         Args:
             value: Text from the command line, or a value from a file.
 
         Returns:
-            What Copier is to be given.
+            The value for Copier.
 
         Raises:
-            UsageError: It is none of the choices or of the wrong type.
+            UsageError: The value is none of the choices, or of the wrong type.
         """
-        if self.several:
+        if self.multiselect:
             values = value if isinstance(value, list) else [part.strip() for part in str(value).split(",")]
             try:
                 return [self._one(part) for part in values if part != ""]
@@ -144,7 +141,7 @@ class Question:
             try:
                 return int(text) if self.type == "int" else float(text)
             except ValueError:
-                raise UsageError(f"{self.name}: '{text}' is no number.") from None
+                raise UsageError(f"{self.name}: '{text}' is not a number.") from None
         if isinstance(value, bool):
             raise UsageError(f"{self.name}: text is needed, not {text.lower()}; put it in quotes.")
         if self.choices and text not in map(str, self.choices):
@@ -153,11 +150,11 @@ class Question:
 
 
 def none_of(value: str, choices: Iterable[Any]) -> str:
-    """Say that a value is no choice.
+    """Describe a value that is not among the choices.
 
     Args:
         value: The value.
-        choices: The choices that there are.
+        choices: The choices.
 
     Returns:
         A sentence without its period.
@@ -176,7 +173,7 @@ def load_questions(config: str) -> dict[str, Question]:
         The questions by name, in their order.
 
     Raises:
-        QuicksetError: It is not valid YAML.
+        QuicksetError: The text is not valid YAML.
     """
     try:
         loaded = yaml.safe_load(config)
@@ -215,10 +212,10 @@ def _question(name: str, details: Any, starts: Iterable[str], *, secret: bool) -
     kind = str(details.get("type") or _TYPES.get(type(default), "yaml"))
     return Question(
         name=name,
-        # Of a type that is written in Jinja any value is left to Copier.
+        # If the type is written in Jinja, Copier checks the value.
         type="yaml" if is_jinja(kind) else kind,
         choices=() if computed else offered,
-        several=bool(details.get("multiselect", False)),
+        multiselect=bool(details.get("multiselect", False)),
         when=str(details.get("when", True)),
         validator=str(details.get("validator", "")),
         default=default,
@@ -235,15 +232,22 @@ def is_component(question: Question) -> bool:
         question: The question.
 
     Returns:
-        Whether it can.
+        Whether they can change it.
     """
     if not question.settable or question.secret or question.name in FIXED:
         return False
-    return question.several or question.computed or question.type == "bool" or len(question.choices) > 1
+    return question.multiselect or question.computed or question.type == "bool" or len(question.choices) > 1
 
 
 def is_utf8(text: str) -> bool:
-    """Return whether text from the system, such as a folder's name, can be written to a file."""
+    """Return whether a text, such as the name of a folder, can be written to a file.
+
+    Args:
+        text: The text.
+
+    Returns:
+        Whether it can be encoded.
+    """
     try:
         text.encode()
     except UnicodeEncodeError:

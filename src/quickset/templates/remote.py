@@ -1,4 +1,4 @@
-"""Templates of other people: their URLs, the credentials in those, and copies of their repositories."""
+"""Third-party templates: their URLs with credentials, and copies of their repositories."""
 
 import atexit
 import functools
@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 from quickset import git
 from quickset.errors import QuicksetError, UsageError
 
-# URLs that Copier takes for those of git repositories, without `.git` or `git+`.
+# URLs that Copier accepts as those of git repositories, even without `.git` or `git+`.
 _KNOWN = ("git@", "git://", "https://github.com/", "https://gitlab.com/")
 _SHORT = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}
 _SCHEMES = ("file", "git", "http", "https", "ssh")
@@ -25,22 +25,22 @@ _CANONICAL = re.compile(
 )
 
 _USER, _PASSWORD = "QUICKSET_TEMPLATE_USER", "QUICKSET_TEMPLATE_PASSWORD"
-# What a shell builds in is no process, so that none shows the secret among its arguments.
+# `printf` is built into the shell, so no process has the secret among its arguments.
 _HELPER = f"""!f() {{ test "$1" = get && printf 'username=%s\\npassword=%s\\n' "${_USER}" "${_PASSWORD}"; }}; f"""
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A repository somewhere, as it may be shown and recorded, and what opens it."""
+    """The location of a repository, which may be shown and recorded, and the credentials."""
 
     url: str
-    """Without credentials, in a form that Copier takes for a git repository's."""
+    """The URL without credentials, in a form that Copier accepts as that of a git repository."""
     user: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
 
     @property
     def address(self) -> str:
-        """What git is given, here and by Copier."""
+        """The URL for git."""
         return self.url.removeprefix("git+")
 
     @property
@@ -49,26 +49,25 @@ class Remote:
         return self.address.startswith("file://")
 
     def run(self, *args: str) -> str:
-        """Run git on it.
+        """Run git on the repository.
 
-        The credentials travel in the environment: arguments are there for everyone on the machine to read, and git's
-        own programs pass the URL on among theirs.
+        The credentials are passed in variables, because every user of the machine can read the arguments of a process.
 
         Args:
             *args: The arguments.
 
         Returns:
-            What git printed.
+            The standard output.
 
         Raises:
-            QuicksetError: git failed; the message holds no credentials.
+            QuicksetError: git failed. The message has no credentials.
         """
-        # A dead connection would else hang for good.
+        # Otherwise a dead connection blocks forever.
         config = {"http.lowSpeedLimit": "1", "http.lowSpeedTime": "60", "protocol.ext.allow": "never"}
         env = {}
         if self.user or self.password:
             parts = urlsplit(self.address)
-            # The user's own helpers would keep a password that they are not asked for; without one they may know it.
+            # The user's helpers would store a given password. Without one, they may know the password.
             config |= {"credential.helper": ""} if self.password else {}
             config |= {f"credential.{parts.scheme}://{parts.netloc}.helper": _HELPER}
             config |= {f"credential.{parts.scheme}://{parts.netloc}.username": self.user}
@@ -80,18 +79,18 @@ class Remote:
         return done.stdout
 
     def clone(self, folder: Path) -> None:
-        """Copy the repository: everything in it, and nothing that could run.
+        """Clone the repository without hooks and settings.
 
         Args:
-            folder: The bare repository to make; it must not exist.
+            folder: The folder of the bare repository to create.
 
         Raises:
-            QuicksetError: It cannot be fetched.
+            QuicksetError: The repository cannot be fetched.
         """
         self.run("clone", "--quiet", "--bare", "--no-local", "--", self.address, str(folder))
 
     def _without_secrets(self, text: str) -> str:
-        """Servers may repeat what they were sent."""
+        """Remove credentials from a message, because servers may repeat them."""
         secrets = {self.user, self.password} - {""}
         for secret in sorted(secrets | {quote(secret, safe="") for secret in secrets}, key=len, reverse=True):
             text = text.replace(secret, "***")
@@ -99,35 +98,35 @@ class Remote:
 
 
 def is_canonical(url: str) -> bool:
-    """Return whether a URL is that of quickset's own template, in any of its forms.
+    """Return whether a URL is that of quickset's own template, in any form.
 
     Args:
-        url: As recorded or given.
+        url: The recorded or given URL.
 
     Returns:
-        Whether it is.
+        Whether it is canonical.
     """
     return _CANONICAL.fullmatch(url) is not None
 
 
 def parse(text: str) -> Remote:
-    """Read a template's URL.
+    """Parse the location of a template.
 
     Args:
-        text: As given or recorded: https, ssh, file, `user@host:path`, `gh:` or `gl:`, or a path.
+        text: A URL (https, ssh or file), `user@host:path`, `gh:` or `gl:`, or a path.
 
     Returns:
         The repository.
 
     Raises:
-        UsageError: It is none of these; the message repeats nothing that may be secret.
+        UsageError: The text is none of these. The message repeats nothing that may be secret.
     """
     text = text.removeprefix("git+")
     for short, long in _SHORT.items():
         if text.startswith(short):
             text = long + text.removeprefix(short).lstrip("/")
     if text.startswith("file://"):
-        # A name may hold bytes that are not UTF-8.
+        # A name may have bytes that are not UTF-8.
         path = unquote_to_bytes(os.fsencode(text.removeprefix("file://").removeprefix("localhost")))
         return _local(Path(os.fsdecode(path)))
     if "://" in text:
@@ -137,17 +136,17 @@ def parse(text: str) -> Remote:
     return _local(Path(text))
 
 
-def located(recorded: str, service: Path) -> str:
-    """Find a template that a service records by a relative path, as Copier does when it is given one.
+def resolve_location(recorded: str, service: Path) -> str:
+    """Resolve a relative path to a template, which Copier records if it gets one.
 
-    Copier records it relative to where it ran: in the service, or in the folder that holds it.
+    The path starts where Copier ran: in the service's folder, or in the folder above.
 
     Args:
-        recorded: Where the template is, as recorded.
+        recorded: The recorded location.
         service: The service's folder.
 
     Returns:
-        The absolute path where there is such a folder, else what is recorded.
+        The absolute path if there is such a folder, otherwise the recorded location.
     """
     if "://" in recorded or recorded.startswith((*_SHORT, "~")):
         return recorded
@@ -164,15 +163,15 @@ def _url(text: str) -> Remote:
         host = None
     if not host or parts.scheme not in _SCHEMES or parts.query or parts.fragment or not text.isprintable():
         raise UsageError(
-            "--template: this is no URL of a git repository; give https://host/path.git, ssh://user@host/path.git, "
-            "user@host:path.git or a folder, without '?' and '#'."
+            "--template: this is not the URL of a git repository; give https://host/path.git, "
+            "ssh://user@host/path.git, user@host:path.git or a folder, without '?' and '#'."
         )
     login, _, place = parts.netloc.rpartition("@")
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     if not (user + password).isprintable():
         raise UsageError("--template: the user name or password in this URL holds control characters.")
     if parts.scheme == "ssh":
-        # The name belongs to the address, and the password is of no use to ssh.
+        # The name is a part of the address. ssh has no use for the password.
         place = f"{login.partition(':')[0]}@{place}" if login else place
         user = password = ""
     return Remote(_recorded(f"{parts.scheme}://{place}{parts.path.rstrip('/')}"), user, password)
@@ -183,23 +182,25 @@ def _local(path: Path) -> Remote:
         folder = path.expanduser().resolve(strict=True)
     except (OSError, RuntimeError, ValueError):
         shown = re.sub(r"[^/]*@", "***@", str(path))
-        raise UsageError(f"--template: there is no folder '{shown}', and it is no URL of a git repository.") from None
+        raise UsageError(
+            f"--template: there is no folder '{shown}', and it is not the URL of a git repository."
+        ) from None
     return Remote(f"git+{folder.as_uri()}")
 
 
 def _recorded(url: str) -> str:
-    """Write an address so that Copier sees that it is a git repository's."""
+    """Write a URL so that Copier accepts it as that of a git repository."""
     if url.endswith(".git"):
         return url
     if url.startswith(("https://github.com/", "https://gitlab.com/")):
-        # Copier would append it, and git then look for another address than the one that was prepared.
+        # Copier would append it, and git would look for another address than the prepared one.
         return f"{url}.git"
     return url if url.startswith(_KNOWN) else f"git+{url}"
 
 
 @functools.cache
-def scratch() -> Path:
-    """Make a folder that lasts as long as this process.
+def temporary_folder() -> Path:
+    """Create a folder that lasts as long as this process.
 
     Returns:
         The folder.
@@ -210,16 +211,16 @@ def scratch() -> Path:
 
 
 def tags(remote: Remote) -> frozenset[str]:
-    """List a repository's tags without copying it.
+    """List the tags of a repository without a copy.
 
     Args:
-        remote: Which one.
+        remote: The repository.
 
     Returns:
-        Their names.
+        The names of the tags.
 
     Raises:
-        QuicksetError: It cannot be reached.
+        QuicksetError: The repository cannot be reached.
     """
     listed = remote.run("ls-remote", "--tags", "--refs", "--", remote.address)
     return frozenset(line.partition("\trefs/tags/")[2] for line in listed.splitlines())

@@ -1,4 +1,4 @@
-"""The one place that calls Copier: a template and answers become files on disk."""
+"""Call Copier to render a template with answers. No other module imports Copier."""
 
 import os
 import re
@@ -29,21 +29,21 @@ _NO_ANSWER = re.compile(r'Question "(\w+)" is required')
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What came of a render, apart from the files."""
+    """The result of a render, without the files."""
 
     answers: dict[str, Any]
-    """As recorded."""
+    """The recorded answers."""
     answers_file: str
-    """Where, below the folder."""
+    """The path of the answers file from the rendered folder."""
     ruled_out: frozenset[str]
     """The questions whose condition is false, hidden ones included."""
     is_written_once: Callable[[str], bool]
-    """Whether a path belongs to the service once it is there."""
+    """Returns whether a file belongs to the service once it exists."""
 
 
 @dataclass(frozen=True, slots=True)
 class Renderer:
-    """Renders one template as often as needed."""
+    """Renders one template any number of times."""
 
     template: Template
     _scratch: Path
@@ -59,24 +59,24 @@ class Renderer:
     ) -> Rendered:
         """Render the template.
 
-        Copier takes a given answer even where the question's condition is false. Such an answer is dropped, and what
-        follows from the others is rendered: that is what the recorded answers give the next time.
+        Copier accepts a given answer even if the condition of its question is false. Such an answer is dropped, and the
+        template is rendered again. So the recorded answers give the same result the next time.
 
         Args:
-            destination: The folder to make. Templates can read its name, so it has the service's.
-            data: Given answers, checked already.
-            proposals: What to offer, or take, in place of the template's defaults.
-            ask: The questions to put to the user; None for every one that is not given.
-            answers_file: Where to record the answers; None for where the template does.
+            destination: The folder to create. Templates can read its name, so it has the name of the service's folder.
+            data: The given answers, which are checked already.
+            proposals: The answers to propose, or to take, instead of the template's defaults.
+            ask: The questions to put to the user; None for every question without an answer.
+            answers_file: The path of the answers file; None for the path in the template.
 
         Returns:
-            The answers as recorded, and what else the template decided.
+            The recorded answers, and other results.
 
         Raises:
             AnswerError: The template refuses an answer.
             UsageError: There is no terminal to ask at.
-            RefusedError: The template wants to run code, or reaches outside the folder.
-            QuicksetError: Anything else went wrong.
+            RefusedError: The template has code to run, or refers to files outside of the folder.
+            QuicksetError: Another step failed.
         """
         rendered, asked = self._render(destination, data, proposals, ask, answers_file)
         while rendered.ruled_out & data.keys():
@@ -93,7 +93,7 @@ class Renderer:
         ask: Sequence[str] | None,
         answers_file: str | None,
     ) -> tuple[Rendered, dict[str, Any]]:
-        """Render once; return also what the user answered."""
+        """Render once. Return also the answers of the user."""
         with (
             _environment(self._scratch, self.template.url),
             without_index(),
@@ -120,7 +120,7 @@ class Renderer:
         if not (destination / recorded).is_file():
             raise QuicksetError(
                 f"the template at {self.template.url} records no answers in {recorded}, so the service "
-                "could never be updated: it needs a file '{{ _copier_conf.answers_file }}.jinja'."
+                "could never be updated: the template needs a file '{{ _copier_conf.answers_file }}.jinja'."
             )
         put = {name: value for name, value in worker.answers.user.items() if ask is None or name in ask}
         rendered = Rendered(
@@ -134,13 +134,13 @@ class Renderer:
 
 @contextmanager
 def renderer(template: Template) -> Iterator[Renderer]:
-    """Prepare a template for rendering; what that leaves behind goes when the context ends.
+    """Prepare a template for rendering. Temporary files are removed when the context ends.
 
     Args:
-        template: Which one.
+        template: The template.
 
     Yields:
-        What renders it.
+        The renderer.
     """
     with tempfile.TemporaryDirectory(prefix="quickset-", ignore_cleanup_errors=True) as folder:
         scratch = Path(folder).resolve()
@@ -150,9 +150,12 @@ def renderer(template: Template) -> Iterator[Renderer]:
 
 @contextmanager
 def without_index() -> Iterator[None]:
-    """Spare Copier a call of git for each file, by which it looks for an index that a fresh folder does not have.
+    """Skip the call of git with which Copier looks for an index for each file. A new folder has no index.
 
-    A quarter of the time of a render. Where a later Copier does not have the method, it just takes that time.
+    This saves a quarter of the time of a render. If a later version of Copier lacks the method, nothing is skipped.
+
+    Yields:
+        Nothing.
     """
     name = "_sync_git_index_executable_bit"
     worker = copier.run_copy.__globals__.get("Worker")
@@ -169,10 +172,10 @@ def without_index() -> Iterator[None]:
 
 @contextmanager
 def _same_everywhere() -> Iterator[None]:
-    """Let a template see nothing of this machine and this call in `_copier_conf`.
+    """Hide this machine and this call from the template in `_copier_conf`.
 
-    A file that holds some of it would differ from render to render, and conflict without an edit. Where a
-    later Copier does not have the method, that is so.
+    Otherwise a file with such a value differs from render to render, and conflicts without an edit. If a later version
+    of Copier lacks the method, nothing is hidden.
     """
     name = "_render_context"
     worker = copier.run_copy.__globals__.get("Worker")
@@ -200,16 +203,16 @@ def _same_everywhere() -> Iterator[None]:
 
 @contextmanager
 def _environment(scratch: Path, url: str) -> Iterator[None]:
-    """Let Copier and its git find the prepared repository, and nothing of the user's."""
+    """Let Copier find the prepared repository, and hide the user's settings from it."""
     before, tempdir = dict(os.environ), tempfile.tempdir
     env = git.environment({f"url.{(scratch / 'template.git').as_uri()}.insteadOf": url.removeprefix("git+")})
-    # Copier's shared cache is unsafe in parallel, and an interrupted clone must not outlive this command.
+    # The shared cache of Copier is not safe in parallel. An interrupted clone must not outlive this command.
     env |= {"COPIER_CACHE_DIR": str(scratch / "cache"), "TMPDIR": str(scratch)}
     os.environ.clear()
     os.environ.update(env)
     tempfile.tempdir = str(scratch)
     try:
-        # Copier runs git through plumbum, which has a copy of the environment from when it was imported.
+        # Copier runs git through plumbum, which copied the variables when it was imported.
         with local.env():
             local.env.clear()
             local.env.update(env)
@@ -221,16 +224,16 @@ def _environment(scratch: Path, url: str) -> Iterator[None]:
 
 
 def _check_reach(folder: Path) -> None:
-    """Refuse what would be dangerous to have: git runs what it finds in a `.git`, and programs follow links.
+    """Refuse a `.git` folder, whose code git would run, and links that lead out of the service.
 
-    Copier itself writes nothing outside the folder.
+    Copier writes no files outside of the folder.
     """
     top = folder.resolve()
     for place, folders, files in os.walk(top):
         for name in (*folders, *files):
             path = Path(place, name)
             shown = path.relative_to(top)
-            # As file systems that ignore case, or what ends a name, would have it.
+            # Some file systems ignore case, or dots and blanks at the end of a name.
             if name.rstrip(". ").casefold() == ".git":
                 raise RefusedError(f"the template makes '{shown}', which only git may make; nothing was made.")
             if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(top):
@@ -239,11 +242,11 @@ def _check_reach(folder: Path) -> None:
 
 @contextmanager
 def _plain_errors() -> Iterator[None]:
-    """Turn everything that Copier raises into one clear line."""
+    """Convert every error of Copier to an error with one clear line."""
     try:
         yield
     except KeyboardInterrupt:
-        # Copier's own kind is a CopierError as well.
+        # The interrupt of Copier is a CopierError, too.
         raise KeyboardInterrupt from None
     except InteractiveSessionError as error:
         raise UsageError("there is no terminal to ask at; give --defaults, --preset, --data or --data-file.") from error
@@ -261,7 +264,7 @@ def _plain_errors() -> Iterator[None]:
     except QuicksetError:
         raise
     except Exception as error:
-        # The expressions of a template raise whatever their operators raise.
+        # An operator of an expression in the template may raise any error.
         text = " ".join(str(error).split())
         if refused := _refused_answer(text):
             raise refused from error
@@ -271,9 +274,9 @@ def _plain_errors() -> Iterator[None]:
 
 
 def _refused_answer(text: str) -> AnswerError | None:
-    """Read which answer Copier refuses, and why; None when it speaks of something else."""
+    """Parse a message of Copier about a refused answer. Return None for another message."""
     if bad := _BAD_ANSWER.match(text):
-        # In the words for choices that are known without Copier.
+        # The message is the same as for choices that are checked without Copier.
         return AnswerError(bad[1], _NO_CHOICE.sub(r"\1 is none of: \2", bad[2]))
     if missing := _NO_ANSWER.fullmatch(text):
         return AnswerError(missing[1], "an answer is needed")

@@ -1,4 +1,4 @@
-"""Where the template comes from, and which releases it has."""
+"""Find a template and its releases: in a checkout, in the installed package, or in a third-party repository."""
 
 import functools
 import re
@@ -16,22 +16,22 @@ from quickset.templates.template import Template
 
 _BUNDLE = "_template.bundle"
 _UNRELEASED = re.compile(r"v?\S+\+g([0-9a-f]{7,40})")
-# What `git describe`, and so plain Copier, calls a commit without a tag.
+# The name that `git describe`, and so plain Copier, gives to a commit without a tag.
 _DESCRIBED = re.compile(r"(?:\S+-\d+-g)?([0-9a-f]{7,40})")
 _TAG = re.compile(r"v?\d+(?:\.\d+)*")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A place that holds the template: as such, a checkout of this project; its releases are in its history."""
+    """A checkout of this project, with the releases in its history. Subclasses find templates elsewhere."""
 
     root: Path
 
     def versions(self) -> list[str]:
-        """List the releases as cheaply as possible.
+        """List the releases in the fastest way.
 
         Returns:
-            Their versions, newest first.
+            The versions, the newest first.
         """
         return list(self.releases())
 
@@ -39,51 +39,51 @@ class Source:
         """Find the releases.
 
         Returns:
-            Commit by version, newest first.
+            The commits by version, the newest first.
 
         Raises:
-            QuicksetError: It is no checkout, or a tag contradicts its history.
+            QuicksetError: The folder is not a checkout, or a tag contradicts the history.
         """
         return history.releases(self._git_dir())
 
     def template(self, ref: str | None = None) -> Template:
-        """Pick one state of the template.
+        """Select one version of the template.
 
         Args:
-            ref: `X.Y.Z` for that release, `HEAD` for the committed tree, or what a service recorded. For a template of
-                other people, it can also be a branch, a tag or a commit. None for the newest release.
+            ref: `X.Y.Z` for a release, `HEAD` for the committed tree, or a recorded name. For a third-party template,
+                it can also be a branch, a tag or a commit. None selects the newest release.
 
         Returns:
-            The state; before the first release, None gives what HEAD gives.
+            The version. Before the first release, None selects HEAD.
 
         Raises:
-            UsageError: There is no such state here.
-            QuicksetError: There is no commit or no template.
+            UsageError: There is no such version.
+            QuicksetError: There is no commit, or no template.
         """
         releases = {} if ref == "HEAD" else self.releases()
         wanted = ref or next(iter(releases), "HEAD")
-        found = self._release(wanted, releases) or self._state(wanted)
+        found = self._release(wanted, releases) or self._unreleased(wanted)
         if found is None:
             known = ", ".join(releases) or "none yet"
             raise UsageError(f"there is no release '{wanted}' here (known: {known}; or {self._others()}).")
         return found
 
     def recorded(self, commit: str) -> Template:
-        """Find the state that a service was made from.
+        """Find the version that a service records.
 
         Args:
-            commit: What it recorded as `_commit`.
+            commit: The recorded `_commit`.
 
         Returns:
-            The state.
+            The version.
 
         Raises:
-            RefusedError: It is not known here; the message says who knows it.
+            RefusedError: The version is not known. The message says what to do.
         """
         releases = self.releases()
         found = self._release(commit, releases)
         if found is None and commit != "HEAD":
-            found = self._state(commit)
+            found = self._unreleased(commit)
         if found is None:
             raise RefusedError(self._unknown(commit, list(releases)))
         return found
@@ -94,14 +94,14 @@ class Source:
             return None
         return self._make(releases[version], f"v{version}", released=True)
 
-    def _state(self, name: str) -> Template | None:
-        """Find a state that is no release."""
+    def _unreleased(self, name: str) -> Template | None:
+        """Find a version that is not a release."""
         described = _UNRELEASED.fullmatch(name) or _DESCRIBED.fullmatch(name)
         if name != "HEAD" and not described:
             return None
         commit = _resolve(self._git_dir(), described[1] if described else "HEAD")
         if commit:
-            return self._make(commit, f"v{history.unreleased(self._git_dir(), commit)}", released=False)
+            return self._make(commit, f"v{history.unreleased_version(self._git_dir(), commit)}", released=False)
         if described:
             return None
         raise QuicksetError("this checkout of quickset has no commit yet, so there is no template to render.")
@@ -109,25 +109,25 @@ class Source:
     def _make(self, commit: str, ref: str, *, released: bool) -> Template:
         notes: tuple[str, ...] = ()
         if git.run("status", "--porcelain", "--", *PARTS, cwd=self.root):
-            notes = (f"Uncommitted changes of the template ({', '.join(PARTS)}) are not in.",)
+            notes = (f"Uncommitted changes of the template ({', '.join(PARTS)}) are not included.",)
         return Template(repository=self._git_dir(), commit=commit, ref=ref, released=released, notes=notes)
 
     def _git_dir(self) -> Path:
         return _git_dir(self.root)
 
     def _others(self) -> str:
-        """Describe the states that exist besides releases."""
+        """Describe the versions that exist besides releases."""
         return "HEAD"
 
     def _unknown(self, commit: str, known: list[str]) -> str:
-        """Say what to do about a recorded state that is not here."""
+        """Say what to do about a recorded version that is not known."""
         listed = ", ".join(known) or "none"
         if not FINAL.fullmatch(commit.removeprefix("v")):
             return (
-                f"the service was made from {commit}, a state of the template between releases that is not here: "
-                "run the quickset of a checkout that holds this commit."
+                f"the service was made from {commit}, a version of the template between releases that is not here: "
+                "run quickset from a checkout that has this commit."
             )
-        if not known or history.order(commit) > history.order(known[0]):
+        if not known or history.sort_key(commit) > history.sort_key(known[0]):
             return (
                 f"the service was made from {commit}, which is newer than this quickset (its releases: {listed}): run "
                 "the newest quickset instead, `uvx quickset@latest update`."
@@ -140,34 +140,34 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Bundle(Source):
-    """What the installed package brings along; `root` is the file."""
+    """The template in an installed package. `root` is the bundle."""
 
     def versions(self) -> list[str]:
         """List the releases without git.
 
         Returns:
-            Their versions, newest first.
+            The versions, the newest first.
         """
-        return [version for version in self._states() if FINAL.fullmatch(version)]
+        return [version for version in self._read_versions() if FINAL.fullmatch(version)]
 
     def releases(self) -> dict[str, str]:
         """Find the releases without git.
 
         Returns:
-            Commit by version, newest first.
+            The commits by version, the newest first.
         """
-        return {version: commit for version, commit in self._states().items() if FINAL.fullmatch(version)}
+        return {version: commit for version, commit in self._read_versions().items() if FINAL.fullmatch(version)}
 
-    def _states(self) -> dict[str, str]:
+    def _read_versions(self) -> dict[str, str]:
         return history.read_bundle(self.root)
 
-    def _state(self, name: str) -> Template | None:
-        states = self._states()
-        between = [version for version in states if not FINAL.fullmatch(version)]
-        version = next(iter([*between, *states])) if name == "HEAD" else name.removeprefix("v")
-        if version not in states:
+    def _unreleased(self, name: str) -> Template | None:
+        versions = self._read_versions()
+        between = [version for version in versions if not FINAL.fullmatch(version)]
+        version = next(iter([*between, *versions])) if name == "HEAD" else name.removeprefix("v")
+        if version not in versions:
             return None
-        return self._make(states[version], f"v{version}", released=version not in between)
+        return self._make(versions[version], f"v{version}", released=version not in between)
 
     def _make(self, commit: str, ref: str, *, released: bool) -> Template:
         return Template(repository=_unpack(self.root), commit=commit, ref=ref, released=released)
@@ -175,15 +175,15 @@ class Bundle(Source):
 
 @dataclass(frozen=True, slots=True)
 class Clone(Source):
-    """A template of other people; `root` is the copy of its repository, made when it is needed."""
+    """A third-party template. `root` is the copy of its repository, which is made when it is needed."""
 
     remote: Remote
 
     def versions(self) -> list[str]:
-        """List the releases without copying them.
+        """List the releases without a copy.
 
         Returns:
-            Their versions, newest first.
+            The versions, the newest first.
         """
         return list(_by_version(remote.tags(self.remote)))
 
@@ -191,7 +191,7 @@ class Clone(Source):
         """Find the releases: the tags that are final versions.
 
         Returns:
-            Commit by version, newest first, as PEP 440 has it.
+            The commits by version, the newest first, in the order of PEP 440.
         """
         tags = history.tags(self._git_dir())
         return {version: tags[tag] for version, tag in _by_version(tags).items()}
@@ -202,14 +202,14 @@ class Clone(Source):
             return None
         return self._make(releases[version], _by_version(history.tags(self._git_dir()))[version], released=True)
 
-    def _state(self, name: str) -> Template | None:
+    def _unreleased(self, name: str) -> Template | None:
         git_dir = self._git_dir()
         described = _UNRELEASED.fullmatch(name) or _DESCRIBED.fullmatch(name)
         places = ["HEAD"] if name == "HEAD" else [f"refs/tags/{name}", f"refs/heads/{name}"]
         places += [described[1]] if described else []
         commit = next(filter(None, (_resolve(git_dir, place) for place in places)), "")
         if commit:
-            # As plain Copier records it.
+            # Plain Copier records the same name.
             options = ("--tags", "--always", "--abbrev=12", "--match=v[0-9]*", "--match=[0-9]*")
             ref = git.run("describe", *options, commit, env={"GIT_DIR": str(git_dir)})
             return self._make(commit, ref, released=_TAG.fullmatch(ref) is not None and ref in history.tags(git_dir))
@@ -221,7 +221,7 @@ class Clone(Source):
         notes: tuple[str, ...] = ()
         if self.remote.is_local:
             notes = (
-                "The template is a folder here: what is not committed in it is not in, and others cannot reach it.",
+                "The template is a folder here: uncommitted changes are not included, and others cannot reach it.",
             )
         return Template(
             repository=self._git_dir(), commit=commit, ref=ref, released=released, url=self.remote.url, notes=notes
@@ -235,8 +235,8 @@ class Clone(Source):
     def _unknown(self, commit: str, known: list[str]) -> str:
         listed = ", ".join(known) or "none"
         return (
-            f"the service was made from {commit}, which the template at {self.remote.url} does not hold (its releases: "
-            f"{listed}); if the template has moved, give its new place with --template."
+            f"the service was made from {commit}, which the template at {self.remote.url} does not have (its releases: "
+            f"{listed}); if the template has moved, give its new location with --template."
         )
 
     def _others(self) -> str:
@@ -244,10 +244,10 @@ class Clone(Source):
 
 
 def here() -> Source:
-    """Find the template that belongs to this quickset.
+    """Find quickset's own template.
 
     Returns:
-        What its package brought along, else the checkout it runs from.
+        The bundle in the installed package, otherwise the checkout that quickset runs from.
 
     Raises:
         QuicksetError: The installation is incomplete.
@@ -258,32 +258,32 @@ def here() -> Source:
         return Bundle(bundle)
     if (root / ".git").exists() and all((root / part).exists() for part in ("copier.yml", "template")):
         return Source(root)
-    raise QuicksetError("this installation of quickset holds no template; install it again.")
+    raise QuicksetError("this installation of quickset has no template; install it again.")
 
 
 def of(src_path: str, *, template: str | None = None) -> Source:
-    """Find where a service's template comes from.
+    """Find the template of a service.
 
     Args:
-        src_path: What the service recorded.
-        template: Where it is now, if elsewhere.
+        src_path: The recorded location.
+        template: The current location, if it differs.
 
     Returns:
-        What belongs to this quickset when the URL is its own, else the repository there.
+        Quickset's own template if the URL is canonical, otherwise the repository at the location.
 
     Raises:
-        UsageError: It is no URL and no folder.
+        UsageError: The location is neither a URL nor a folder.
     """
     url = template or src_path
     if remote.is_canonical(url):
         return here()
-    return Clone(remote.scratch() / f"clone-{secrets.token_hex(4)}.git", remote.parse(url))
+    return Clone(remote.temporary_folder() / f"clone-{secrets.token_hex(4)}.git", remote.parse(url))
 
 
 @functools.cache
 def _unpack(bundle: Path) -> Path:
-    """Unpack a bundle, once per process."""
-    folder = remote.scratch() / f"template-{secrets.token_hex(4)}.git"
+    """Unpack a bundle once in each process."""
+    folder = remote.temporary_folder() / f"template-{secrets.token_hex(4)}.git"
     history.unpack_bundle(bundle, folder)
     return folder
 
@@ -291,22 +291,22 @@ def _unpack(bundle: Path) -> Path:
 @functools.cache
 def _git_dir(root: Path) -> Path:
     if not (root / ".git").exists():
-        # It would else be that of a repository around it.
-        raise QuicksetError(f"{root} is no git checkout, so it holds no releases of the template.")
+        # git would find a repository around the folder.
+        raise QuicksetError(f"{root} is not a git checkout, so it has no releases of the template.")
     return Path(git.run("rev-parse", "--absolute-git-dir", cwd=root))
 
 
 def _resolve(git_dir: Path, name: str) -> str:
-    """Find a commit's full name; empty when it is not here."""
+    """Find the full name of a commit. Return an empty text if there is no such commit."""
     options = ("--verify", "--quiet")
     return git.attempt("rev-parse", *options, f"{name}^{{commit}}", env={"GIT_DIR": str(git_dir)}).stdout.strip()
 
 
 def _by_version(tags: Iterable[str]) -> dict[str, str]:
-    """Pick the tags that are final versions: the tag by version, newest first."""
-    final = sorted(filter(_TAG.fullmatch, tags), key=lambda tag: (history.order(tag), tag), reverse=True)
+    """Select the tags of final versions: the tags by version, the newest first."""
+    final = sorted(filter(_TAG.fullmatch, tags), key=lambda tag: (history.sort_key(tag), tag), reverse=True)
     found: dict[str, str] = {}
     for tag in final:
-        # Where both `v1.2.0` and `1.2.0` are there, the first counts.
+        # If both `v1.2.0` and `1.2.0` exist, the first counts.
         found.setdefault(tag.removeprefix("v"), tag)
     return found

@@ -1,26 +1,26 @@
-"""Read YAML in which no key occurs twice, and describe what is wrong with it."""
+"""Read YAML, refuse repeated keys, and describe errors."""
 
 from typing import Any
 
 import yaml
 
-# Ten times a usual file of answers.
+# The number of characters. A usual answers file has a tenth of it.
 _SHORT = 8192
 
 
 class RepeatedKeyError(ValueError):
-    """A mapping holds the same key twice; the message says which, and in which lines."""
+    """A mapping has the same key twice. The message names the key and its lines."""
 
 
 class _UniqueKeys:
-    """Refuse repeated keys, of which YAML's loaders take the last one; to be mixed into a loader."""
+    """A mixin for loaders that refuses repeated keys. The loaders of PyYAML take the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         lines: dict[Any, int] = {}
         for key, _ in node.value:
             name, line = (key.tag, str(key.value)), key.start_mark.line + 1
             if name in lines:
-                raise RepeatedKeyError(f"'{key.value}' stands in lines {lines[name]} and {line}")
+                raise RepeatedKeyError(f"'{key.value}' is in lines {lines[name]} and {line}")
             lines[name] = line
         constructed: dict[Any, Any] = super().construct_mapping(node, deep)  # type: ignore[misc]
         return constructed
@@ -35,20 +35,20 @@ class _FastLoader(_UniqueKeys, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  
 
 
 def load_yaml(text: str) -> Any:
-    """Read YAML in which no key stands twice.
+    """Parse YAML in which no key occurs twice.
 
     Args:
         text: The YAML.
 
     Returns:
-        What it holds.
+        The value.
 
     Raises:
-        ValueError: A key stands twice.
-        yaml.YAMLError: It is not valid.
+        ValueError: A key occurs twice.
+        yaml.YAMLError: The text is not valid.
     """
-    # The fast loader comes with most builds of PyYAML. It crashes where a long text nests so deep that the other one
-    # gives up, so it is given no such text.
+    # The fast loader comes with most builds of PyYAML. It crashes on a long text with very deep nesting, for which the
+    # other loader raises an error.
     return yaml.load(text, Loader=_FastLoader if len(text) < _SHORT else _Loader)  # noqa: S506 -- both are safe
 
 
@@ -59,7 +59,7 @@ def one_line(error: Exception) -> str:
         error: The error.
 
     Returns:
-        Its message without line breaks.
+        The message without line breaks.
     """
     return " ".join(str(error).split())
 

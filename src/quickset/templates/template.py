@@ -1,4 +1,4 @@
-"""One state of a template: its files, its configuration, and the repository that Copier renders."""
+"""One version of a template: its files, its questions, and the repository for Copier."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -8,71 +8,70 @@ import yaml
 from quickset import git
 from quickset.errors import QuicksetError, RefusedError
 from quickset.templates import history
-from quickset.templates.config import flatten
+from quickset.templates.copier_yml import flatten
 
-# Recorded in every service, and what plain Copier and a later quickset look for. It ends in `.git` because Copier
+# Every service records this URL, for plain Copier and later versions of quickset. It ends in `.git` because Copier
 # appends that, and `insteadOf` compares text.
 CANONICAL_URL = "https://github.com/quickset/quickset.git"
 
 _CONFIGS = ("copier.yml", "copier.yaml")
-
 _LINK, _SUBMODULE = "120000", "160000"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """One state of the template."""
+    """One version of a template."""
 
     repository: Path
-    """The git directory that holds it."""
+    """The git directory."""
     commit: str
-    """Where in that."""
+    """The commit in it."""
     ref: str
-    """The name under which it is recorded: a release's tag, or what finds the commit again."""
+    """The recorded name: the tag of a release, or a name that identifies the commit."""
     released: bool
     url: str = CANONICAL_URL
-    """The address that is recorded; it never holds credentials."""
+    """The recorded URL, without credentials."""
     notes: tuple[str, ...] = ()
 
     @property
     def version(self) -> str:
-        """Its version: the ref, less the `v` of a tag."""
+        """The ref without the `v` of a tag."""
         return self.ref.removeprefix("v")
 
     @property
-    def is_foreign(self) -> bool:
-        """Whether it is another than quickset's own."""
+    def is_third_party(self) -> bool:
+        """Whether it is another template than quickset's own."""
         return self.url != CANONICAL_URL
 
     def config(self) -> str:
-        """Read its `copier.yml`.
+        """Read `copier.yml`.
 
         Returns:
-            The text, with what it includes.
+            The text, with included files.
 
         Raises:
-            QuicksetError: There is none.
+            QuicksetError: There is no such file.
         """
         return self._config()[1]
 
     def _config(self) -> tuple[str, str, dict[str, list[str]]]:
-        """Read the file's name, its text with what it includes, and the files in which each name stands."""
+        """Return the name of the file, its text with included files, and the files that define each name."""
         for name in _CONFIGS:
             if (text := self.read(name)) is not None:
                 return name, *flatten(name, text, self._matching)
-        raise QuicksetError(f"{self.url} is no Copier template: at {self.ref} it holds no copier.yml.")
+        raise QuicksetError(f"{self.url} is not a Copier template: at {self.ref} it has no copier.yml.")
 
     def _matching(self, pattern: str) -> list[tuple[str, str]]:
-        """Read the files that a pattern names, relative to the root; return their names and texts."""
+        """Read the files that match a pattern from the root. Return their names and texts."""
         names = git.run("ls-tree", "-r", "-z", "--name-only", self.commit, env={"GIT_DIR": str(self.repository)})
         found = [name for name in names.split("\0") if name and PurePosixPath(f"/{name}").match(f"/{pattern}")]
         return [(name, self.read(name) or "") for name in found]
 
     def for_update(self) -> "Template":
-        """Note what Copier would run in an update.
+        """Note the code that Copier would run in an update.
 
         Returns:
-            The same, with a note where there are migrations.
+            The same template, with a note if it has migrations.
         """
         if not (found := self._code("_migrations")):
             return self
@@ -83,8 +82,8 @@ class Template:
         return replace(self, notes=(*self.notes, note))
 
     def _code(self, *names: str) -> str:
-        """Say which of some settings run code on this machine, and in which files; empty when none does."""
-        if not self.is_foreign:
+        """Describe settings that run code on this machine, and their files. Return an empty text if there are none."""
+        if not self.is_third_party:
             return ""
         file, text, places = self._config()
         try:
@@ -99,25 +98,25 @@ class Template:
         return ", ".join(f"{' and '.join(keys)} in {where}" for where, keys in found.items())
 
     def read(self, name: str) -> str | None:
-        """Read a file of its root.
+        """Read a file at the root of the template.
 
         Args:
-            name: The file.
+            name: The name of the file.
 
         Returns:
-            The text; None when there is no such file.
+            The text; None if there is no such file.
         """
         shown = git.attempt("show", f"{self.commit}:{name}", env={"GIT_DIR": str(self.repository)})
         return None if shown.returncode else shown.stdout
 
     def write_repository(self, folder: Path) -> None:
-        """Make the repository that Copier clones: one commit, one tag, nothing but the template.
+        """Create the repository that Copier clones. It has one commit with the template, and one tag.
 
         Args:
-            folder: Where; it must not exist.
+            folder: The folder to create.
 
         Raises:
-            RefusedError: It reaches outside itself, or wants to run code.
+            RefusedError: The template refers to files outside of it, or has code to run.
         """
         if found := self._code("_tasks", "_jinja_extensions"):
             raise RefusedError(
@@ -125,8 +124,8 @@ class Template:
                 "release or a fork of the template without that, or run `copier` with --trust. Nothing was touched."
             )
         env = history.init(folder)
-        history.borrow(folder, self.repository)
-        if self.is_foreign:
+        history.share_objects(folder, self.repository)
+        if self.is_third_party:
             self._check_reach()
             commit = git.run("commit-tree", f"{self.commit}^{{tree}}", "-m", self.ref, env=env)
         else:
@@ -135,21 +134,21 @@ class Template:
         git.run("update-ref", "--stdin", stdin=refs, env=env)
 
     def _check_reach(self) -> None:
-        """Refuse what would make git or Copier read from elsewhere: Jinja's `include` follows any link."""
+        """Refuse submodules, and links to files outside of the template, which Jinja's `include` would follow."""
         env = {"GIT_DIR": str(self.repository)}
         for entry in git.run("ls-tree", "-r", "-z", "--full-tree", self.commit, env=env).split("\0"):
             details, _, name = entry.partition("\t")
             mode, _, blob = details.split() if details else ("", "", "")
             if mode == _SUBMODULE:
-                raise RefusedError(f"the template holds a submodule, '{name}', and quickset fetches none.")
+                raise RefusedError(f"the template has a submodule, '{name}', and quickset fetches none.")
             if mode == _LINK and _escapes(name, git.attempt("cat-file", "blob", blob, env=env).stdout):
                 raise RefusedError(f"the template's symbolic link '{name}' leads out of it; nothing was made.")
 
 
 def _escapes(name: str, target: str) -> bool:
-    """Return whether a link may lead out of the tree that holds it.
+    """Return whether a link may lead out of its tree.
 
-    Where `..` stands only in front, the folders it climbs are real ones, and the other links are looked at as well.
+    If `..` occurs only at the start, the folders are real ones. Other links are checked as well.
     """
     parts = PurePosixPath(target).parts
     climbs = next((number for number, part in enumerate(parts) if part != ".."), len(parts))

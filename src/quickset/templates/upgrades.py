@@ -1,6 +1,7 @@
-"""What an update means beyond its files: `upgrades.yml` of a template, read strictly.
+"""Read `upgrades.yml`, which describes what the releases of a template change in a service.
 
-Templates of others are read, too; so conditions run in Jinja's sandbox, and texts are brought to one printable line.
+Third-party templates have this file, too. So conditions run in the sandbox of Jinja, and each text becomes one
+printable line.
 """
 
 import re
@@ -29,78 +30,78 @@ _CHANGE_DETAILS = frozenset({"keep", "text", "when"})
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One thing that changes in a running service."""
+class DeployNote:
+    """One change of a running service, to know before a deploy."""
 
     version: str
-    """The release that changes it, or the question by whose answer it changes."""
+    """The release with the change, or the question whose answer causes it."""
     text: str
     keep: str = ""
-    """How to keep the old behaviour; may be empty."""
+    """How to keep the old behavior. It may be empty."""
     when: str = "true"
     settings: tuple[str, ...] = ()
     defaults: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Names:
-    """The moves and renames of one release in a service; None means that the name is gone."""
+class Renames:
+    """The moves and renames of one release: new names by old names. None means that a name is gone."""
 
     files: Mapping[str, str | None] = field(default_factory=dict)
-    """Paths; a folder ends in a slash."""
+    """By path. A folder ends in a slash."""
     modules: Mapping[str, str | None] = field(default_factory=dict)
-    """Dotted modules, or names in them."""
+    """By module, or by a name in a module."""
     commands: Mapping[str, str | None] = field(default_factory=dict)
     moved_lines: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
-    """By file, what to write elsewhere in place of an owner's line in it, by a pattern of that line."""
+    """By file: the lines to write elsewhere, by patterns of the owner's lines."""
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What one release changes."""
+    """The changes of one release."""
 
-    before_deploy: tuple[Entry, ...] = ()
+    before_deploy: tuple[DeployNote, ...] = ()
     questions: Mapping[str, str | None] = field(default_factory=dict)
     choices: Mapping[str, Mapping[Any, Any]] = field(default_factory=dict)
-    names: Names = field(default_factory=Names)
-    """As the file has them, with Jinja in it."""
+    renames: Renames = field(default_factory=Renames)
+    """The renames with their Jinja."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upgrades:
-    """What all releases change, and how a service behaves that knows nothing of a question."""
+    """The changes of all releases, and the answers of services that were not asked a question."""
 
     absents: Mapping[str, Any] = field(default_factory=dict)
     releases: Mapping[str, Release] = field(default_factory=dict)
     """By version, the newest first."""
-    adding: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
-    """By question: what changes in a running service when its answer turns something on."""
-    removing: Mapping[str, tuple[Entry, ...]] = field(default_factory=dict)
-    """The same for an answer that turns it off."""
+    adding: Mapping[str, tuple[DeployNote, ...]] = field(default_factory=dict)
+    """By question: the changes of a running service when an answer turns something on."""
+    removing: Mapping[str, tuple[DeployNote, ...]] = field(default_factory=dict)
+    """By question: the changes of a running service when an answer turns something off."""
 
     def absent(self, question: str) -> Any:
-        """Say how a service behaves that was made before a question was asked.
+        """Return the answer of a service that was created before a question was asked.
 
         Args:
-            question: The question's name.
+            question: The name of the question.
 
         Returns:
-            The answer that says so; None when nothing is known of it.
+            The answer under which nothing changes; None if it is not known.
         """
         return self.absents.get(question)
 
     def between(self, old: str, new: str) -> dict[str, Release]:
-        """Find the releases that an update brings.
+        """Find the releases between two versions.
 
         Args:
-            old: The version that the service has; one under work lies before its release.
-            new: The version that it is to have; one under work counts as its release.
+            old: The recorded version. A development version comes before its release.
+            new: The new version. A development version counts as its release.
 
         Returns:
-            The releases after the old one up to the new one, the newest first.
+            The releases after the old version up to the new one, the newest first.
 
         Raises:
-            QuicksetError: One of the two is no version.
+            QuicksetError: A version is not valid.
         """
         if not self.releases or _version(old) == _version(new):
             return {}
@@ -110,32 +111,32 @@ class Upgrades:
             version: release for version, release in self.releases.items() if first < (*_version(version)[0], 1) <= last
         }
 
-    def before_deploy(self, old: str, new: str, answers: Mapping[str, Any]) -> tuple[Entry, ...]:
-        """Say what changes in a running service.
+    def before_deploy(self, old: str, new: str, answers: Mapping[str, Any]) -> tuple[DeployNote, ...]:
+        """Return the changes of a running service by an update.
 
         Args:
-            old: The version that it has.
-            new: The version that it is to have.
-            answers: Its answers under the new version.
+            old: The recorded version.
+            new: The new version.
+            answers: The answers of the service in the new version.
 
         Returns:
-            What concerns it, of the newest release first.
+            The changes that concern the service, those of the newest release first.
 
         Raises:
-            QuicksetError: A condition cannot be evaluated, or one of the versions is none.
+            QuicksetError: A condition cannot be evaluated, or a version is not valid.
         """
         entries = (entry for release in self.between(old, new).values() for entry in release.before_deploy)
         return tuple(entry for entry in entries if self._concerns(entry, answers))
 
-    def on_change(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Entry, ...]:
-        """Say what changes in a running service with what its answers turn on and off.
+    def on_change(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[DeployNote, ...]:
+        """Return the changes of a running service by answers that turn something on or off.
 
         Args:
-            old: The answers that it has.
-            new: The answers that it is to have.
+            old: The recorded answers.
+            new: The new answers.
 
         Returns:
-            What concerns it, in the order of the file.
+            The changes that concern the service, in the order of the file.
 
         Raises:
             QuicksetError: A condition cannot be evaluated.
@@ -150,7 +151,7 @@ class Upgrades:
             for entry in entries
             if self._concerns(entry, new)
         )
-        # Of what goes, that which was there, and which nothing takes along that goes with it.
+        # A change by turning something off must concern the service before, and with this answer kept.
         removed = (
             entry
             for name, entries in self.removing.items()
@@ -161,18 +162,18 @@ class Upgrades:
         return (*added, *removed)
 
     def carry(self, answers: Mapping[str, Any], old: str, new: str) -> dict[str, Any]:
-        """Bring recorded answers to the names of a newer version.
+        """Rename recorded answers for a newer version.
 
         Args:
-            answers: What a service recorded.
-            old: The version that it has.
-            new: The version that it is to have.
+            answers: The recorded answers.
+            old: The recorded version.
+            new: The new version.
 
         Returns:
-            The answers after every renaming of a question or a choice in between.
+            The answers with the new names of questions and choices.
 
         Raises:
-            QuicksetError: One of the versions is none.
+            QuicksetError: A version is not valid.
         """
         carried = dict(answers)
         for release in reversed(self.between(old, new).values()):
@@ -182,26 +183,28 @@ class Upgrades:
                     carried[question] = _rename_choice(carried[question], choices)
         return carried
 
-    def names(self, old: str, new: str, answers: Mapping[str, Any]) -> tuple[Names, ...]:
-        """Say what moved or was renamed in a service.
+    def renames(self, old: str, new: str, answers: Mapping[str, Any]) -> tuple[Renames, ...]:
+        """Return the moves and renames in a service.
 
         Args:
-            old: The version that it has.
-            new: The version that it is to have.
-            answers: Its answers under the new version.
+            old: The recorded version.
+            new: The new version.
+            answers: The answers of the service in the new version.
 
         Returns:
-            The names of each release in between, the oldest first.
+            The renames of each release in between, the oldest first.
 
         Raises:
-            QuicksetError: A name cannot be rendered, or one of the versions is none.
+            QuicksetError: A name cannot be rendered, or a version is not valid.
         """
         found = []
         for version, release in reversed(self.between(old, new).items()):
-            names, of = release.names, partial(self._rendered, version, answers)
+            names, of = release.renames, partial(self._rendered, version, answers)
             lines = {path: of(lines) for text, lines in names.moved_lines.items() for path in of({text: None})}
             found.append(
-                Names(files=of(names.files), modules=of(names.modules), commands=of(names.commands), moved_lines=lines)
+                Renames(
+                    files=of(names.files), modules=of(names.modules), commands=of(names.commands), moved_lines=lines
+                )
             )
             for path, goal in found[-1].files.items():
                 if goal and path.endswith("/") != goal.endswith("/"):
@@ -211,7 +214,7 @@ class Upgrades:
     def _rendered(
         self, version: str, answers: Mapping[str, Any], names: Mapping[str, str | None]
     ) -> dict[str, str | None]:
-        """Render names with a service's answers; an old name that renders to nothing does not concern it."""
+        """Render names with answers. An old name that renders to nothing does not concern the service."""
         env = _environment(finalize=_present)
         found: dict[str, str | None] = {}
         for pair in names.items():
@@ -223,21 +226,21 @@ class Upgrades:
             try:
                 old, new = (env.from_string(text or "").render(known).strip() for text in pair)
             except Exception as error:
-                # An expression raises whatever its operators raise.
+                # An operator of an expression may raise any error.
                 raise _fault(f"{version}: the name '{_line(pair[0])}' cannot be rendered: {_line(error)}") from error
             if old:
                 found[_line(old)] = _line(new) or None
         return found
 
-    def _concerns(self, entry: Entry, answers: Mapping[str, Any]) -> bool:
+    def _concerns(self, entry: DeployNote, answers: Mapping[str, Any]) -> bool:
         env = _environment()
-        # A question whose own condition is false has no answer on record.
+        # A question whose condition is false has no recorded answer.
         names = jinja2.meta.find_undeclared_variables(env.parse(entry.when))
         known = {name: answers.get(name, self.absent(name)) for name in names}
         try:
             said = env.from_string(entry.when).render(known).strip().lower()
         except Exception as error:
-            # An expression raises whatever its operators raise.
+            # An operator of an expression may raise any error.
             raise _fault(f"{entry.version}: the condition '{entry.when}' fails: {_line(error)}") from error
         if said not in _TRUTH:
             raise _fault(f"{entry.version}: the condition '{entry.when}' says '{said}', neither true nor false")
@@ -248,13 +251,13 @@ def load(text: str | None) -> Upgrades:
     """Read `upgrades.yml`.
 
     Args:
-        text: What it holds; None when the template has none.
+        text: The text of the file; None if the template has no such file.
 
     Returns:
-        What it says.
+        The content.
 
     Raises:
-        QuicksetError: Something of it cannot be understood; the message says what.
+        QuicksetError: The file is not valid. The message says where.
     """
     try:
         loaded = yaml.safe_load(text or "")
@@ -265,7 +268,7 @@ def load(text: str | None) -> Upgrades:
     found = _mapping(top.get("releases"), "releases")
     for version in found:
         if not isinstance(version, str) or not _RELEASE.fullmatch(version):
-            raise _fault(f"'{_line(version)}' is no release; one looks like \"0.2.0\", in quotes")
+            raise _fault(f"'{_line(version)}' is not a release; one looks like \"0.2.0\", in quotes")
     newest_first = sorted(found.items(), key=lambda item: _version(item[0]), reverse=True)
     return Upgrades(
         absents,
@@ -276,13 +279,13 @@ def load(text: str | None) -> Upgrades:
 
 
 def is_off(value: Any) -> bool:
-    """Tell whether an answer turns nothing on.
+    """Return whether an answer turns a component off.
 
     Args:
-        value: The answer; None where there is none.
+        value: The answer; None if there is none.
 
     Returns:
-        Whether it leaves something out.
+        Whether the component is off.
     """
     return value in (None, False, "none", [])
 
@@ -291,10 +294,10 @@ def _release(version: str, details: Any) -> Release:
     sections = _mapping(details, version, _SECTIONS)
     choices = _mapping(sections.get("choices"), f"{version}: choices")
     return Release(
-        before_deploy=_entries(version, sections.get("before_deploy"), f"{version}: before_deploy", _DETAILS),
+        before_deploy=_notes(version, sections.get("before_deploy"), f"{version}: before_deploy", _DETAILS),
         questions=_names(sections.get("questions"), f"{version}: questions"),
         choices={name: _renames(renames, f"{version}: choices of {name}") for name, renames in choices.items()},
-        names=Names(
+        renames=Renames(
             files=_templates(sections.get("files"), f"{version}: files"),
             modules=_templates(sections.get("modules"), f"{version}: modules"),
             commands=_templates(sections.get("commands"), f"{version}: commands"),
@@ -303,20 +306,20 @@ def _release(version: str, details: Any) -> Release:
     )
 
 
-def _changes(top: Mapping[Any, Any], section: str) -> dict[str, tuple[Entry, ...]]:
+def _changes(top: Mapping[Any, Any], section: str) -> dict[str, tuple[DeployNote, ...]]:
     found = _mapping(top.get(section), section)
-    return {name: _entries(name, details, f"{section}: {name}", _CHANGE_DETAILS) for name, details in found.items()}
+    return {name: _notes(name, details, f"{section}: {name}", _CHANGE_DETAILS) for name, details in found.items()}
 
 
-def _entries(label: str, details: Any, where: str, known: frozenset[str]) -> tuple[Entry, ...]:
+def _notes(label: str, details: Any, where: str, known: frozenset[str]) -> tuple[DeployNote, ...]:
     if not isinstance(details or [], list):
         raise _fault(f"{where} needs a list")
-    return tuple(_entry(label, entry, where, known) for entry in details or ())
+    return tuple(_note(label, entry, where, known) for entry in details or ())
 
 
-def _entry(label: str, details: Any, where: str, known: frozenset[str]) -> Entry:
+def _note(label: str, details: Any, where: str, known: frozenset[str]) -> DeployNote:
     found = _mapping(details, where, known)
-    return Entry(
+    return DeployNote(
         version=label,
         text=_text(found.get("text"), f"{where}: text"),
         keep=_text(found["keep"], f"{where}: keep") if "keep" in found else "",
@@ -351,7 +354,7 @@ def _mapping(value: Any, where: str, known: frozenset[str] | None = None) -> dic
 
 
 def _names(value: Any, where: str) -> dict[str, str | None]:
-    """Read a mapping of texts to texts, or to nothing for what is gone."""
+    """Read new names by old names. None means that a name is gone."""
     renames = _renames(value, where)
     if not all(isinstance(old, str) and (new is None or isinstance(new, str)) for old, new in renames.items()):
         raise _fault(f"{where} needs old names with new ones, or with null")
@@ -368,7 +371,7 @@ def _lines(value: Any, where: str) -> dict[str, dict[str, str | None]]:
 
 
 def _templates(value: Any, where: str) -> dict[str, str | None]:
-    """Read names that may hold Jinja."""
+    """Read names that may contain Jinja."""
     names = _names(value, where)
     for text in (*names, *names.values()):
         try:
@@ -380,7 +383,7 @@ def _templates(value: Any, where: str) -> dict[str, str | None]:
 
 def _renames(value: Any, where: str) -> dict[Any, Any]:
     renames = _mapping(value, where)
-    # Renaming must come out the same when it is done twice, from a version under work and from its release.
+    # A rename may be applied twice: by an update to a development version, and by one to its release.
     if again := [new for old, new in renames.items() if isinstance(new, (str, bool)) and new in renames and new != old]:
         raise _fault(f"{where}: '{_line(again[0])}' is both an old name and a new one")
     return renames
@@ -422,14 +425,14 @@ def _environment(**options: Any) -> SandboxedEnvironment:
 
 
 def _present(value: Any) -> Any:
-    """Refuse to write an answer that there is none of into a name."""
+    """Refuse to render an answer that does not exist."""
     if value is None:
         raise ValueError("it holds an answer that the service does not have")
     return value
 
 
 def _version(text: str) -> tuple[tuple[int, ...], str]:
-    """Take a version apart: its numbers, and what marks it as unreleased."""
+    """Split a version into its numbers and the mark of an unreleased version."""
     found = _VERSION.fullmatch(text)
     if not found:
         raise QuicksetError(f"'{_line(text)}' is no version of a template.")
@@ -437,7 +440,7 @@ def _version(text: str) -> tuple[tuple[int, ...], str]:
 
 
 def _line(value: object) -> str:
-    """Bring what a template says to one line without what could steer a terminal."""
+    """Convert a text of the template to one line without control characters."""
     return "".join(character for character in " ".join(str(value).split()) if character.isprintable())
 
 

@@ -1,7 +1,6 @@
-"""What happens to both renders before they are merged, so that no noise becomes a conflict.
+"""Adapt both renders to the user's files before the merge, so that formatting and the like cause no conflicts.
 
-Each function takes the three sides as contents by path and changes those of the renders. The user's side stays as it
-is committed.
+Each function changes the contents of the renders. The user's side stays as it is committed.
 """
 
 import re
@@ -16,8 +15,8 @@ from quickset.templates.strict_yaml import load_yaml
 Contents = MutableMapping[str, bytes]
 
 
-class Match(NamedTuple):
-    """Where one file is on each side; it may be missing there."""
+class FilePaths(NamedTuple):
+    """The paths of one file on each side. The file may be missing there."""
 
     old: str
     new: str
@@ -25,42 +24,42 @@ class Match(NamedTuple):
 
 
 @dataclass(slots=True)
-class Sides:
-    """Three versions of the same files; what is absent on a side is absent in its mapping."""
+class MergeInputs:
+    """The contents of files on three sides, by path. A file that a side lacks is not in its mapping."""
 
     old: Contents
     new: Contents
     user: Contents
-    matches: Sequence[Match] = ()
+    matches: Sequence[FilePaths] = ()
     notes: list[str] = field(default_factory=list)
 
     def shared(self) -> list[str]:
-        """Name the files that all three have.
+        """List the files that all three sides have.
 
         Returns:
-            Their paths, sorted.
+            The paths, sorted.
         """
         return sorted(self.old.keys() & self.new.keys() & self.user.keys())
 
 
-def line_endings(sides: Sides) -> None:
-    """Give both renders the line endings that most lines of the user's file have.
+def line_endings(inputs: MergeInputs) -> None:
+    """Give both renders the line endings of most lines of the user's file.
 
     Args:
-        sides: What is to be merged; changed in place.
+        inputs: The contents. They are changed in place.
     """
-    for match in sides.matches:
-        old, user = sides.old.get(match.old), sides.user.get(match.user)
+    for match in inputs.matches:
+        old, user = inputs.old.get(match.old), inputs.user.get(match.user)
         if user is None or user == old or (old and _is_mixed(old) and _is_mixed(user)):
             continue
         wanted = _ending(user)
-        for side, path in ((sides.old, match.old), (sides.new, match.new)):
+        for side, path in ((inputs.old, match.old), (inputs.new, match.new)):
             if wanted and path in side and _ending(side[path]):
                 side[path] = side[path].replace(b"\r\n", b"\n").replace(b"\n", wanted)
 
 
 def _ending(content: bytes) -> bytes | None:
-    """Return the line ending of most lines; None for a binary or a single line."""
+    """Return the line ending of most lines; None for a binary file or a single line."""
     if b"\0" in content or b"\n" not in content:
         return None
     return b"\r\n" if content.count(b"\r\n") * 2 > content.count(b"\n") else b"\n"
@@ -70,28 +69,28 @@ def _is_mixed(content: bytes) -> bool:
     return 0 < content.count(b"\r\n") < content.count(b"\n")
 
 
-def answers_file(sides: Sides, name: str) -> None:
-    """Carry recorded answers over line by line when the user edited their file.
+def answers_file(inputs: MergeInputs, name: str) -> None:
+    """Merge the answers file by answer, if the user edited it.
 
     Args:
-        sides: What is to be merged; changed in place.
-        name: The file.
+        inputs: The contents. They are changed in place.
+        name: The path of the file.
     """
-    if name not in sides.shared() or sides.old[name] == sides.user[name]:
+    if name not in inputs.shared() or inputs.old[name] == inputs.user[name]:
         return
     try:
-        was, will, own = (yaml.safe_load(side[name]) or {} for side in (sides.old, sides.new, sides.user))
+        old, new, own = (yaml.safe_load(side[name]) or {} for side in (inputs.old, inputs.new, inputs.user))
     except yaml.YAMLError:
         return
-    text = sides.user[name].decode(errors="surrogateescape")
-    meant = dict(own)
-    # In the order of the answers: that of a set differs from one run to the next.
-    for key in dict.fromkeys([*was, *will]):
-        if key in was and key in will and was[key] == will[key]:
+    text = inputs.user[name].decode(errors="surrogateescape")
+    merged = dict(own)
+    # The order of the answers is fixed, and that of a set is not.
+    for key in dict.fromkeys([*old, *new]):
+        if key in old and key in new and old[key] == new[key]:
             continue
-        fresh = yaml.safe_dump({key: will[key]}, allow_unicode=True) if key in will else ""
-        meant = {**meant, key: will[key]} if key in will else {other: meant[other] for other in meant if other != key}
-        # A key may have a line of its own (`? key`), and a value go on in lines that are indented or list items.
+        fresh = yaml.safe_dump({key: new[key]}, allow_unicode=True) if key in new else ""
+        merged = {**merged, key: new[key]} if key in new else {other: merged[other] for other in merged if other != key}
+        # A key may be on a line of its own (`? key`). A value may continue in lines that are indented, or list items.
         start = rf"""(\?[ \t]+)?(["']?){re.escape(key)}\2[ \t]*"""
         pattern = re.compile(rf"^{start}(?(1)(?:#.*)?\n):.*\n?(?:[ -].*\n?)*", re.MULTILINE)
         if found := pattern.search(text):
@@ -102,9 +101,9 @@ def answers_file(sides: Sides, name: str) -> None:
         elif fresh:
             text = text + "\n" * (not text.endswith("\n")) + fresh
     try:
-        right = load_yaml(text) == meant
+        right = load_yaml(text) == merged
     except (yaml.YAMLError, ValueError):
         right = False
     if right:
-        sides.old[name] = sides.user[name]
-        sides.new[name] = text.encode(errors="surrogateescape")
+        inputs.old[name] = inputs.user[name]
+        inputs.new[name] = text.encode(errors="surrogateescape")

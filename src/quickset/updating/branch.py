@@ -1,4 +1,4 @@
-"""Commit an update to a branch of its own."""
+"""Commit a prepared update to a branch of its own."""
 
 import tempfile
 from dataclasses import replace
@@ -7,36 +7,52 @@ from pathlib import Path
 from quickset import git
 from quickset.errors import QuicksetError, RefusedError, UsageError
 from quickset.shell import join
-from quickset.updating import merge
-from quickset.updating.plan import Planned
+from quickset.updating.merge import needed_objects
+from quickset.updating.plan import PreparedUpdate
 from quickset.updating.repository import Repository
-from quickset.updating.result import Result
+from quickset.updating.result import UpdateResult
 
 _TRAILER = "Quickset"
 
 
-def commit(plan: Planned, branch: str, message: str) -> Result:
-    """Commit a plan on a branch of its own; index, work tree and the branch that is checked out stay as they are.
+def commit_to_branch(update: PreparedUpdate, branch: str, message: str) -> UpdateResult:
+    """Commit an update to a branch. The index, the work tree and the current branch do not change.
 
     Args:
-        plan: The plan.
-        branch: The branch, made or made anew.
-        message: The commit's.
+        update: The update.
+        branch: The branch to create, or to create again.
+        message: The commit message.
 
     Returns:
-        What was done.
+        The result of the update. If there are conflicts, no branch is created, and a note says so.
 
     Raises:
-        UsageError: The branch cannot be called like that.
-        ConflictError: There are conflicts, and a commit cannot hold them; no branch was made.
-        RefusedError: The branch holds commits that quickset did not make.
+        UsageError: The name of the branch is not valid.
+        RefusedError: The branch is checked out, or has commits that quickset did not make.
+        QuicksetError: Git knows no identity for the commit.
     """
-    repository, merged = plan.repository, plan.merged
-    if plan.result.conflicts:
+    repository, result = update.repository, update.result
+    if result.conflicts:
         note = "No branch was made: a commit cannot hold conflicts. Run `quickset update` here, without --branch."
-        return replace(plan.result, notes=(*plan.result.notes, note))
+        return replace(result, notes=(*result.notes, note))
     before = _require_own(repository, branch)
-    plan.work.hand_over(merge.all_objects(merged), repository)
+    update.scratch.copy_objects_to(needed_objects(update.merged), repository)
+    tree = _write_tree(update)
+    if not git.has_identity(repository.top):
+        raise QuicksetError("git knows no name and address of yours: set user.name and user.email with `git config`.")
+    # They identify a branch of this service that has no commits by anyone else.
+    trailers = {"Template": result.after, "Service": repository.prefix or ".", "Tree": tree}
+    text = "".join(f"{_TRAILER}-{name}: {value}\n" for name, value in trailers.items())
+    made = repository.git("commit-tree", tree, "-p", repository.head, "-F", "-", stdin=f"{message.rstrip()}\n\n{text}")
+    name = f"refs/heads/{branch}"
+    repository.git("update-ref", "--no-deref", "-m", f"quickset: {result.title}", name, made, before)
+    push = (join("git", "push", "origin", branch),) if repository.git("remote") else ()
+    return replace(result, branch=branch, commit=made, next_steps=push)
+
+
+def _write_tree(update: PreparedUpdate) -> str:
+    """Write the tree of the updated repository, and return its object name."""
+    repository = update.repository
     with tempfile.TemporaryDirectory(prefix="quickset-") as folder:
         env = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
         repository.git("read-tree", repository.head, env=env)
@@ -45,24 +61,14 @@ def commit(plan: Planned, branch: str, message: str) -> Result:
             f"{after.mode} {after.oid}\t{repository.prefix}{path}\0"
             if after
             else f"0 {null}\t{repository.prefix}{path}\0"
-            for path, after in sorted(merged.after.items(), key=lambda item: item[1] is not None)
+            for path, after in sorted(update.merged.after.items(), key=lambda item: item[1] is not None)
         ]
         repository.git("update-index", "-z", "--index-info", stdin="".join(lines), env=env)
-        tree = repository.git("write-tree", env=env)
-    if not git.has_identity(repository.top):
-        raise QuicksetError("git knows no name and address of yours: set user.name and user.email with `git config`.")
-    # By these the branch is known for one of this service, on which nobody has gone on.
-    trailers = {"Template": plan.result.after, "Service": repository.prefix or ".", "Tree": tree}
-    text = "".join(f"{_TRAILER}-{name}: {value}\n" for name, value in trailers.items())
-    made = repository.git("commit-tree", tree, "-p", repository.head, "-F", "-", stdin=f"{message.rstrip()}\n\n{text}")
-    name = f"refs/heads/{branch}"
-    repository.git("update-ref", "--no-deref", "-m", f"quickset: {plan.result.title}", name, made, before)
-    push = (join("git", "push", "origin", branch),) if repository.git("remote") else ()
-    return replace(plan.result, branch=branch, commit=made, next_steps=push)
+        return repository.git("write-tree", env=env)
 
 
 def _require_own(repository: Repository, branch: str) -> str:
-    """Refuse a branch that is the user's; give its tip, or nothing where there is no such branch."""
+    """Refuse a branch of the user's. Return the commit of the branch, or an empty text if there is none."""
     if git.attempt("check-ref-format", "--branch", branch).returncode:
         raise UsageError(f"--branch: '{branch}' is no name for a branch.")
     name = f"refs/heads/{branch}"
@@ -79,6 +85,7 @@ def _require_own(repository: Repository, branch: str) -> str:
         tree, recorded, service = line.split("\0")
         if tree != recorded or service != (repository.prefix or "."):
             raise RefusedError(
-                f"--branch: '{branch}' holds commits of somebody's; take another name. Nothing was touched."
+                f"--branch: '{branch}' holds commits that quickset did not make; take another name. "
+                "Nothing was touched."
             )
     return tip

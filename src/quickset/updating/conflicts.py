@@ -1,4 +1,4 @@
-"""Find out what is left of an update that has conflicts."""
+"""Compare an unfinished update with the index and the work tree: is it resolved, or gone?"""
 
 import re
 from collections import Counter
@@ -7,29 +7,30 @@ from pathlib import Path
 
 from quickset.updating import journal
 from quickset.updating.journal import Journal
-from quickset.updating.repository import Entry, Repository
+from quickset.updating.repository import Repository
+from quickset.updating.tree import Entry
 from quickset.updating.worktree import digest
 
-# In every conflict style. A separator has seven characters; headings are underlined with more.
+# Every conflict style. A separator has exactly seven characters, because headings are underlined with more.
 _MARKER = re.compile(r"^(?:(?:<{7,}|>{7,}|\|{7,})(?: .*)?|={7})\r?$", re.MULTILINE)
 
 
-def vanished(repository: Repository, journal: Journal) -> bool:
+def has_vanished(repository: Repository, record: Journal) -> bool:
     """Return whether nothing of an unfinished update is left, as after `git reset --hard`.
 
     Args:
         repository: The repository.
-        journal: The journal.
+        record: The record.
 
     Returns:
         Whether the index and the work tree hold none of its changes and no conflict of it was resolved.
     """
-    staged = repository.staged(journal.steps)
-    conflicts = {path: step for path, step in journal.steps.items() if step.stages}
+    staged = repository.staged(record.steps)
+    conflicts = {path: step for path, step in record.steps.items() if step.stages}
     if any(staged.get(path, {}).keys() - {0} for path in conflicts):
         return False
     applied, restored = [], []
-    for path, step in journal.steps.items():
+    for path, step in record.steps.items():
         before, after = ({0: entry} if entry else {} for entry in (step.before, step.after))
         now = staged.get(path, {})
         if (
@@ -41,23 +42,23 @@ def vanished(repository: Repository, journal: Journal) -> bool:
         if not step.stages and before != after:
             applied.append(now == after)
             restored.append(now == before)
-    # Git keeps the sides of a conflict that was resolved, also over a commit, and drops them in a reset.
+    # Git keeps the sides of a resolved conflict, even after a commit, and drops them in a reset.
     resolved = repository.staged(conflicts, resolved=True)
     if any(resolved.get(path) == step.stages for path, step in conflicts.items()):
-        # It keeps them over `git checkout HEAD -- .`, too.
-        return repository.head != journal.head and bool(restored) and all(restored)
-    answers = journal.facts.get("answers")
-    path = journal.service + str(journal.facts.get("answers_file"))
+        # Git keeps them after `git checkout HEAD -- .`, too.
+        return repository.head != record.head and bool(restored) and all(restored)
+    answers = record.facts.get("answers")
+    path = record.service + str(record.facts.get("answers_file"))
     if conflicts and answers and repository.staged([path]).get(path) == {0: Entry(*answers[1])}:
-        # A merge brought the same update from another branch.
+        # The same update came from another branch by a merge.
         return True
-    # A checkout of another branch drops the sides, too. There the rest of the update is left as a whole, while a
-    # single change may have been made again by hand.
+    # A checkout of another branch drops the sides, too, and keeps all other changes of the update. The user may have
+    # made a single change again by hand.
     return not (applied and all(applied) if conflicts else any(applied))
 
 
-def forget_vanished(repository: Repository, state: Path, record: Journal) -> bool:
-    """Drop the journal of an update of which nothing is left, as after `git reset --hard`.
+def forget_if_vanished(repository: Repository, state: Path, record: Journal) -> bool:
+    """Delete the journal of an update if nothing of the update is left.
 
     Args:
         repository: The repository.
@@ -65,25 +66,25 @@ def forget_vanished(repository: Repository, state: Path, record: Journal) -> boo
         record: The journal.
 
     Returns:
-        Whether it was dropped.
+        Whether it was deleted.
     """
-    if record.facts.get("continued") or not vanished(repository, record):
+    if record.facts.get("continued") or not has_vanished(repository, record):
         return False
     journal.finish(state)
     return True
 
 
-def unresolved(repository: Repository, journal: Journal) -> list[str]:
-    """Find conflicts that are as they were written, or of which markers are left.
+def find_unresolved(repository: Repository, record: Journal) -> list[str]:
+    """Find conflicts that are unchanged, or that still have markers.
 
     Args:
         repository: The repository.
-        journal: The journal of an update with conflicts, none of which is unmerged any more.
+        record: The journal of an update with conflicts. None of them is unmerged any more.
 
     Returns:
-        Their paths.
+        The paths.
     """
-    conflicts = {path: step for path, step in journal.steps.items() if step.stages}
+    conflicts = {path: step for path, step in record.steps.items() if step.stages}
     staged = {path: found[0] for path, found in repository.staged(conflicts).items() if 0 in found}
     found = []
     for path, step in conflicts.items():
@@ -92,26 +93,26 @@ def unresolved(repository: Repository, journal: Journal) -> list[str]:
         texts = [repository.as_on_disk(entry, path)] if entry else []
         if file.is_file() and not file.is_symlink():
             texts.append(file.read_bytes().decode(errors="surrogateescape"))
-        left = any(markers([text]) - Counter(step.alike) for text in texts)
+        left = any(count_markers([text]) - Counter(step.alike) for text in texts)
         if left or (written and entry and step.after and entry.oid == step.after.oid):
             found.append(path)
     return found
 
 
-def unstaged(repository: Repository, journal: Journal) -> list[str]:
-    """Find changes of an update that are in the work tree and no longer in the index, as after `git reset`.
+def find_unstaged(repository: Repository, record: Journal) -> list[str]:
+    """Find changes that are in the work tree and no longer in the index, as after `git reset`.
 
     Args:
         repository: The repository.
-        journal: The journal.
+        record: The record.
 
     Returns:
         Their paths.
     """
-    staged = repository.staged(journal.steps)
+    staged = repository.staged(record.steps)
     return [
         path
-        for path, step in journal.steps.items()
+        for path, step in record.steps.items()
         if not step.stages
         and step.before != step.after
         and staged.get(path, {}) == ({0: step.before} if step.before else {})
@@ -120,8 +121,8 @@ def unstaged(repository: Repository, journal: Journal) -> list[str]:
     ]
 
 
-def markers(texts: Iterable[str]) -> Counter[str]:
-    """Count the lines that look like a conflict's markers.
+def count_markers(texts: Iterable[str]) -> Counter[str]:
+    """Count the lines that look like conflict markers.
 
     Args:
         texts: The contents of files.

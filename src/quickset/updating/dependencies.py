@@ -6,22 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from quickset.locking import PROJECT
-from quickset.updating.adapt import Sides
+from quickset.updating.adapt import MergeInputs
 
 _NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
-
 _LOWER = re.compile(r"(?:>=|==|~=|>)\s*([0-9][0-9.]*)")
-
 _ITEM = re.compile(r"""^\s*(["'])(?P<text>(?:(?!\1).)*)\1(?P<comma>\s*,)?\s*(?:#.*)?$""")
-
 _ARRAY = re.compile(r"^(?P<key>[A-Za-z0-9_.\"-]+)\s*=\s*\[\s*$")
-
 _START = re.compile(r"^(?P<key>[A-Za-z0-9_.\"-]+)\s*=\s*\[")
-
 _TOKEN = re.compile(r"""(?P<item>"[^"\\\n]*"|'[^'\n]*')|(?P<comment>\#[^\n]*)|(?P<end>\])|[,\s]""")
-
 _TABLE = re.compile(r"^\[(?P<name>[^\[\]]+)\]\s*(?:#.*)?$")
-
 _DEPENDENCIES = re.compile(r"project\.(?:dependencies|optional-dependencies\..+)|dependency-groups\..+")
 
 
@@ -31,22 +24,22 @@ class _Item(NamedTuple):
     name: str
     line: str = ""
     comments: Sequence[str] = ()
-    """The lines above it."""
+    """The comment lines above it."""
 
 
-def merge_arrays(sides: Sides) -> None:
-    """Settle the arrays of dependencies in `pyproject.toml`, requirement by requirement.
+def merge_arrays(inputs: MergeInputs) -> None:
+    """Merge the arrays of dependencies before the files are merged line by line.
 
-    A requirement that the user did not touch follows the template, but never to a lower version. One that the user
-    changed, added or removed is the user's.
+    A requirement that the user did not change follows the template, but never to a lower version. A requirement that
+    the user changed, added or removed stays as the user has it.
 
     Args:
-        sides: What is to be merged; changed in place, with a note for each requirement that stays the user's.
+        inputs: The contents. They are changed in place, with a note for each requirement that stays the user's.
     """
-    if PROJECT not in sides.shared():
+    if PROJECT not in inputs.shared():
         return
     try:
-        old, new, user = (side[PROJECT].decode() for side in (sides.old, sides.new, sides.user))
+        old, new, user = (side[PROJECT].decode() for side in (inputs.old, inputs.new, inputs.user))
     except UnicodeDecodeError:
         return
     if not all(_is_toml(text) for text in (old, new, user)):
@@ -60,8 +53,8 @@ def merge_arrays(sides: Sides) -> None:
         settled = _settle(was, will, own, notes)
         if settled is None:
             continue
-        # The user's side stays as committed, since it is a stage of a conflict. That the old render says the same
-        # makes the settled lines a change of the template's only.
+        # The user's side stays as committed, because it is a stage of a conflict. The old render gets the same lines,
+        # so that only the template seems to change them.
         for number, lines in enumerate((own, settled)):
             start, end = arrays[number][key]
             texts[number][start:end] = lines
@@ -69,9 +62,9 @@ def merge_arrays(sides: Sides) -> None:
     results = ["".join(lines) for lines in texts[:2]]
     _settle_other_layouts(results, user, shared, notes)
     if all(_is_toml(text) for text in results):
-        for side, text in zip((sides.old, sides.new), results, strict=True):
+        for side, text in zip((inputs.old, inputs.new), results, strict=True):
             side[PROJECT] = text.encode()
-        sides.notes += notes
+        inputs.notes += notes
 
 
 def _is_toml(text: str) -> bool:
@@ -83,7 +76,7 @@ def _is_toml(text: str) -> bool:
 
 
 def _items(text: str, key: str) -> Any:
-    """Look a dotted key up as TOML has it, so that what only looks like a table is not taken for one."""
+    """Look up a dotted key in the parsed TOML, because a line can look like a table and be none."""
     found: Any = tomllib.loads(text)
     for part in key.split("."):
         found = found.get(part.strip(' "')) if isinstance(found, dict) else None
@@ -91,7 +84,7 @@ def _items(text: str, key: str) -> Any:
 
 
 def _arrays(text: str) -> dict[str, tuple[int, int]]:
-    """Find the arrays that have one item a line: the lines between their brackets, by dotted key."""
+    """Find the arrays with one item a line: the numbers of the lines between their brackets, by dotted key."""
     found, table, lines = {}, "", text.splitlines()
     for number, line in enumerate(lines):
         if line.startswith("[["):
@@ -108,7 +101,7 @@ def _arrays(text: str) -> dict[str, tuple[int, int]]:
 
 
 def _settle_other_layouts(renders: list[str], user: str, done: Sequence[str], notes: list[str]) -> None:
-    """Settle the arrays of which a side has other lines than one for each item, as on one line."""
+    """Merge the arrays that have another layout on some side, such as a single line."""
     for key, mine in _lists(user).items():
         old, new = (_lists(text).get(key) for text in renders)
         if key in done or old is None or new is None or not _DEPENDENCIES.fullmatch(key):
@@ -127,9 +120,9 @@ class _List(NamedTuple):
     start: int
     end: int
     text: str
-    """All of it, with both brackets."""
+    """The whole array, with both brackets."""
     lines: list[str]
-    """Its items and comments as if it had one a line."""
+    """The items and comments, one a line."""
 
 
 def _lists(text: str) -> dict[str, _List]:
@@ -151,7 +144,7 @@ def _lists(text: str) -> dict[str, _List]:
 
 
 def _read_list(text: str, start: int) -> _List | None:
-    """Read an array from its opening bracket on; None where it holds anything but plain strings."""
+    """Read an array from its opening bracket. Return None if it contains anything but plain strings."""
     lines: list[str] = []
     at, is_behind_item = start + 1, False
     while token := _TOKEN.match(text, at):
@@ -173,7 +166,7 @@ def _read_list(text: str, start: int) -> _List | None:
 
 
 def _laid_out(lines: list[str], mine: _List, template: _List, ending: str) -> str:
-    """Write an array as the user has it: on one line as long as it has no comment."""
+    """Write an array in the user's layout. An array with a comment cannot be on one line."""
     if lines == mine.lines:
         return mine.text
     if "\n" not in mine.text and all(_ITEM.match(line) and _end(line) == len(line.rstrip()) for line in lines):
@@ -184,7 +177,7 @@ def _laid_out(lines: list[str], mine: _List, template: _List, ending: str) -> st
 
 
 def _settle(old: list[str], new: list[str], user: list[str], notes: list[str]) -> list[str] | None:
-    """Merge the items of one array; None when a line is no requirement that can be understood."""
+    """Merge the items of one array. Return None if a line is not a requirement."""
     was, will, own = (_requirements(lines) for lines in (old, new, user))
     if was is None or will is None or own is None:
         return None
@@ -208,9 +201,9 @@ def _settle(old: list[str], new: list[str], user: list[str], notes: list[str]) -
         elif name in own:
             notes += _kept(name, was, will, own)
         line = _with_remark(then.line, now.line, line, notes)
-        # A comment on what stays although the template removed it is still true.
-        goal = now.comments if name in will or not (name and line) else then.comments
-        comments = [*left, *_comments(then.comments, goal, item.comments, notes)]
+        # A comment stays with its requirement, even if the template removed both.
+        wanted = now.comments if name in will or not (name and line) else then.comments
+        comments = [*left, *_comments(then.comments, wanted, item.comments, notes)]
         left = [] if line or not name else comments
         if line or not name:
             result.append(_Item(name, line, comments))
@@ -231,7 +224,7 @@ def _kept(name: str, was: Mapping[str, str], will: Mapping[str, str], own: Mappi
 
 
 def _split(lines: Iterable[str]) -> list[_Item]:
-    """Split the lines of an array into its items; the last one has no name, and the comments that end the array."""
+    """Split the lines of an array into items. The last item has no name, and the comments at the end of the array."""
     items: list[_Item] = []
     comments: list[str] = []
     for line in lines:
@@ -244,7 +237,7 @@ def _split(lines: Iterable[str]) -> list[_Item]:
 
 
 def _comments(old: Sequence[str], new: Sequence[str], user: Sequence[str], notes: list[str]) -> list[str]:
-    """Merge the comments above an item, line by line; one that both sides changed is the user's."""
+    """Merge the comments above an item, line by line. A comment that both sides changed stays the user's."""
     if user == old:
         return list(new)
     kept = [line for line in user if line in new or line not in old]
@@ -258,7 +251,7 @@ def _comments(old: Sequence[str], new: Sequence[str], user: Sequence[str], notes
 
 
 def _with_remark(old: str, new: str, user: str, notes: list[str]) -> str:
-    """Bring the comment behind a requirement along; one that both sides changed is the user's."""
+    """Merge the comment after a requirement. A comment that both sides changed stays the user's."""
     if not (old and new and user):
         return user
     was, will, own = (line[_end(line) :].strip() for line in (old, new, user))
@@ -270,17 +263,17 @@ def _with_remark(old: str, new: str, user: str, notes: list[str]) -> str:
 
 
 def _kept_comment(old: str, new: str, user: str) -> list[str]:
-    """Say that the user's change of a comment stays, where the template has another one."""
+    """Write a note if the user's comment stays, and the template has another one."""
     if new == user:
         return []
     if not user:
         return [f"{PROJECT}: you removed the comment '{old}', so '{new}' was left out."]
-    theirs = f"has '{new}'" if new else "removed it"
-    return [f"{PROJECT}: kept your comment '{user}'; the template {theirs}."]
+    template_part = f"has '{new}'" if new else "removed it"
+    return [f"{PROJECT}: kept your comment '{user}'; the template {template_part}."]
 
 
 def _end(line: str) -> int:
-    """Return where an item ends, with its comma; the rest is its comment."""
+    """Return the position after an item and its comma. The rest of the line is its comment."""
     item = _ITEM.match(line)
     return max(item.end("text") + 1, item.end("comma")) if item else len(line)
 
@@ -313,10 +306,6 @@ def _requirement(line: str) -> str | None:
     item = _ITEM.match(line)
     name = _NAME.match(item["text"]) if item else None
     return re.sub(r"[-_.]+", "-", name[1]).lower() if name else None
-
-
-def _line(lines: Iterable[str], name: str) -> str:
-    return next(line for line in lines if _requirement(line) == name)
 
 
 def _lower(before: str, after: str) -> bool:

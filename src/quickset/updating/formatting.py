@@ -1,4 +1,4 @@
-"""The user's formatting: both renders follow it, and a conflict says when nothing else is its reason."""
+"""Format both renders as the user formats, and find conflicts whose only reason is formatting."""
 
 import json
 import re
@@ -14,28 +14,28 @@ from typing import Any
 
 from quickset import git
 from quickset.locking import PROJECT
-from quickset.updating.adapt import Match, Sides
+from quickset.updating.adapt import FilePaths, MergeInputs
 
 _PYTHON = (".py", ".pyi")
 _PROSE = (".md", ".markdown")
-# What begins a line of Markdown that does not go on with the paragraph above.
+# The beginning of a Markdown line that does not continue the paragraph above.
 _BEGINS = r"[#>|]|```|~~~|(?:[-*+]|\d+[.)])[ \t]"
 _RUFF = (".ruff.toml", "ruff.toml", PROJECT)
 _OPTIONS = ("line-length", "indent-width", "target-version", "preview")
 _NESTED = 5  # files of settings, each of which extends another
-# So wide and dense that each way to wrap a line ends in the same text.
+# Lines are so long that each way to wrap them ends in the same text.
 _CANONICAL = ("line-length=320", "format.skip-magic-trailing-comma=true")
 
 Style = tuple[str, ...]
-"""Options of `ruff format`, as `name=value`; without any, the defaults of both ruff and black."""
+"""Options of `ruff format`, as `name=value`. Without options: the defaults, which ruff and black share."""
 
 
 class Styles:
-    """How the files of a service are formatted, as settings in the repository say.
+    """The formatting styles of a service, from the settings in its repository.
 
     Args:
-        read: Returns the contents of a file of the repository, or None.
-        prefix: The service's folder in it: empty, or ending in a slash.
+        read: Returns the contents of a file in the repository, or None.
+        prefix: The service's folder from the top: empty, or with a slash at the end.
     """
 
     def __init__(self, read: Callable[[str], bytes | None], prefix: str = "") -> None:
@@ -45,20 +45,20 @@ class Styles:
         self._black = cache(self._read_black)
 
     def of(self, path: str) -> list[Style]:
-        """Name the styles that a Python file may have.
+        """List the styles that a Python file may have.
 
         Args:
-            path: The file, relative to the service.
+            path: The path from the service's folder.
 
         Returns:
-            That of ruff's settings nearest to it, those of settings further up, black's, and the defaults of both.
+            The style of the nearest settings of ruff, those of settings further up, those of black, and the defaults.
         """
         folders = PurePosixPath(self._prefix, path).parents
         found = [read(folder) for read in (self._ruff, self._black) for folder in folders]
         return list(dict.fromkeys([*(style for style in found if style is not None), ()]))
 
     def _read_ruff(self, folder: PurePosixPath) -> Style | None:
-        settings = next((found for name in _RUFF if (found := self._extended(folder / name)) is not None), None)
+        settings = next((found for name in _RUFF if (found := self._read_settings(folder / name)) is not None), None)
         if settings is None:
             return None
         needed = _table(self._toml(folder / PROJECT), "project").get("requires-python")
@@ -77,8 +77,8 @@ class Styles:
             style.append("format.skip-magic-trailing-comma=true")
         return tuple(style)
 
-    def _extended(self, file: PurePosixPath, depth: int = 0) -> dict[str, Any] | None:
-        """Read ruff's settings, over those that they extend; None where a file is missing or has none."""
+    def _read_settings(self, file: PurePosixPath, depth: int = 0) -> dict[str, Any] | None:
+        """Read settings of ruff with those that they extend. Return None if the file is missing, or has none."""
         loaded = self._toml(file)
         if loaded is not None and file.name == PROJECT:
             loaded = _table(loaded, "tool").get("ruff")
@@ -86,7 +86,7 @@ class Styles:
             return None
         settings: dict[str, Any] = {}
         if depth < _NESTED and isinstance(extends := loaded.get("extend"), str):
-            settings |= self._extended(_normal(file.parent / extends), depth + 1) or {}
+            settings |= self._read_settings(_resolve(file.parent / extends), depth + 1) or {}
         settings |= {name: loaded[name] for name in _OPTIONS if name in loaded}
         formats = _table(loaded, "format")
         return settings | {f"format.{name}": value for name, value in formats.items() if not isinstance(value, dict)}
@@ -112,8 +112,8 @@ def _value(value: Any) -> str:
     return str(value) if isinstance(value, int) else f'"{value}"'
 
 
-def _normal(path: PurePosixPath) -> PurePosixPath:
-    """Resolve the `..` of a path; what leads out of the repository names nothing there."""
+def _resolve(path: PurePosixPath) -> PurePosixPath:
+    """Resolve `..` in a path. A path that leads out of the repository becomes `/`."""
     parts: list[str] = []
     for part in path.parts:
         if part != "..":
@@ -125,74 +125,74 @@ def _normal(path: PurePosixPath) -> PurePosixPath:
     return PurePosixPath(*parts)
 
 
-def follow(sides: Sides, user: Styles, template: Styles) -> None:
+def follow(inputs: MergeInputs, user: Styles, template: Styles) -> None:
     """Format both renders as the user formats.
 
     Args:
-        sides: What is to be merged; changed in place.
-        user: How the user's files are formatted.
-        template: How those of the old render are.
+        inputs: The contents. They are changed in place.
+        user: The styles of the user's files.
+        template: The styles of the old render.
     """
-    matched = [match for match in sides.matches if match.user.endswith(_PYTHON) and match.user in sides.user]
-    chosen = _of_edited(sides, matched, user)
-    # The user may have a file under another name, or not at all.
-    paths = {path for path in sides.old.keys() | sides.new.keys() if path.endswith(_PYTHON)}
+    matched = [match for match in inputs.matches if match.user.endswith(_PYTHON) and match.user in inputs.user]
+    chosen = _styles_of_edited(inputs, matched, user)
+    # The user may lack a file, or have it at another path.
+    paths = {path for path in inputs.old.keys() | inputs.new.keys() if path.endswith(_PYTHON)}
     absent = paths.difference(*(match[:2] for match in matched))
-    other: dict[Style, list[Match]] = {}
-    for match in (*matched, *(Match(path, path, path) for path in absent)):
+    other: dict[Style, list[FilePaths]] = {}
+    for match in (*matched, *(FilePaths(path, path, path) for path in absent)):
         style = user.of(match.user)[0]
         if style != template.of(match.old)[0]:
             other.setdefault(style, []).append(match)
     for style, matches in other.items():
-        mine = {match.user: sides.user[match.user] for match in matches if match.user in sides.user}
+        mine = {match.user: inputs.user[match.user] for match in matches if match.user in inputs.user}
         kept = {path for path, content in _format(mine, style).items() if content == mine[path]}
         most = len(kept) * 2 >= len(mine)
         for match in matches:
             if match.user in kept or (most and match.user not in mine):
                 chosen.setdefault(match, style)
     for style in set(chosen.values()):
-        for side, at in ((sides.old, 0), (sides.new, 1)):
+        for side, at in ((inputs.old, 0), (inputs.new, 1)):
             names = [match[at] for match, of in chosen.items() if of == style]
             side.update(_format({name: side[name] for name in names if name in side}, style))
 
 
-def _of_edited(sides: Sides, matched: Sequence[Match], user: Styles) -> dict[Match, Style]:
-    """Find the style of each file that both sides changed: the render in that style is nearest to the user's file."""
-    candidates: dict[Style, dict[str, Match]] = {}
-    # By lines that differ, then by the order of the styles; as it is wins where no style is better.
-    best: dict[Match, tuple[int, int]] = {}
-    chosen: dict[Match, Style] = {}
-    is_habit = cache(partial(_is_habit, sides, matched))
+def _styles_of_edited(inputs: MergeInputs, matched: Sequence[FilePaths], user: Styles) -> dict[FilePaths, Style]:
+    """Find the style of each file that both sides changed, in which the render is most similar to the user's file."""
+    candidates: dict[Style, dict[str, FilePaths]] = {}
+    # The number of different lines, then the order of the styles. The render stays as it is if no style is better.
+    best: dict[FilePaths, tuple[int, int]] = {}
+    chosen: dict[FilePaths, Style] = {}
+    is_habit = cache(partial(_is_habit, inputs, matched))
     for match in matched:
-        old, new = sides.old.get(match.old), sides.new.get(match.new)
+        old, new = inputs.old.get(match.old), inputs.new.get(match.new)
         before = new if old is None else old
-        if before is None or old == new or before == sides.user[match.user]:
+        if before is None or old == new or before == inputs.user[match.user]:
             continue
-        best[match] = (_distance(before, sides.user[match.user]), -1)
+        best[match] = (_distance(before, inputs.user[match.user]), -1)
         for style in user.of(match.user):
             candidates.setdefault(style, {})[match.user] = match
     for style, matches in candidates.items():
         renders = {
-            path: sides.old[match.old] if match.old in sides.old else sides.new[match.new]
+            path: inputs.old[match.old] if match.old in inputs.old else inputs.new[match.new]
             for path, match in matches.items()
         }
         for path, content in _format(renders, style).items():
             match = matches[path]
-            found = (_distance(content, sides.user[path]), user.of(path).index(style))
+            found = (_distance(content, inputs.user[path]), user.of(path).index(style))
             if found < best[match] and (found[1] == 0 or is_habit(style)):
                 best[match], chosen[match] = found, style
     return chosen
 
 
-def _is_habit(sides: Sides, matched: Sequence[Match], style: Style) -> bool:
-    """Tell whether most files have a style, of those where it matters: a single call may be wrapped by hand."""
-    renders = {match.user: sides.old[match.old] for match in matched if match.old in sides.old}
+def _is_habit(inputs: MergeInputs, matched: Sequence[FilePaths], style: Style) -> bool:
+    """Return whether most files have a style, because a single call may be wrapped by hand."""
+    renders = {match.user: inputs.old[match.old] for match in matched if match.old in inputs.old}
     formatted = _format(renders, style)
     matter = [path for path in renders if formatted[path] != renders[path]]
     nearer = [
         path
         for path in matter
-        if _distance(formatted[path], sides.user[path]) < _distance(renders[path], sides.user[path])
+        if _distance(formatted[path], inputs.user[path]) < _distance(renders[path], inputs.user[path])
     ]
     return len(nearer) * 2 >= len(matter)
 
@@ -204,7 +204,7 @@ def _distance(one: bytes, other: bytes) -> int:
 
 
 def _format(files: Mapping[str, bytes], style: Style) -> dict[str, bytes]:
-    """Format files with ruff; one that is no valid Python stays as it is, as all do where the style is invalid."""
+    """Format files with ruff. Invalid Python stays as it is, and so do all files if the style is invalid."""
     from ruff.__main__ import find_ruff_bin
 
     if not files:
@@ -225,16 +225,16 @@ def _format(files: Mapping[str, bytes], style: Style) -> dict[str, bytes]:
 
 
 def reason(path: str, old: bytes, new: bytes, user: bytes) -> str:
-    """Say whether formatting is the reason of a conflict.
+    """Describe whether formatting is the reason of a conflict.
 
     Args:
-        path: The file in conflict.
-        old: The side that both come from.
+        path: The file.
+        old: The merge base.
         new: The template's side.
-        user: The user's.
+        user: The user's side.
 
     Returns:
-        What to tell the user; empty when the sides conflict however they are formatted.
+        A note for the user; empty if the sides conflict in any format.
     """
     plain = _plain(path, {"old": old, "new": new, "user": user})
     if plain["user"] == plain["old"]:
@@ -247,16 +247,19 @@ def reason(path: str, old: bytes, new: bytes, user: bytes) -> str:
 
 
 def _plain(path: str, contents: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Bring texts into a form in which formatting makes no difference; what is no text stays as it is."""
+    """Convert texts to a form without formatting. A binary file stays as it is."""
     suffix = PurePosixPath(path).suffix
     if suffix in _PYTHON:
         formatted = _format({f"{name}{suffix}": content for name, content in contents.items()}, _CANONICAL)
         return {name: formatted[f"{name}{suffix}"] for name in contents}
-    return {name: content if b"\0" in content else _squeezed(content, suffix) for name, content in contents.items()}
+    return {
+        name: content if b"\0" in content else _without_formatting(content, suffix)
+        for name, content in contents.items()
+    }
 
 
-def _squeezed(content: bytes, suffix: str) -> bytes:
-    """Leave out of a text what formatters such as prettier decide: blanks, quotes, wrapping, bullets, emphasis."""
+def _without_formatting(content: bytes, suffix: str) -> bytes:
+    """Remove from a text what formatters such as prettier decide: blanks, quotes, wrapping, bullets, emphasis."""
     text = content.decode(errors="surrogateescape")
     if suffix == ".json":
         with suppress(ValueError):

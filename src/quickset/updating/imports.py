@@ -1,6 +1,6 @@
-"""Find where Python source uses names that have moved, and what to write instead.
+"""Find the uses of old names in Python source, and rewrite them.
 
-Source is read by its syntax tree. What is rewritten are names within a line, so that its formatting stays.
+The source is parsed to find the names. Only the names are rewritten, so that the formatting of a line stays.
 """
 
 import ast
@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import Literal, NamedTuple
 
 Rename = Callable[[str], str | None]
-"""Brings a dotted name to its new form; None when it is gone."""
+"""Returns the new form of a dotted name; None if the name is gone."""
 
 _FROM = re.compile(r"from\s*(\.+(?=\s*import\b)|[.\w]+)\s*import\b")
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
@@ -22,7 +22,7 @@ _ATTRIBUTES_BY_TEXT = ("delattr", "setattr")
 
 
 class Edit(NamedTuple):
-    """A piece of source, and what takes its place."""
+    """A range of the source, and the text that replaces it."""
 
     start: int
     end: int
@@ -31,29 +31,29 @@ class Edit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A place where an old name is used."""
+    """A use of an old name."""
 
     line: int
     kind: Literal["import", "attribute", "string"]
     old: str
     new: str
-    """Empty where nothing takes its place."""
+    """The new form; empty if nothing takes its place."""
     edits: tuple[Edit, ...] = ()
-    """None where a person has to look at it."""
+    """The changes that rewrite it. Empty if a person must decide."""
 
 
 def renaming(releases: Iterable[Mapping[str, str | None]], own: Iterable[str] = ()) -> Rename:
-    """Bring dotted names through the renames of several releases; the longest match counts in each.
+    """Combine the renames of several releases. In each release, the longest matching name counts.
 
     Args:
-        releases: Old names with new ones, the oldest release first.
-        own: Modules that keep their names.
+        releases: New names by old names, the oldest release first.
+        own: The modules that keep their names.
 
     Returns:
-        What brings a name to its new form.
+        A function that returns the new form of a name.
     """
     stay: dict[str, str | None] = {name: name for name in own}
-    # A new name may lie below an old one.
+    # A new name may be below an old one.
     steps = [stay | {new: new for new in names.values() if new} | dict(names) for names in releases]
 
     def rename(name: str) -> str | None:
@@ -76,13 +76,13 @@ def find(source: str, rename: Rename, was: Sequence[str] = (), now: Sequence[str
     """Find the uses of old names.
 
     Args:
-        source: A Python module.
-        rename: Brings a name to its new form.
-        was: The package in which the module was when its relative imports were written.
-        now: The package in which it is; by default the same.
+        source: The source of a Python module.
+        rename: Returns the new form of a name.
+        was: The package of the module when its relative imports were written.
+        now: The package of the module. By default, the same.
 
     Returns:
-        The uses by line; None when the source is no valid Python.
+        The uses by line; None if the source is not valid Python.
     """
     try:
         with warnings.catch_warnings():
@@ -99,14 +99,14 @@ def find(source: str, rename: Rename, was: Sequence[str] = (), now: Sequence[str
 
 
 def apply(source: str, uses: Sequence[Use]) -> tuple[str, list[int]]:
-    """Rewrite what can be rewritten.
+    """Rewrite the uses that can be rewritten.
 
     Args:
-        source: The module.
-        uses: What was found in it.
+        source: The source of the module.
+        uses: The uses of old names in it.
 
     Returns:
-        The module with the new names, and the line of each use in it.
+        The rewritten source, and the line of each use in it.
     """
     edits = sorted({edit for use in uses for edit in use.edits}, reverse=True)
     starts = [0, *accumulate(map(len, StringIO(source, newline="")))]
@@ -125,7 +125,7 @@ def apply(source: str, uses: Sequence[Use]) -> tuple[str, list[int]]:
 
 
 class _Finder(ast.NodeVisitor):
-    """Collects uses."""
+    """Collects the uses of old names."""
 
     def __init__(self, source: str, rename: Rename, was: Sequence[str], now: Sequence[str]) -> None:
         self.uses: list[Use] = []
@@ -135,9 +135,9 @@ class _Finder(ast.NodeVisitor):
         self._lines = list(StringIO(source, newline=""))
         self._starts = [0, *accumulate(map(len, self._lines))]
         self._bound: dict[str, str] = {}
-        """The dotted name that a local name stands for."""
+        """The dotted names by local names."""
         self._imported: set[str] = set()
-        """The modules that `import a.b` makes available."""
+        """The modules of statements such as `import a.b`."""
 
     def read(self, tree: ast.Module) -> None:
         """Collect the uses of a module."""
@@ -152,7 +152,7 @@ class _Finder(ast.NodeVisitor):
         self.visit(tree)
 
     def visit_Import(self, node: ast.Import) -> None:
-        """Look at `import a.b`."""
+        """Check `import a.b`."""
         for alias in node.names:
             new = self._rename(alias.name)
             if new == alias.name:
@@ -167,7 +167,7 @@ class _Finder(ast.NodeVisitor):
             self._add(alias.lineno, "import", f"import {alias.name}{bound}", shown, edits)
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        """Look at `from a import b`."""
+        """Check `from a import b`."""
         was, now = _resolved(node, self._was), _resolved(node, self._now)
         if not was or not now:
             return
@@ -192,7 +192,7 @@ class _Finder(ast.NodeVisitor):
             self._add(node.lineno, "import", old, "; ".join(statements), self._edits(node, moved, names))
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
-        """Look at `a.b.c` where `a` is imported."""
+        """Check `a.b.c` if `a` is imported."""
         chain = _chain(node)
         known = self._bound.get(chain[0]) if chain else None
         if not known:
@@ -200,7 +200,7 @@ class _Finder(ast.NodeVisitor):
             return
         before = ".".join([known, *chain[1:]])
         wanted, imported = self._rename(before), self._rename(known)
-        # The import itself takes the name along.
+        # The name is correct after the import is rewritten.
         if wanted == before or wanted == (imported and ".".join([imported, *chain[1:]])):
             return
         written, edits = ".".join(chain), []
@@ -210,7 +210,7 @@ class _Finder(ast.NodeVisitor):
         self._add(node.lineno, "attribute", written, wanted, edits)
 
     def visit_Call(self, node: ast.Call) -> None:
-        """Look at `import_module("a.b")`, `patch("a.b.c")` and their like."""
+        """Check `import_module("a.b")`, `patch("a.b.c")` and similar calls."""
         self.generic_visit(node)
         chain = _chain(node.func)
         if not (_BY_TEXT.intersection(chain) or chain[-1:] in ([name] for name in _ATTRIBUTES_BY_TEXT)):
@@ -242,7 +242,7 @@ class _Finder(ast.NodeVisitor):
         self.uses.append(Use(line, kind, old, new or "", tuple(edits)))
 
     def _follows(self, before: str, wanted: str) -> bool:
-        """Return whether a rewritten `import a.b` makes the new name work."""
+        """Return whether the new name works after an `import a.b` is rewritten."""
         for name in self._imported:
             new = self._rename(name)
             if new and f"{before}.".startswith(f"{name}.") and wanted == f"{new}{before[len(name) :]}":
@@ -252,7 +252,7 @@ class _Finder(ast.NodeVisitor):
     def _edits(
         self, node: ast.ImportFrom, moved: Mapping[str, list[ast.alias]], names: Mapping[ast.alias, str]
     ) -> list[Edit]:
-        """Rewrite one import, into several where its names go to different modules."""
+        """Rewrite an import. It becomes several imports if its names moved to different modules."""
         start, end = self._span(node)
         found = _FROM.match(self._source, start)
         if not found or "" in moved:
@@ -272,11 +272,11 @@ class _Finder(ast.NodeVisitor):
         if not groups:
             return edits
         leaving = {alias for group in groups.values() for alias in group}
-        # Between parentheses a line can go as a whole.
+        # In parentheses, a whole line can be removed.
         within = self._source[found.end() :].lstrip().startswith("(")
         removals, comments = self._removals(node.names, leaving, lines=within)
         if sum(self._source.count("#", *edit[:2]) for edit in removals) > sum(each.count("#") for each in comments):
-            # It would lose a comment.
+            # A comment would be lost.
             return []
         line = self._lines[(node.end_lineno or node.lineno) - 1]
         indent = self._source[self._starts[node.lineno - 1] : start]
@@ -294,9 +294,9 @@ class _Finder(ast.NodeVisitor):
     def _removals(
         self, aliases: Sequence[ast.alias], leaving: set[ast.alias], *, lines: bool
     ) -> tuple[list[Edit], list[str]]:
-        """Take names out of an import: with their line where they may and have one, else with a comma.
+        """Remove names from an import: with their line if possible, otherwise with a comma.
 
-        The comments of such lines are returned, too.
+        Return the comments of such lines, too.
         """
         spans = [self._span(alias) for alias in aliases]
         last = max(number for number, alias in enumerate(aliases) if alias not in leaving)
@@ -326,12 +326,12 @@ class _Finder(ast.NodeVisitor):
         return start, self._at(node.end_lineno or node.lineno, node.end_col_offset or node.col_offset)
 
     def _at(self, line: int, column: int) -> int:
-        """Return a position in the source; columns count bytes."""
+        """Return a position in the source. Columns count bytes."""
         return self._starts[line - 1] + len(self._lines[line - 1].encode()[:column].decode())
 
 
 def _resolved(node: ast.ImportFrom, package: Sequence[str]) -> str:
-    """Return the module that an import is from; empty where a relative one leads out of its package."""
+    """Return the module of an import. Return an empty text if a relative import leads out of its package."""
     if not node.level:
         return node.module or ""
     if node.level > len(package):
@@ -340,7 +340,7 @@ def _resolved(node: ast.ImportFrom, package: Sequence[str]) -> str:
 
 
 def _chain(node: ast.expr) -> list[str]:
-    """Return the names of `a.b.c`; none where it does not begin with a name."""
+    """Return the names of `a.b.c`. Return no names if it does not begin with a name."""
     names = []
     while isinstance(node, ast.Attribute):
         names.append(node.attr)
@@ -349,7 +349,7 @@ def _chain(node: ast.expr) -> list[str]:
 
 
 def _as(name: str, alias: ast.alias) -> str:
-    """Write a name so that it is bound as before."""
+    """Write an imported name so that its local name stays."""
     bound = alias.asname or alias.name
     return f"{name} as {bound}" if alias.asname or bound != name else name
 

@@ -1,8 +1,7 @@
-"""Changing a work tree and its index so that a kill at any moment loses nothing.
+"""The journal of an update: what it changes, path by path, so that an interrupted update can be finished or undone.
 
-Everything that will be there is prepared beside it: the new files, as the user's settings want them, and the new
-index. Then a journal is written, then each file is put in place by one rename, then the index by another. Whoever finds
-a journal afterwards finishes the work or undoes it, path by path: each path is as it was or as it will be.
+An update prepares the new files and the new index next to the work tree. Then it writes the journal. Then it puts each
+file in place by one rename, and the index by another. So after a kill, each path is in its old or in its new state.
 """
 
 import json
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from quickset.errors import RefusedError, writing
-from quickset.updating.repository import Entry
+from quickset.updating.tree import Entry
 
 Phase = Literal["applying", "conflicts", "aborting"]
 
@@ -23,40 +22,40 @@ FILE = "journal.json"
 
 @dataclass(slots=True)
 class Step:
-    """What happens to one path."""
+    """The change of one path."""
 
     before: Entry | None
     after: Entry | None
     stages: dict[int, Entry] = field(default_factory=dict)
     was: str | None = None
-    """Digest of the file in the work tree before; None where there was none."""
+    """Digest of the file in the work tree before the update; None if there is no file."""
     becomes: str | None = None
-    """Digest of the file in the work tree afterwards; None where there is to be none."""
+    """Digest of the file in the work tree after the update; None if there is no file."""
     flags: list[str] = field(default_factory=list)
-    """What the user set in the index for this path: skip-worktree, assume-unchanged."""
+    """The flags that the user set in the index for this path: skip-worktree, assume-unchanged."""
     alike: dict[str, int] = field(default_factory=dict)
-    """Lines of a conflict's sides that look like markers, with their number."""
+    """Lines that look like conflict markers and are not, with their number."""
 
 
 @dataclass(slots=True)
 class Journal:
-    """An update that is not finished."""
+    """An unfinished update."""
 
     phase: Phase
     service: str
     head: str
     steps: dict[str, Step]
-    """By path relative to the work tree's top."""
+    """By path from the top of the work tree."""
     temporary: str = field(default_factory=lambda: f".quickset-{secrets.token_hex(8)}")
-    """How a file is called for the moment before it is put in place."""
+    """The name of a file until it is put in place."""
     facts: dict[str, Any] = field(default_factory=dict)
-    """What the command needs to know to go on: versions, answers, what to tell."""
+    """The versions, answers and results that a later command needs."""
 
     def save(self, state: Path) -> None:
-        """Write it, so that it is there whole or not at all.
+        """Write the journal completely or not at all.
 
         Args:
-            state: The folder for it.
+            state: The folder of the journal.
         """
         raw = {
             "phase": self.phase,
@@ -86,16 +85,16 @@ class Journal:
 
     @classmethod
     def load(cls, state: Path) -> "Journal | None":
-        """Read it.
+        """Read the journal of a work tree.
 
         Args:
-            state: The folder where it would be.
+            state: The folder of the journal.
 
         Returns:
-            The journal; None when nothing is unfinished.
+            The journal; None if no update is unfinished.
 
         Raises:
-            RefusedError: It cannot be understood.
+            RefusedError: The journal is damaged.
         """
         try:
             raw = json.loads((state / FILE).read_text(encoding="utf-8", errors="surrogateescape"))
@@ -124,7 +123,7 @@ def _entry(raw: list[str] | None) -> Entry | None:
 
 
 def clean(state: Path) -> None:
-    """Remove what an update left that is over, or never began.
+    """Remove the temporary files of an update.
 
     Args:
         state: The folder of the journal.
@@ -136,7 +135,7 @@ def clean(state: Path) -> None:
 
 
 def finish(state: Path) -> None:
-    """Forget a journal whose work is done.
+    """Delete the journal of a finished update, with its temporary files.
 
     Args:
         state: The folder of the journal.
@@ -146,6 +145,10 @@ def finish(state: Path) -> None:
 
 
 def remove_index(index: Path) -> None:
-    """Remove an index of ours, with the lock that a killed git left beside it."""
+    """Remove a temporary index, with the lock that a killed git may have left.
+
+    Args:
+        index: The index. It may be missing.
+    """
     index.unlink(missing_ok=True)
     index.with_name(f"{index.name}.lock").unlink(missing_ok=True)

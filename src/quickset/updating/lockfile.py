@@ -1,8 +1,9 @@
-"""Bring `uv.lock` up to date with a merged `pyproject.toml`."""
+"""Update `uv.lock` for a merged `pyproject.toml`."""
 
 import secrets
 import tempfile
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,46 +12,105 @@ from quickset.errors import os_reason, writing
 from quickset.locking import LOCK, PROJECT
 from quickset.templates import remote
 from quickset.templates.answers_file import read_answers
-from quickset.updating import worktree
 from quickset.updating.changes import Change
 from quickset.updating.journal import Step
-from quickset.updating.merge import Merged
-from quickset.updating.repository import Entry, Repository
+from quickset.updating.merge import MergeResult
+from quickset.updating.repository import Repository
 from quickset.updating.result import Progress
-from quickset.updating.scratch import Workshop
+from quickset.updating.scratch import ScratchRepository
+from quickset.updating.tree import Entry
+from quickset.updating.worktree import digest
+
+_UNCOMMITTED = f"{LOCK} has changes that are not committed, so it was not changed; run `uv lock`."
 
 
 def update_lock(
-    work: Workshop, repository: Repository, merged: Merged, progress: Progress, *, trusted: bool
+    scratch: ScratchRepository, repository: Repository, merged: MergeResult, progress: Progress, *, trusted: bool
 ) -> str | None:
-    """Let uv bring the lock file up to date with the merged project; say why when it could not."""
+    """Add an updated lock file to a merge, if the merged project needs one.
+
+    Args:
+        scratch: The repository of the merge.
+        repository: The repository of the service.
+        merged: The merge. The lock file is added to it.
+        progress: Opens a context in which a long step is shown.
+        trusted: Code that the project names may run.
+
+    Returns:
+        A note if the dependencies could not be locked.
+    """
     project = merged.after.get(PROJECT)
     head = repository.tree()
     if project is None or PROJECT in merged.stages or LOCK not in head or PROJECT not in head:
         return None
-    contents = work.read({PROJECT: project, LOCK: head[LOCK], "before": head[PROJECT]}, [PROJECT, LOCK, "before"])
+    entries = {PROJECT: project, LOCK: head[LOCK], "before": head[PROJECT]}
+    contents = scratch.read_files(entries, entries)
     if _locked_part(contents["before"]) == _locked_part(contents[PROJECT]):
         return None
     if repository.touched([LOCK]):
-        return f"{LOCK} has changes that are not committed and was left alone; run `uv lock`."
-    with tempfile.TemporaryDirectory(prefix="quickset-lock-") as folder:
-        for name in (PROJECT, LOCK):
-            Path(folder, name).write_bytes(contents[name])
-        with progress("Locking dependencies"):
-            reason = locking.lock(Path(folder), trusted=trusted)
-        if reason:
-            return f"The dependencies could not be locked ({reason}); run `uv lock`."
-        fresh = Path(folder, LOCK).read_bytes()
-    if fresh != contents[LOCK]:
+        return _UNCOMMITTED
+    locked, reason = _lock(contents, progress, trusted=trusted)
+    if reason:
+        return _not_locked(reason)
+    if locked != contents[LOCK]:
         merged.before[LOCK] = head[LOCK]
-        merged.after[LOCK] = Entry(head[LOCK].mode, work.write({LOCK: fresh})[LOCK])
+        merged.after[LOCK] = Entry(head[LOCK].mode, scratch.write_blobs({LOCK: locked})[LOCK])
         merged.changes.append(Change(LOCK, "changed"))
         merged.changes.sort(key=lambda change: change.path)
     return None
 
 
+def update_lock_in_place(repository: Repository, progress: Progress, written: Step | None) -> str | None:
+    """Update the lock file of a service after its conflicts are resolved, and stage it.
+
+    Args:
+        repository: The repository of the service.
+        progress: Opens a context in which a long step is shown.
+        written: The step by which the update wrote the lock file. The user did not make this change.
+
+    Returns:
+        A note if the dependencies could not be locked.
+    """
+    file = repository.service / LOCK
+    tracked = git.attempt("ls-files", "--error-unmatch", "--", LOCK, cwd=repository.service).returncode == 0
+    if not tracked or not file.is_file() or not (repository.service / PROJECT).is_file():
+        return None
+    if repository.touched([LOCK]) and not (written and written.becomes == digest(file)):
+        return _UNCOMMITTED
+    trusted = remote.is_canonical(str(read_answers(repository.service, repository.answers_file)["_src_path"]))
+    contents = {name: (repository.service / name).read_bytes() for name in (PROJECT, LOCK)}
+    locked, reason = _lock(contents, progress, trusted=trusted)
+    if reason:
+        return _not_locked(reason)
+    if locked != contents[LOCK]:
+        temporary = file.with_name(f".quickset-{secrets.token_hex(8)}")
+        try:
+            with writing(temporary):
+                temporary.write_bytes(locked)
+            temporary.replace(file)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            return _not_locked(os_reason(error))
+        git.run("add", "--", LOCK, cwd=repository.service, user_settings=True)
+    return None
+
+
+def _not_locked(reason: str) -> str:
+    return f"The dependencies could not be locked ({reason}); run `uv lock`."
+
+
+def _lock(contents: Mapping[str, bytes], progress: Progress, *, trusted: bool) -> tuple[bytes, str | None]:
+    """Lock a project in a temporary folder. Return the lock file, and the reason if that failed."""
+    with tempfile.TemporaryDirectory(prefix="quickset-lock-") as folder:
+        for name in (PROJECT, LOCK):
+            Path(folder, name).write_bytes(contents[name])
+        with progress("Locking dependencies"):
+            reason = locking.lock(Path(folder), trusted=trusted)
+        return Path(folder, LOCK).read_bytes(), reason
+
+
 def _locked_part(content: bytes) -> Any:
-    """What of a `pyproject.toml` decides over its lock file."""
+    """Return the part of a `pyproject.toml` on which its lock file depends."""
     try:
         loaded = tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError):
@@ -62,33 +122,3 @@ def _locked_part(content: bytes) -> Any:
     tools = loaded.get("tool")
     uv = tools.get("uv") if isinstance(tools, dict) else None
     return [project.get(name) for name in names], loaded.get("dependency-groups"), uv
-
-
-def update_lock_in_place(repository: Repository, progress: Progress, written: Step | None) -> str | None:
-    """Bring the lock file up to date after conflicts, and stage it; what the update wrote there is no user's change."""
-    file = repository.service / LOCK
-    tracked = git.attempt("ls-files", "--error-unmatch", "--", LOCK, cwd=repository.service).returncode == 0
-    if not tracked or not file.is_file() or not (repository.service / PROJECT).is_file():
-        return None
-    if repository.touched([LOCK]) and not (written and written.becomes == worktree.digest(file)):
-        return f"{LOCK} has changes that are not committed and was left alone; run `uv lock`."
-    trusted = remote.is_canonical(str(read_answers(repository.service, repository.answers_file)["_src_path"]))
-    with tempfile.TemporaryDirectory(prefix="quickset-lock-") as folder:
-        for name in (PROJECT, LOCK):
-            Path(folder, name).write_bytes((repository.service / name).read_bytes())
-        with progress("Locking dependencies"):
-            reason = locking.lock(Path(folder), trusted=trusted)
-        if reason:
-            return f"The dependencies could not be locked ({reason}); run `uv lock`."
-        fresh = Path(folder, LOCK).read_bytes()
-    if fresh != file.read_bytes():
-        aside = file.with_name(f".quickset-{secrets.token_hex(8)}")
-        try:
-            with writing(aside):
-                aside.write_bytes(fresh)
-            aside.replace(file)
-        except OSError as error:
-            aside.unlink(missing_ok=True)
-            return f"The dependencies could not be locked ({os_reason(error)}); run `uv lock`."
-        git.run("add", "--", LOCK, cwd=repository.service, theirs=True)
-    return None

@@ -10,22 +10,22 @@ from quickset.errors import RefusedError, writing
 from quickset.updating import journal
 from quickset.updating.repository import Repository
 
-# What a lock of ours on git's index holds. Git's own is empty or an index.
+# The content of quickset's lock on git's index. A lock of git's is empty or an index.
 _LOCKED = b"quickset\n"
 
 
 @contextmanager
-def locked(repository: Repository) -> Iterator[Path]:
-    """Keep other quicksets away from a work tree; the lock goes with the process, however it ends.
+def work_tree(repository: Repository) -> Iterator[Path]:
+    """Lock a work tree for this process. The system releases the lock when the process ends.
 
     Args:
-        repository: Whose work tree.
+        repository: The repository.
 
     Yields:
-        The folder for the journal and what belongs to it.
+        The folder of the journal.
 
     Raises:
-        RefusedError: Another quickset is at work.
+        RefusedError: Another process holds the lock.
     """
     state = repository.state
     state.mkdir(exist_ok=True)
@@ -36,7 +36,7 @@ def locked(repository: Repository) -> Iterator[Path]:
             raise RefusedError(
                 f"another quickset is at work in {repository.top}; wait for it. Nothing was touched."
             ) from None
-        # Left by a run that was killed.
+        # A killed run may have left it.
         _unlock_index(repository)
         try:
             yield state
@@ -46,18 +46,18 @@ def locked(repository: Repository) -> Iterator[Path]:
 
 
 @contextmanager
-def index_locked(repository: Repository, state: Path) -> Iterator[None]:
-    """Keep git away from the index by git's own lock.
+def index(repository: Repository, state: Path) -> Iterator[None]:
+    """Lock the index with git's own lock file.
 
     Args:
-        repository: Whose index.
-        state: The folder of the journal, which is locked.
+        repository: The repository.
+        state: The folder of the journal, which is locked already.
 
     Yields:
         Nothing.
 
     Raises:
-        RefusedError: The index is locked already, or a commit is being made of it.
+        RefusedError: The index is locked already, or git is committing it.
     """
     repository.require_no_commit()
     try:
@@ -73,19 +73,19 @@ def _lock_index(repository: Repository, state: Path) -> None:
         with writing(made):
             made.write_bytes(_LOCKED)
         try:
-            # It has its content from the first moment, so that the next run knows a lock of ours.
+            # So the lock has its content from the start, and the next run recognizes it.
             os.link(made, lock)
         except FileExistsError:
             raise
         except OSError:
-            # A file system without hard links.
+            # The file system may have no hard links.
             with lock.open("xb") as file:
                 try:
                     with writing(lock):
                         file.write(_LOCKED)
                         file.flush()
                 except OSError:
-                    # An empty file left behind could not be recognized later.
+                    # The next run would not recognize an empty file.
                     lock.unlink()
                     raise
     except FileExistsError:

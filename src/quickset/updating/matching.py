@@ -1,6 +1,6 @@
-"""Find out which file of the two renders is which file of the user's, before anything is merged.
+"""Match the files of the two renders with the user's files before the merge.
 
-Moves are settled here, by content and by history, so that the merge itself compares files at one place only.
+Moved files are found here by their content and by the history, so the merge compares files at one path only.
 """
 
 import re
@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from quickset.updating.repository import Entry, Repository, Tree
+from quickset.updating.repository import Repository
+from quickset.updating.tree import Entry, Tree
 
-Renames = Callable[[Tree, Tree], Mapping[str, str]]
-"""Finds what was renamed between two trees: old paths by new ones."""
+FindRenames = Callable[[Tree, Tree], Mapping[str, str]]
+"""Finds the files that were renamed between two trees: old paths by new paths."""
 
-Readable = Callable[[], tuple[Sequence[Tree], Tree]]
+ReadForms = Callable[[], tuple[Sequence[Tree], Tree]]
+"""Reads forms of the old render in which similar files can be found, the best first, and the user's files."""
 
 _COMMIT = re.compile(r"commit( [0-9a-f]{40,64})+")
 _RENAME = re.compile(r"R\d+")
@@ -30,18 +32,18 @@ class Trees(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
-    """One file of the template, and where each side has it; None where a side has none."""
+class FileMatch:
+    """One file of the template, with its path on each side. None if a side lacks the file."""
 
     old: str | None
     new: str | None
     user: str | None
-    place: str
-    """Where the sides are merged, and where the result is."""
+    target: str
+    """The path where the sides are merged, and where the result is."""
     blocked: str | None = None
-    """The path to which the template moved it, if a file of the user is in the way."""
-    unsure: bool = False
-    """Whether a shallow clone lacks the history that would say if the user moved it or its folder."""
+    """The path to which the template moved the file, if a file of the user's is in the each."""
+    uncertain: bool = False
+    """Whether a shallow clone lacks the history that shows if the user moved the file or its folder."""
 
     @property
     def paths(self) -> tuple[str | None, str | None, str | None]:
@@ -50,40 +52,40 @@ class Match:
 
     @property
     def moved_by_user(self) -> bool:
-        """Whether the user has it at another path than the old render."""
+        """Whether the user has the file at another path than the old render."""
         return None not in (self.old, self.user) and self.user != self.old
 
 
 def match(
     trees: Trees,
     repository: Repository,
-    renames: Renames,
-    readable: Readable,
+    renames: FindRenames,
+    read_forms: ReadForms,
     known: Sequence[Mapping[str, str | None]] = (),
-) -> list[Match]:
+) -> list[FileMatch]:
     """Match the files of both renders with the user's.
 
-    A file that the user moved stays at the user's place, whatever the template does with its path.
+    A file that the user moved stays at the user's path, even if the template moves it, too.
 
     Args:
-        trees: Both renders, and what the user has committed.
-        repository: The user's, for its history.
+        trees: Both renders, and the committed files.
+        repository: The user's repository.
         renames: Finds renames by content.
-        readable: Returns the forms of the old render in which likeness shows, the best first, and the user's files.
-        known: What the template says of its moves, for each release on the way, the oldest first.
+        read_forms: Reads forms of the old render, and the user's files.
+        known: The moves that the template declares, for each release in between, the oldest first.
 
     Returns:
-        One match for each file of the template; no two have the same place.
+        One match for each file of the template. No two have the same target.
     """
-    was, will, head = trees
-    by_template, settled = _given(known, was, will)
-    rest = [{path: entry for path, entry in tree.items() if path not in settled} for tree in (was, will)]
+    old_tree, new_tree, head = trees
+    by_template, settled = _declared_moves(known, old_tree, new_tree)
+    rest = [{path: entry for path, entry in tree.items() if path not in settled} for tree in (old_tree, new_tree)]
     by_template |= {old: new for new, old in renames(*rest).items()}
-    added = will.keys() - was.keys() - set(by_template.values())
-    missing = _missing(was, will, head, added)
-    own = {path: entry for path, entry in head.items() if path not in was} if missing else {}
+    added = new_tree.keys() - old_tree.keys() - set(by_template.values())
+    missing = _missing(old_tree, new_tree, head, added)
+    own = {path: entry for path, entry in head.items() if path not in old_tree} if missing else {}
 
-    forms, mine = readable() if missing and own else ((), {})
+    forms, mine = read_forms() if missing and own else ((), {})
 
     def as_read(old: Tree, user: Tree) -> Mapping[str, str]:
         found: dict[str, str] = {}
@@ -96,78 +98,80 @@ def match(
             tried = left
         return found
 
-    followed, unsure = _follow(missing, own, repository, as_read)
+    followed, uncertain = _follow(missing, own, repository, as_read)
     by_user = {
         old: path
         for old, path in followed.items()
-        # A new file of the template with the same name is another file.
-        if path not in will or by_template.get(old) == path
+        # A new template file with the same name is another file.
+        if path not in new_tree or by_template.get(old) == path
     }
     wanted = by_template
-    by_template = _unblocked(wanted, by_user, trees)
-    # Where a file moved away and the template has another one at its path, as one that forwards.
-    successors = {old for old in by_template if old in will} - set(by_template.values())
+    by_template = _possible_moves(wanted, by_user, trees)
+    # The template may have another file at the old path, such as one that forwards.
+    successors = {old for old in by_template if old in new_tree} - set(by_template.values())
     found = []
-    for old in was:
-        new = by_template.get(old, old if old in will else None)
+    for old in old_tree:
+        new = by_template.get(old, old if old in new_tree else None)
         user = by_user.get(old, old if old in head else None)
-        place = user if user is not None and user != old else new or old
+        target = user if user is not None and user != old else new or old
         blocked = wanted.get(old) if user is not None and old not in by_template else None
-        found.append(Match(old=old, new=new, user=user, place=place, blocked=blocked, unsure=old in unsure))
+        found.append(FileMatch(old=old, new=new, user=user, target=target, blocked=blocked, uncertain=old in uncertain))
         if old in successors:
-            # What the user deleted, or moved away, stays away.
-            found.append(Match(old=None if user == old else old, new=old, user=None, place=old))
-    places = {match.place for match in found}
+            # A path that the user deleted, or moved away, stays empty.
+            found.append(FileMatch(old=None if user == old else old, new=old, user=None, target=old))
+    targets = {match.target for match in found}
     folders = _Folders(by_user, by_template, head)
-    unsure_folders = {folder for old in unsure for folder in folders_of(old)}
-    if unsure_folders:
-        unsure_folders -= {folder for path in head for folder in folders_of(path)}
-    for path in sorted(will.keys() - was.keys() - set(by_template.values())):
-        place = path if path in head else folders.follow(path)
-        if place != path and (place in places or place in will):
-            place = path
-        places.add(place)
-        user = place if place in head else None
-        left_behind = place == path and not unsure_folders.isdisjoint(folders_of(path))
-        found.append(Match(old=None, new=path, user=user, place=place, unsure=left_behind))
+    uncertain_folders = {folder for old in uncertain for folder in folders_of(old)}
+    if uncertain_folders:
+        uncertain_folders -= {folder for path in head for folder in folders_of(path)}
+    for path in sorted(new_tree.keys() - old_tree.keys() - set(by_template.values())):
+        target = path if path in head else folders.follow(path)
+        if target != path and (target in targets or target in new_tree):
+            target = path
+        targets.add(target)
+        user = target if target in head else None
+        left_behind = target == path and not uncertain_folders.isdisjoint(folders_of(path))
+        found.append(FileMatch(old=None, new=path, user=user, target=target, uncertain=left_behind))
     return found
 
 
-def _given(known: Sequence[Mapping[str, str | None]], was: Tree, will: Tree) -> tuple[dict[str, str], set[str]]:
-    """Find where the template says that its files went: new paths by old ones, and each path that this settles."""
+def _declared_moves(
+    known: Sequence[Mapping[str, str | None]], old_tree: Tree, new_tree: Tree
+) -> tuple[dict[str, str], set[str]]:
+    """Find the moves that the template declares: new paths by old paths, and every path that this settles."""
     found: dict[str, str] = {}
     gone = set()
-    for path in was if known else ():
-        if will.get(path) == was[path]:
+    for path in old_tree if known else ():
+        if new_tree.get(path) == old_tree[path]:
             continue
-        # A release may speak of a whole folder when some of its files stay.
-        ways: list[str | None] = [path]
+        # A release may declare the move of a folder although some of its files stay.
+        paths: list[str | None] = [path]
         for files in known:
-            ways = list(dict.fromkeys([*(way and moved(way, files) for way in ways), *ways]))
-        goal = next((way for way in ways if way in will), None)
-        if goal in found.values() or (goal is None and None in ways):
+            paths = list(dict.fromkeys([*(each and moved(each, files) for each in paths), *paths]))
+        target = next((each for each in paths if each in new_tree), None)
+        if target in found.values() or (target is None and None in paths):
             gone.add(path)
-        elif goal is not None and goal != path:
-            found[path] = goal
+        elif target is not None and target != path:
+            found[path] = target
     return found, gone.union(found, found.values())
 
 
-def _unblocked(moves: Mapping[str, str], by_user: Mapping[str, str], trees: Trees) -> dict[str, str]:
-    """Select what the template can move: not over a file of the user's own, nor to where one is in the way."""
-    was, _, head = trees
+def _possible_moves(moves: Mapping[str, str], by_user: Mapping[str, str], trees: Trees) -> dict[str, str]:
+    """Select the moves of the template that no file of the user's blocks."""
+    old_tree, _, head = trees
     left = dict(moves)
-    edited = {path for path, entry in head.items() if entry != was.get(path)} if moves else set()
+    edited = {path for path, entry in head.items() if entry != old_tree.get(path)} if moves else set()
     while True:
-        # What moves away itself is not in the way.
+        # A file that moves away is not in the each.
         leaving = left.keys() - by_user.keys()
         staying = edited - leaving
         folders = {folder for path in staying for folder in folders_of(path)}
         blocked = {
             old
             for old, new in left.items()
-            if (new in was and new not in left)
+            if (new in old_tree and new not in left)
             or (
-                # Where the user has it elsewhere, nothing goes to the new path.
+                # Nothing moves to the new path if the user has the file elsewhere.
                 old not in by_user
                 and ((new in head and new not in leaving) or new in folders or staying.intersection(folders_of(new)))
             )
@@ -178,26 +182,26 @@ def _unblocked(moves: Mapping[str, str], by_user: Mapping[str, str], trees: Tree
 
 
 def moved(path: str, files: Mapping[str, str | None]) -> str | None:
-    """Say where one release moved a file.
+    """Apply the declared moves of one release to a path.
 
     Args:
-        path: The file.
-        files: Old paths with new ones; a folder ends in a slash.
+        path: The path.
+        files: New paths by old paths. A folder ends in a slash.
 
     Returns:
-        Its path after that release; None when it is gone.
+        The new path; None if the file is gone.
     """
     if path in files:
         return files[path]
     for folder in folders_of(path):
         if (name := f"{folder}/") in files:
-            goal = files[name]
-            return goal and f"{goal}{path[len(name) :]}"
+            target = files[name]
+            return target and f"{target}{path[len(name) :]}"
     return path
 
 
 def folders_of(path: str) -> Iterator[str]:
-    """Name the folders that a path lies in; plain text, because a repository may have many thousands of paths.
+    """List the folders of a path. Plain text is used, because a repository may have many thousands of paths.
 
     Args:
         path: The path.
@@ -211,36 +215,36 @@ def folders_of(path: str) -> Iterator[str]:
         at = path.rfind("/", 0, at)
 
 
-def _missing(was: Tree, will: Tree, head: Tree, added: Collection[str]) -> Tree:
-    """Select the files that the user no longer has, as far as it matters where they went."""
+def _missing(old_tree: Tree, new_tree: Tree, head: Tree, added: Collection[str]) -> Tree:
+    """Select the files that the user no longer has, and whose new paths matter."""
     grown = {folder for path in added for folder in folders_of(path)}
     return {
         path: entry
-        for path, entry in was.items()
-        if path not in head and (will.get(path) != entry or any(folder in grown for folder in folders_of(path)))
+        for path, entry in old_tree.items()
+        if path not in head and (new_tree.get(path) != entry or any(folder in grown for folder in folders_of(path)))
     }
 
 
 def _follow(
-    missing: Tree, own: Tree, repository: Repository, renames: Renames
+    missing: Tree, own: Tree, repository: Repository, renames: FindRenames
 ) -> tuple[dict[str, str], frozenset[str]]:
-    """Find where the user moved files: new paths by old ones, and what a shallow clone cannot tell.
+    """Find where the user moved files: new paths by old paths, and the files for which a shallow clone is not enough.
 
-    A file that stood next to the missing one until that was deleted is a look-alike, and not the same file.
+    A similar file that existed next to the missing one before that was deleted is another file.
     """
     if not missing or not own:
         return {}, frozenset()
     pairs = {old: new for new, old in renames(missing, own).items()}
     older = _neighbors(repository, pairs) if pairs else {}
-    # Without a deletion in it, a cut-off history does not say what stood next to the file.
-    unsure = frozenset(pairs.keys() - older.keys() if pairs and repository.is_shallow() else ())
+    # A history that is cut off may not include the deletion.
+    uncertain = frozenset(pairs.keys() - older.keys() if pairs and repository.is_shallow() else ())
     found = {
         old: new
         for old, new in pairs.items()
-        if old not in unsure and not (old in older and older[old].holds(new, own[new]))
+        if old not in uncertain and not (old in older and older[old].holds(new, own[new]))
     }
     rejected = pairs.keys() - found.keys()
-    for old in sorted(rejected - unsure):
+    for old in sorted(rejected - uncertain):
         rest = {
             path: entry
             for path, entry in own.items()
@@ -248,13 +252,13 @@ def _follow(
         }
         found |= {source: new for new, source in renames({old: missing[old]}, rest).items()}
     if rejected:
-        # What was rejected for one file may be where another one went.
+        # A path that was rejected for one file may be the new path of another.
         left = {path: entry for path, entry in missing.items() if path not in pairs}
         rest = {path: entry for path, entry in own.items() if path not in found.values()}
-        more, unsure_too = _follow(left, rest, repository, renames)
+        more, also_uncertain = _follow(left, rest, repository, renames)
         found |= more
-        unsure |= unsure_too
-    return found, unsure
+        uncertain |= also_uncertain
+    return found, uncertain
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,20 +266,20 @@ class _Neighbors:
     """The tree just before a file was deleted."""
 
     old: str
-    """The file."""
+    """The path of the file."""
     tree: Mapping[str, Entry]
     renames: Sequence[tuple[str, str]]
-    """The renames since then, newest first."""
+    """The renames since then, the newest first."""
 
     def holds(self, path: str, entry: Entry) -> bool:
-        """Tell whether a file was there next to the deleted one, under its name or under another one.
+        """Return whether a file existed next to the deleted one, under its name or an older one.
 
         Args:
-            path: Where the user has the file now.
-            entry: Its content.
+            path: The path of the user's file.
+            entry: The content of the user's file.
 
         Returns:
-            Whether it was.
+            Whether it existed.
         """
         names = {path}
         for before, after in self.renames:
@@ -286,7 +290,7 @@ class _Neighbors:
 
 
 def _neighbors(repository: Repository, missing: Iterable[str]) -> dict[str, _Neighbors]:
-    """Read which files there were just before each missing one was deleted."""
+    """Read the files that existed just before each missing file was deleted."""
     options = ("--full-history", "-m", "--no-renames", "--diff-filter=D", "--name-only", "--format=%x00commit %H %P")
     paths = [repository.prefix + path for path in missing]
     listed = repository.git("log", *options, "-z", repository.head, "--", *paths, env={"GIT_LITERAL_PATHSPECS": "1"})
@@ -312,7 +316,7 @@ def _neighbors(repository: Repository, missing: Iterable[str]) -> dict[str, _Nei
 
 
 def _renamed_since(repository: Repository, commits: Iterable[str]) -> list[tuple[str, str]]:
-    """Read what was renamed after commits, the newest first."""
+    """Read the renames after some commits, the newest first."""
     options = ("--topo-order", "-m", "-M", "-l0", "--diff-filter=R", "--name-status", "--format=", "-z")
     since = [f"^{commit}" for commit in commits]
     listed = repository.git(
@@ -327,27 +331,29 @@ class _Folders:
     """The folders that the user moved as a whole."""
 
     def __init__(self, moves: Mapping[str, str], by_template: Mapping[str, str], head: Tree) -> None:
-        # A folder that the template moved, too, has another name in the new render.
+        # A folder that the template moved, too, has another path in the new render.
         self._moves = dict(moves) | {by_template[old]: new for old, new in moves.items() if old in by_template}
         arrived = {new for old, new in by_template.items() if old not in moves and old in head}
         self._standing = {folder for path in {*head, *arrived} for folder in folders_of(path)} if moves else set()
 
     def follow(self, path: str) -> str:
-        """Say where a new file of the template belongs: where most of what was in its folder is now."""
+        """Return the path of a new template file: in the folder to which most files of its folder moved."""
         if not self._moves:
             return path
         for folder in folders_of(path):
             if folder in self._standing:
                 return path
-            goals = Counter(goal for old, new in self._moves.items() if (goal := _goal(folder, old, new)) is not None)
-            best = goals.most_common(2)
+            targets = Counter(
+                target for old, new in self._moves.items() if (target := _moved_folder(folder, old, new)) is not None
+            )
+            best = targets.most_common(2)
             if best and (len(best) == 1 or best[0][1] > best[1][1]):
                 return f"{best[0][0]}{path[len(folder) :]}".removeprefix("/")
         return path
 
 
-def _goal(folder: str, old: str, new: str) -> str | None:
-    """Say where a folder went by the move of one file below it; None when that file went elsewhere."""
+def _moved_folder(folder: str, old: str, new: str) -> str | None:
+    """Find the new path of a folder from the move of one file in it. Return None if that file left the folder."""
     before, after = (f"/{PurePosixPath(path).parent}".removesuffix("/.") for path in (old, new))
     if not f"{before}/".startswith(f"/{folder}/"):
         return None

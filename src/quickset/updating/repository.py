@@ -1,4 +1,4 @@
-"""The user's repository: where a service is in it, what is committed, and what must not be touched."""
+"""The user's repository: the service in it, the committed files, the index and uncommitted changes."""
 
 import os
 import shutil
@@ -7,11 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import NamedTuple, TypeGuard
 
 from quickset import git
 from quickset.errors import ConflictError, RefusedError, UsageError
 from quickset.templates.answers_file import ANSWERS_FILE
+from quickset.updating.tree import Entry, parse_tree
 
 _GIT_NEEDED = (2, 38)  # the first with `git merge-tree --write-tree`
 _SHOWN = 5  # paths in a message
@@ -25,28 +25,18 @@ _UNDER_WAY = {
 }
 
 
-class Entry(NamedTuple):
-    """A file as git knows it."""
-
-    mode: str
-    oid: str
-
-
-Tree = Mapping[str, Entry]
-
-
 @dataclass(frozen=True, slots=True)
 class Repository:
     """A work tree and the service in it."""
 
     top: Path
     git_dir: Path
-    """Of this work tree; linked ones have one each."""
+    """The git directory of this work tree. A linked work tree has its own."""
     prefix: str
-    """The service's folder below the top: empty, or ending in a slash."""
+    """The service's folder from the top: empty, or with a slash at the end."""
     head: str
     answers_file: str = ANSWERS_FILE
-    """Below the service's folder."""
+    """The path of the answers file from the service's folder."""
 
     @classmethod
     def around(cls, service: Path, answers_file: str = ANSWERS_FILE) -> "Repository":
@@ -54,20 +44,20 @@ class Repository:
 
         Args:
             service: The service's folder.
-            answers_file: Where its answers are.
+            answers_file: The path of its answers file.
 
         Returns:
             The repository.
 
         Raises:
-            UsageError: There is no such folder.
-            RefusedError: There is none that an update can work in; the message says why and what to do.
+            UsageError: The folder does not exist.
+            RefusedError: An update cannot work here. The message says why, and what to do.
         """
         git.require()
         _require_version()
         if not service.is_dir():
             raise UsageError(f"{service} is no folder.")
-        # One at a time, because a path may hold a line break.
+        # One at a time, because a path may contain a line break.
         done = [
             git.attempt("rev-parse", option, cwd=service)
             for option in ("--show-toplevel", "--absolute-git-dir", "--show-prefix")
@@ -99,36 +89,35 @@ class Repository:
 
     @property
     def state(self) -> Path:
-        """Where quickset keeps what an unfinished update needs."""
+        """The folder in which quickset keeps the journal of an unfinished update."""
         return self.git_dir / "quickset"
 
     def git(self, *args: str, stdin: str = "", env: Mapping[str, str] | None = None) -> str:
-        """Run git at the top of the work tree, under the user's settings.
+        """Run git at the top of the work tree, with the user's settings.
 
         Args:
             *args: The arguments.
-            stdin: What git reads.
-            env: Variables beside the usual ones.
+            stdin: The standard input.
+            env: Additional variables.
 
         Returns:
-            Its standard output.
+            The standard output.
         """
-        return git.run(*args, cwd=self.top, stdin=stdin, env=env, theirs=True)
+        return git.run(*args, cwd=self.top, stdin=stdin, env=env, user_settings=True)
 
     def objects(self) -> Path:
         """Find the folder of the repository's objects.
 
         Returns:
-            Its path.
+            The path.
         """
         return (self.top / self.git("rev-parse", "--git-path", "objects")).resolve()
 
     def require_quiet(self) -> None:
-        """Refuse while something else is half done.
+        """Refuse to start while another operation of git is in progress.
 
         Raises:
-            RefusedError: A merge, a rebase or the like is under way.
-            ConflictError: Paths are unmerged.
+            RefusedError: A merge, a rebase or the like is in progress, or paths are unmerged.
         """
         for name, what in _UNDER_WAY.items():
             if (self.git_dir / name).exists():
@@ -137,15 +126,15 @@ class Repository:
             raise RefusedError(f"unmerged: {_some(unmerged)}; resolve and commit that first.")
 
     def require_no_commit(self) -> None:
-        """Refuse in a hook of `git commit`: what is staged there becomes part of that commit.
+        """Refuse to run in a hook of `git commit`, whose commit would include the staged changes.
 
         Raises:
-            RefusedError: Git is making a commit in this work tree.
+            RefusedError: git is committing in this work tree.
         """
         index = os.environ.get("GIT_INDEX_FILE")
         if not index:
             return
-        # Git runs hooks at the top of their work tree, and a relative path starts there.
+        # git runs a hook at the top of its work tree, and a relative path starts there.
         top = git.attempt("rev-parse", "--show-toplevel").stdout.removesuffix("\n")
         if Path(top, index).resolve().parent == self.git_dir.resolve():
             raise RefusedError(
@@ -154,13 +143,13 @@ class Repository:
             )
 
     def unmerged(self, paths: Iterable[str] = ()) -> list[str]:
-        """Find the paths that the index holds in several stages.
+        """Find the unmerged paths.
 
         Args:
-            paths: Which to look at, relative to the top; by default all.
+            paths: The paths to look at, from the top. By default, all.
 
         Returns:
-            The paths, relative to the top.
+            The paths, from the top.
         """
         listed = self.git("ls-files", "--unmerged", "-z", "--full-name")
         found = {line.split("\t", 1)[1] for line in listed.split("\0") if line}
@@ -168,13 +157,13 @@ class Repository:
         return sorted(path for path in found if not wanted or path in wanted)
 
     def require_merged(self, paths: Iterable[str]) -> None:
-        """Refuse to go on over unmerged paths.
+        """Refuse to continue while paths are unmerged.
 
         Args:
-            paths: Which matter, relative to the top.
+            paths: The paths that matter, from the top.
 
         Raises:
-            ConflictError: Some are unmerged still.
+            ConflictError: Some of them are unmerged.
         """
         if unmerged := self.unmerged(paths):
             raise ConflictError(f"unmerged: {_some(unmerged)}; resolve, `git add`, and run this again.")
@@ -183,7 +172,10 @@ class Repository:
         """Read the committed files of the service.
 
         Returns:
-            Entries by path below the service's folder.
+            The entries by path from the service's folder.
+
+        Raises:
+            RefusedError: The service is not committed.
         """
         found = self.tree_of(self.head)
         if not found:
@@ -191,42 +183,42 @@ class Repository:
         return found
 
     def tree_of(self, commit: str) -> dict[str, Entry]:
-        """Read the files of the service as a commit has them.
+        """Read the files of the service in a commit.
 
         Args:
             commit: The commit.
 
         Returns:
-            Entries by path below the service's folder; none where the commit has no such folder.
+            The entries by path from the service's folder. Empty if the commit has no such folder.
         """
         name = f"{commit}:{self.prefix.rstrip('/')}" if self.prefix else f"{commit}^{{tree}}"
         return parse_tree(git.attempt("ls-tree", "-r", "-z", "--full-tree", name, cwd=self.top).stdout)
 
     def is_shallow(self) -> bool:
-        """Tell whether the history is cut off, as after `git clone --depth`.
+        """Return whether the history is cut off, as after `git clone --depth`.
 
         Returns:
-            Whether it is.
+            Whether the clone is shallow.
         """
         return self.git("rev-parse", "--is-shallow-repository") == "true"
 
     def committed(self, path: str) -> bytes | None:
-        """Read a committed file, which may lie outside the service.
+        """Read a committed file, which may be outside the service.
 
         Args:
-            path: Relative to the top.
+            path: The path from the top.
 
         Returns:
-            Its contents; None where there is none.
+            The contents; None if there is no such file.
         """
         done = git.attempt("cat-file", "blob", f"{self.head}:{path}", cwd=self.top)
         return None if done.returncode else done.stdout.encode(errors="surrogateescape")
 
     def fetch(self, oids: Iterable[str]) -> None:
-        """Fetch objects that a partial clone lacks, all at once.
+        """Fetch the objects that a partial clone lacks, all at once.
 
         Args:
-            oids: The objects.
+            oids: The object names.
 
         Raises:
             GitError: They cannot be fetched.
@@ -240,75 +232,77 @@ class Repository:
                 *("fetch", *options, "--stdin", remote),
                 cwd=self.top,
                 stdin="".join(f"{oid}\n" for oid in oids),
-                # As git does it when it lacks an object.
+                # git uses this setting itself when it fetches a missing object.
                 config={"fetch.negotiationAlgorithm": "noop"},
-                theirs=True,
+                user_settings=True,
             )
 
     def as_on_disk(self, entry: Entry, path: str) -> str:
-        """Read a blob as the work tree has it: what a filter stores may hold no text.
+        """Read a blob in the form of the work tree, because a filter may store something else than text.
 
         Args:
             entry: The blob.
-            path: Where it is, relative to the top.
+            path: The path from the top.
 
         Returns:
-            Its content.
+            The content.
         """
-        return git.attempt("cat-file", "--filters", f"--path={path}", entry.oid, cwd=self.top, theirs=True).stdout
+        return git.attempt(
+            "cat-file", "--filters", f"--path={path}", entry.oid, cwd=self.top, user_settings=True
+        ).stdout
 
     def oid_of(self, path: str) -> str:
-        """Name the blob that a file in the work tree would become.
+        """Compute the object name of a file in the work tree.
 
         Args:
-            path: Relative to the top.
+            path: The path from the top.
 
         Returns:
-            Its object name; empty when it cannot be read.
+            The object name; empty if the file cannot be read.
         """
-        return git.attempt("hash-object", "--", path, cwd=self.top, theirs=True).stdout.strip()
+        return git.attempt("hash-object", "--", path, cwd=self.top, user_settings=True).stdout.strip()
 
     def ignored(self, paths: Iterable[str]) -> dict[str, str]:
-        """Find out which paths git ignores here.
+        """Find the paths that git ignores.
 
         Args:
-            paths: Relative to the service's folder.
+            paths: The paths from the service's folder.
 
         Returns:
-            The pattern that ignores it and where that stands, by path.
+            The pattern that ignores each path, with its file and line.
         """
         wanted = [f"./{path}" for path in paths]
         if not wanted:
             return {}
         listed = self._check_ignore(wanted)
         if listed is None:
-            # Git looks at no path of them when one is beyond a link: that one is in the way, and not ignored.
+            # git rejects all paths if one is behind a link. That one is in the way, and not ignored.
             return {path: why for each in wanted for path, why in (self._check_ignore([each]) or {}).items()}
         return listed
 
     def _check_ignore(self, paths: list[str]) -> dict[str, str] | None:
         stdin = "".join(f"{path}\0" for path in paths)
         options = ("--no-index", "--verbose", "-z", "--stdin")
-        done = git.attempt("check-ignore", *options, cwd=self.service, stdin=stdin, theirs=True)
+        done = git.attempt("check-ignore", *options, cwd=self.service, stdin=stdin, user_settings=True)
         if done.returncode not in (0, 1):
             return None
         words = iter(done.stdout.split("\0"))
         return {
             path.removeprefix("./"): f"{file}:{line} ({pattern})"
             for file, line, pattern, path in zip(words, words, words, words, strict=False)
-            # A pattern that includes again is listed, too.
+            # git also lists patterns that include a path again.
             if not pattern.startswith("!")
         }
 
     def staged(self, paths: Iterable[str], *, resolved: bool = False) -> dict[str, dict[int, Entry]]:
-        """Read the index.
+        """Read entries of the index.
 
         Args:
-            paths: Which, relative to the top.
+            paths: The paths from the top.
             resolved: Read the sides of conflicts that were resolved since the last checkout or reset.
 
         Returns:
-            Entries by stage by path.
+            The entries by path and stage.
         """
         wanted = sorted(paths)
         if not wanted:
@@ -324,10 +318,10 @@ class Repository:
         return found
 
     def flags(self, paths: Iterable[str]) -> dict[str, list[str]]:
-        """Read what the user set in the index for paths.
+        """Read the flags that the user set in the index.
 
         Args:
-            paths: Which, relative to the top.
+            paths: The paths from the top.
 
         Returns:
             `skip-worktree`, as in a sparse checkout, and `assume-unchanged`, by path.
@@ -344,18 +338,18 @@ class Repository:
         return found
 
     def refresh(self, env: Mapping[str, str]) -> None:
-        """Let git look at the files again, so that an index knows them by their times.
+        """Update the times of files in an index.
 
         Args:
-            env: Says which index.
+            env: The variable that names the index.
         """
-        git.attempt("update-index", "-q", "--unmerged", "--refresh", cwd=self.top, env=env, theirs=True)
+        git.attempt("update-index", "-q", "--unmerged", "--refresh", cwd=self.top, env=env, user_settings=True)
 
     def touched(self, paths: Iterable[str]) -> list[str]:
-        """Find the paths, out of those that are to change, which hold something that is not committed.
+        """Find the paths that have uncommitted changes.
 
         Args:
-            paths: Relative to the service's folder.
+            paths: The paths that an update would change, from the service's folder.
 
         Returns:
             Those with staged or unstaged changes, and those where an untracked file or folder is in the way.
@@ -367,8 +361,8 @@ class Repository:
         options = ("--no-renames", "--name-only", "-z", "--no-ext-diff", "--no-textconv", "--ignore-submodules=all")
         changed = set()
         with TemporaryDirectory() as folder:
-            # `git diff` writes new times of files back, whatever GIT_OPTIONAL_LOCKS says; killed there, it would leave
-            # the index locked. So it gets a copy.
+            # `git diff` writes new times of files to the index, whatever GIT_OPTIONAL_LOCKS says, and a kill would
+            # leave the index locked. So it gets a copy.
             copy = Path(folder, "index")
             with suppress(FileNotFoundError):
                 shutil.copyfile(self.index, copy)
@@ -381,7 +375,7 @@ class Repository:
         return sorted(path.removeprefix(self.prefix) for path in found)
 
     def _blocked(self, path: str, tracked: set[str]) -> bool:
-        """Tell whether something untracked stands where a file is to be; what is tracked there is part of the merge."""
+        """Return whether something untracked is in the way of a file. Tracked files are part of the merge."""
         target = self.top / path
         if target.is_dir() and not target.is_symlink():
             files = (file for file in target.rglob("*") if file.is_symlink() or not file.is_dir())
@@ -394,36 +388,6 @@ class Repository:
             and way.relative_to(self.top).as_posix() not in tracked
             for way in ways
         )
-
-
-def is_file(entry: Entry | None) -> TypeGuard[Entry]:
-    """Tell a file from a link and a submodule.
-
-    Args:
-        entry: What a tree has, or nothing.
-
-    Returns:
-        Whether it is a file.
-    """
-    return entry is not None and entry.mode.startswith("100")
-
-
-def parse_tree(listing: str) -> dict[str, Entry]:
-    """Read what `git ls-tree -r -z` printed.
-
-    Args:
-        listing: Its output.
-
-    Returns:
-        Entries by path.
-    """
-    found = {}
-    for line in listing.split("\0"):
-        if line:
-            meta, path = line.split("\t", 1)
-            mode, _, oid = meta.split(" ")[:3]
-            found[path] = Entry(mode, oid)
-    return found
 
 
 def _require_version() -> None:

@@ -1,4 +1,4 @@
-"""What an update did, or would do."""
+"""The result of an update, and its form in the journal."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from quickset.templates.upgrades import Entry as Deploy
+from quickset.templates.upgrades import DeployNote
 from quickset.updating.changes import Change
 from quickset.updating.journal import Journal
 from quickset.updating.references import Reference
@@ -16,8 +16,8 @@ Progress = Callable[[str], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What was done, or would be."""
+class UpdateResult:
+    """What an update did, or would do. The names are those of the JSON output."""
 
     path: Path
     title: str = ""
@@ -26,43 +26,59 @@ class Result:
     changes: tuple[Change, ...] = ()
     conflicts: tuple[str, ...] = ()
     absent: Mapping[str, Any] = field(default_factory=dict)
-    """New questions, with the values that they took."""
-    deploy: tuple[Deploy, ...] = ()
+    """New questions that were not asked, with the answers that they took."""
+    deploy: tuple[DeployNote, ...] = ()
     notes: tuple[str, ...] = ()
     references: tuple[Reference, ...] = ()
-    """The owner's lines that use what was renamed."""
+    """The owner's lines that use old names."""
     next_steps: tuple[str, ...] = ()
     patch: str = ""
-    """The difference, of a preview."""
+    """The difference, for a preview."""
     branch: str | None = None
     commit: str | None = None
     applied_ms: float = 0.0
-    """For how long the work tree was being changed."""
+    """The milliseconds for which the work tree was between both states."""
 
 
-def to_journal(result: Result) -> dict[str, Any]:
-    """Bring what there is to tell into a form for the journal."""
+def to_journal(result: UpdateResult) -> dict[str, Any]:
+    """Convert a result for the journal of an update.
+
+    Args:
+        result: The result.
+
+    Returns:
+        The values that a later command reports.
+    """
     kept = asdict(result)
     names = ("title", "before", "after", "changes", "absent", "deploy", "notes", "references", "next_steps")
     return {name: kept[name] for name in names}
 
 
 def from_journal(
-    repository: Repository, record: Journal, decided: Mapping[str, Mapping[str, str]] | None = None
-) -> Result:
-    """Bring back what `_kept` kept, with what the user made of files by their path in the repository."""
+    repository: Repository, record: Journal, resolutions: Mapping[str, Mapping[str, str]] | None = None
+) -> UpdateResult:
+    """Restore the result that is recorded in a journal.
+
+    Args:
+        repository: The repository.
+        record: The journal.
+        resolutions: The kind and the note of changes that the user decided, by path in the repository.
+
+    Returns:
+        The result.
+    """
     kept = dict(record.facts.get("result") or {"title": "An update"})
     kept["changes"] = tuple(
         Change(
             **each
             | {"template_paths": tuple(each.get("template_paths", ()))}
             | ({"kind": "merged", "note": ""} if each["kind"] == "conflict" else {})
-            | (decided or {}).get(record.service + each["path"], {})
+            | (resolutions or {}).get(record.service + each["path"], {})
         )
         for each in kept.get("changes", ())
     )
-    kept["deploy"] = tuple(Deploy(each["version"], each["text"], each["keep"]) for each in kept.get("deploy", ()))
+    kept["deploy"] = tuple(DeployNote(each["version"], each["text"], each["keep"]) for each in kept.get("deploy", ()))
     kept["notes"] = tuple(kept.get("notes", ()))
     kept["references"] = tuple(Reference(**each) for each in kept.get("references", ()))
     kept["next_steps"] = tuple(kept.get("next_steps", ()))
-    return Result(path=repository.top / record.service, **kept)
+    return UpdateResult(path=repository.top / record.service, **kept)

@@ -1,4 +1,4 @@
-"""A temporary repository in which trees are merged, next to the user's objects."""
+"""A temporary repository in which trees are merged. It reads the user's objects, and changes nothing of the user's."""
 
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,22 +8,21 @@ from pathlib import Path
 from quickset import git
 from quickset.errors import writing
 from quickset.templates.history import IDENTITY
-from quickset.updating.repository import Entry, Repository, Tree, parse_tree
+from quickset.updating.repository import Repository
+from quickset.updating.tree import Entry, Tree, parse_tree
 
 YOURS = "yours"
-
-OLD, MINE, THEIRS = 1, 2, 3
-
-_SHA1 = 40  # hexadecimal digits
-
+# The stages of a conflict in git's index: the old render, the user's file, the new render.
+BASE, OURS, THEIRS = 1, 2, 3
 SUBMODULE = "160000"
 
+_SHA1 = 40  # hexadecimal digits
 _CONFIG = {
-    # Each file is merged at one place; what was moved is found before.
+    # Moved files are matched before the merge, so that all sides of a file have one path.
     "merge.renames": "false",
     "merge.directoryRenames": "false",
     "merge.conflictStyle": "merge",
-    # Not the user's driver: it is a program, or drops a conflict.
+    # The user's merge driver is a program, or hides conflicts.
     "merge.default": "text",
     "merge.renormalize": "false",
     "pack.packSizeLimit": "0",
@@ -32,13 +31,13 @@ _CONFIG = {
 }
 
 
-class Workshop:
-    """A bare repository for the merge, apart from the user's settings and refs.
+class ScratchRepository:
+    """A bare repository for the merge, without the user's settings and refs.
 
     Args:
-        folder: Where it is made.
-        objects: The user's objects, which it reads and never writes.
-        head: A commit among them.
+        folder: The folder to create.
+        objects: The folder of the user's objects, which are only read.
+        head: A commit of the user's.
     """
 
     def __init__(self, folder: Path, objects: Path, head: str) -> None:
@@ -48,31 +47,31 @@ class Workshop:
         kind = "sha256" if len(head) > _SHA1 else "sha1"
         git.run("init", "--quiet", "--bare", "--initial-branch=main", f"--object-format={kind}", str(folder))
         (folder / "objects" / "info" / "alternates").write_bytes(git.quoted(objects) + b"\n")
-        # Bytes are merged as they are: no filter, no conversion, whatever the renders' own attributes say.
+        # Contents are merged without filters and conversions, whatever the attributes of the renders say.
         (folder / "info").mkdir(exist_ok=True)
         (folder / "info" / "attributes").write_text("* -text -filter -ident -working-tree-encoding\n", encoding="utf-8")
 
     def git(self, *args: str, stdin: str = "", env: Mapping[str, str] | None = None) -> str:
-        """Run git in it.
+        """Run git in this repository.
 
         Args:
             *args: The arguments.
-            stdin: What git reads.
-            env: Variables beside the usual ones.
+            stdin: The standard input.
+            env: Additional variables.
 
         Returns:
-            Its standard output.
+            The standard output.
         """
         return git.run(*args, cwd=self.folder, stdin=stdin, env=self._env | dict(env or {}), config=_CONFIG)
 
-    def add(self, folder: Path) -> dict[str, Entry]:
-        """Take in a rendered folder.
+    def add_folder(self, folder: Path) -> dict[str, Entry]:
+        """Store the files of a rendered folder.
 
         Args:
             folder: The folder.
 
         Returns:
-            Its files.
+            The files.
         """
         self.git("read-tree", "--empty")
         self.git("add", "--force", "--all", env={"GIT_WORK_TREE": str(folder)})
@@ -85,14 +84,14 @@ class Workshop:
                 found[path] = Entry(mode, oid)
         return found
 
-    def write(self, contents: Mapping[str, bytes]) -> dict[str, str]:
+    def write_blobs(self, contents: Mapping[str, bytes]) -> dict[str, str]:
         """Store contents.
 
         Args:
-            contents: By path.
+            contents: The contents by path.
 
         Returns:
-            Object names by path.
+            The object names by path.
         """
         if not contents:
             return {}
@@ -105,65 +104,65 @@ class Workshop:
             oids = self.git("hash-object", "-w", "--no-filters", "--stdin-paths", stdin="".join(names)).split()
         return dict(zip(contents, oids, strict=True))
 
-    def read(self, tree: Tree, paths: Iterable[str]) -> dict[str, bytes]:
-        """Read files.
+    def read_files(self, tree: Tree, paths: Iterable[str]) -> dict[str, bytes]:
+        """Read the contents of files.
 
         Args:
-            tree: Where they are.
-            paths: Which.
+            tree: The tree.
+            paths: The paths of the files in it.
 
         Returns:
-            Their contents by path.
+            The contents by path.
         """
         wanted = {path: tree[path].oid for path in paths}
         contents = git.read_blobs(wanted.values(), env=self._env)
         return {path: contents[oid] for path, oid in wanted.items()}
 
-    def missing(self, tree: Tree) -> list[str]:
-        """Find the objects that a partial clone has not fetched yet; from here git fetches nothing by itself.
+    def missing_objects(self, tree: Tree) -> list[str]:
+        """Find the objects that a partial clone has not fetched yet. In this repository git cannot fetch them.
 
         Args:
             tree: The user's files.
 
         Returns:
-            The names of the objects.
+            The object names.
         """
         names = "".join(f"{entry.oid}\n" for entry in tree.values() if entry.mode != SUBMODULE)
         listed = self.git("cat-file", "--batch-check=%(objectname)", stdin=names)
         return sorted({line.removesuffix(" missing") for line in listed.splitlines() if line.endswith(" missing")})
 
-    def tree(self, entries: Tree) -> str:
-        """Make a tree.
+    def write_tree(self, entries: Tree) -> str:
+        """Store a tree.
 
         Args:
-            entries: Its files.
+            entries: The files.
 
         Returns:
-            Its object name.
+            The object name.
         """
         self.git("read-tree", "--empty")
         lines = "".join(f"{entry.mode} {entry.oid}\t{path}\0" for path, entry in entries.items())
         self.git("update-index", "-z", "--index-info", stdin=lines)
         return self.git("write-tree")
 
-    def merge(
+    def merge_trees(
         self, old: Tree, new: Tree, user: Tree, label: str
     ) -> tuple[dict[str, Entry], dict[str, dict[int, Entry]]]:
         """Merge three trees.
 
         Args:
-            old: What both sides come from.
-            new: One side.
-            user: The other side.
-            label: What conflict markers call the new side.
+            old: The merge base.
+            new: The template's side.
+            user: The user's side.
+            label: The name of the template's side in conflict markers.
 
         Returns:
-            The files that result, and the sides of each conflict.
+            The merged files, and the sides of each conflict by stage.
         """
-        base = self.git("commit-tree", self.tree(old), "-m", "old", env=IDENTITY)
+        base = self.git("commit-tree", self.write_tree(old), "-m", "old", env=IDENTITY)
         for name, side in ((YOURS, user), (label, new)):
-            # The common parent makes the old render the merge base, on any git.
-            commit = self.git("commit-tree", self.tree(side), "-p", base, "-m", name, env=IDENTITY)
+            # The common parent makes the old render the merge base in every version of git.
+            commit = self.git("commit-tree", self.write_tree(side), "-p", base, "-m", name, env=IDENTITY)
             self.git("update-ref", f"refs/heads/{name}", commit)
         options = ("--write-tree", "-z", "--no-messages", "--allow-unrelated-histories")
         done = git.attempt("merge-tree", *options, YOURS, label, cwd=self.folder, env=self._env, config=_CONFIG)
@@ -178,32 +177,32 @@ class Workshop:
                 stages.setdefault(path, {})[int(stage)] = Entry(mode, blob)
         return parse_tree(self.git("ls-tree", "-r", "-z", oid)), stages
 
-    def renames(self, old: Tree, side: Tree) -> dict[str, str]:
-        """Find the files that one side moved.
+    def find_renames(self, old: Tree, side: Tree) -> dict[str, str]:
+        """Find the files that were moved between two trees.
 
         Args:
-            old: Before.
-            side: After.
+            old: The tree before.
+            side: The tree after.
 
         Returns:
-            Old paths by new ones.
+            The old paths by new paths.
         """
         if not (old.keys() - side.keys() and side.keys() - old.keys()):
             return {}
-        # Without a limit of the files to compare; empty ones are all alike.
+        # Compare any number of files. Empty files are all equal, so they are left out.
         options = ("--find-renames", "-l0", "--no-rename-empty", "--diff-filter=R", "--name-status")
         listed = self.git(
             *("diff-tree", "-r", "-z", *options),
-            *(self.tree(old), self.tree(side)),
+            *(self.write_tree(old), self.write_tree(side)),
         )
         words = [word for word in listed.split("\0") if word]
         return {words[at + 2]: words[at + 1] for at in range(0, len(words) - 2, 3)}
 
     def grep(self, entries: Tree, texts: Iterable[str]) -> set[str]:
-        """Find the files that hold one of some texts; binary ones are left out.
+        """Find the text files that contain one of some texts.
 
         Args:
-            entries: Where to look.
+            entries: The files to search.
             texts: The texts.
 
         Returns:
@@ -214,7 +213,7 @@ class Workshop:
             return set()
         options = ("-I", "-z", "--name-only", "--full-name", "--fixed-strings", "-f", "-")
         done = git.attempt(
-            *("grep", *options, tree := self.tree(entries)),
+            *("grep", *options, tree := self.write_tree(entries)),
             cwd=self.folder,
             stdin=stdin,
             env=self._env,
@@ -224,19 +223,19 @@ class Workshop:
             raise git.GitError(f"git grep failed: {git.reason(done.stderr)}")
         return {line.removeprefix(f"{tree}:") for line in done.stdout.split("\0") if line}
 
-    def hand_over(self, oids: Iterable[str], repository: Repository) -> None:
-        """Copy objects to the user's repository, where nothing refers to them yet.
+    def copy_objects_to(self, oids: Iterable[str], repository: Repository) -> None:
+        """Copy objects to the user's repository. Nothing refers to them there yet.
 
         Args:
-            oids: Blobs and trees.
-            repository: The repository.
+            oids: The names of blobs and trees.
+            repository: The user's repository.
         """
         wanted = "".join(f"{oid}\n" for oid in dict.fromkeys(oids))
         if not wanted:
             return
         pack = self.folder / "quickset"
         name = self.git("pack-objects", "--quiet", "--local", "--revs", str(pack), stdin=wanted)
-        # Aside first, so that a failure leaves nothing; git itself removes a folder of that name when it tidies up.
+        # A temporary folder first, so that a failure leaves nothing. git removes leftover folders of that name.
         with tempfile.TemporaryDirectory(prefix="tmp_objdir-quickset-", dir=self.objects) as folder:
             with Path(f"{pack}-{name}.pack").open("rb") as file:
                 git.feed(
@@ -250,16 +249,16 @@ class Workshop:
 
 
 @contextmanager
-def workshop(repository: Repository) -> Iterator[Workshop]:
-    """Open a workshop beside a repository; it is gone when the context ends.
+def scratch_repository(repository: Repository) -> Iterator[ScratchRepository]:
+    """Create a scratch repository that exists until the context ends.
 
     Args:
-        repository: The user's.
+        repository: The user's repository.
 
     Yields:
-        The workshop.
+        The scratch repository.
     """
     with tempfile.TemporaryDirectory(prefix="quickset-", ignore_cleanup_errors=True) as folder:
         with writing(Path(folder)):
-            work = Workshop(Path(folder).resolve() / "merge.git", repository.objects(), repository.head)
-        yield work
+            scratch = ScratchRepository(Path(folder).resolve() / "merge.git", repository.objects(), repository.head)
+        yield scratch

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from quickset.updating.changes import Change, Kind
     from quickset.updating.references import Reference
-    from quickset.updating.result import Result
+    from quickset.updating.result import UpdateResult
 
 _MEANINGS: Mapping["Kind", str] = {
     "added": "added",
@@ -63,7 +63,7 @@ def new_form(reference: "Reference", quote: str = "") -> str:
     return "" if reference.kind == "line" else " → nothing takes its place"
 
 
-def group_references(result: "Result") -> dict[str, list["Reference"]]:
+def group_references(result: "UpdateResult") -> dict[str, list["Reference"]]:
     """Group the owner's lines that use old names by what to do about them.
 
     Args:
@@ -94,7 +94,7 @@ def show_value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def as_markdown(result: "Result") -> str:
+def as_markdown(result: "UpdateResult") -> str:
     """Describe an update for the message of a commit or the text of a pull request.
 
     Args:

@@ -1,4 +1,7 @@
-"""Put prepared files and a new index in place, each by one rename, and take them back."""
+"""Put prepared files and a new index in place, each by one rename, and undo that.
+
+A run may be killed at any moment. The next one does what is not done yet.
+"""
 
 import hashlib
 import os
@@ -13,22 +16,22 @@ from time import perf_counter
 from quickset import git
 from quickset.errors import RefusedError, why_full, writing
 from quickset.updating.journal import Journal, Step, remove_index
-from quickset.updating.repository import Entry, Repository
+from quickset.updating.repository import Repository
+from quickset.updating.tree import Entry
 
 _CHECKOUTS = ("--ours", "--theirs", "--conflict=merge", "--conflict=diff3", "--conflict=zdiff3")
-
 _LINK, _GITLINK = "120000", "160000"
 
 
 def prepare(repository: Repository, state: Path, steps: Mapping[str, Step]) -> None:
-    """Put new files aside, as they will be in the work tree, and note what each step changes there.
+    """Prepare the new files next to the work tree, and complete the steps with what changes there.
 
     Args:
         repository: The repository.
         state: The folder of the journal.
-        steps: The steps; completed in place.
+        steps: The steps. They are completed in place.
     """
-    _write_aside(repository, state / "files", {path: step.after for path, step in steps.items()})
+    _check_out(repository, state / "files", {path: step.after for path, step in steps.items()})
     flags = repository.flags(steps)
     for path, step in steps.items():
         step.flags = step.flags or flags.get(path, [])
@@ -40,34 +43,34 @@ def prepare(repository: Repository, state: Path, steps: Mapping[str, Step]) -> N
             step.becomes = step.was if step.after.mode == _GITLINK else digest(state / "files" / path)
 
 
-def edited(repository: Repository, state: Path, steps: Mapping[str, Step]) -> list[str]:
-    """Find files that are not what was committed, whatever the index believes of their times.
+def find_edited(repository: Repository, state: Path, steps: Mapping[str, Step]) -> list[str]:
+    """Find files that differ from what is committed. The times in the index do not matter.
 
     Args:
         repository: The repository.
         state: The folder of the journal.
-        steps: Prepared steps.
+        steps: The prepared steps.
 
     Returns:
-        Their paths.
+        The paths.
     """
     folder = state / "back"
-    _write_aside(repository, folder, {path: step.before for path, step in steps.items() if step.was is not None})
+    _check_out(repository, folder, {path: step.before for path, step in steps.items() if step.was is not None})
     found = []
     for path, step in steps.items():
         if step.was is not None and step.before is None:
-            # It was not there a moment ago.
+            # The file was created a moment ago.
             found.append(path)
         differs = step.was is not None and step.before and step.was != digest(folder / path)
-        # Another line ending, say, may be the same to git.
+        # git may ignore the difference, as with line endings.
         if differs and step.before and repository.oid_of(path) != step.before.oid:
             found.append(path)
     shutil.rmtree(folder, ignore_errors=True)
     return found
 
 
-def _write_aside(repository: Repository, folder: Path, entries: Mapping[str, Entry | None]) -> None:
-    """Check files out to another folder: filters and line endings as the user has them."""
+def _check_out(repository: Repository, folder: Path, entries: Mapping[str, Entry | None]) -> None:
+    """Check files out to another folder, with the filters and line endings of the user's settings."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     index = folder.with_suffix(".index")
@@ -80,43 +83,45 @@ def _write_aside(repository: Repository, folder: Path, entries: Mapping[str, Ent
         return
     repository.git("update-index", "-z", "--index-info", stdin=lines, env=env)
     options = ("--all", "--force", "--quiet", f"--prefix={folder}/")
-    done = git.attempt("checkout-index", *options, cwd=repository.top, env=env, theirs=True)
+    done = git.attempt("checkout-index", *options, cwd=repository.top, env=env, user_settings=True)
     if done.returncode:
         stdin = "".join(f"{path}\0" for path, entry in entries.items() if entry)
-        named = git.attempt("check-attr", "-z", "--stdin", "filter", cwd=repository.top, stdin=stdin, theirs=True)
+        named = git.attempt(
+            "check-attr", "-z", "--stdin", "filter", cwd=repository.top, stdin=stdin, user_settings=True
+        )
         why = git.filter_reason(done.stderr, git.filters_in(named.stdout))
         raise git.GitError(why_full(folder) or f"git checkout-index failed: {why}")
     index.unlink()
 
 
 def apply(repository: Repository, state: Path, journal: Journal) -> float:
-    """Carry a journal out. It may have been begun before: what is done already is left alone.
+    """Carry out the steps of a journal that are not done yet.
 
     Args:
         repository: The repository.
         state: The folder of the journal.
-        journal: Saved already.
+        journal: The journal, which is saved already.
 
     Returns:
-        For how many milliseconds the work tree was neither as before nor as afterwards.
+        The milliseconds for which the work tree was between both states.
 
     Raises:
-        RefusedError: A file is neither as it was nor as it is to be; nothing of it was touched.
+        RefusedError: A file is in neither state. Nothing was changed.
     """
     gone = {path for path, step in journal.steps.items() if step.becomes is None}
-    foreign = [
+    changed = [
         path
         for path, step in journal.steps.items()
-        if not _expected(repository.top / path, step)
-        or (step.becomes is not None and _obstructed(repository.top, path, gone, journal.temporary))
+        if not _is_expected(repository.top / path, step)
+        or (step.becomes is not None and _is_obstructed(repository.top, path, gone, journal.temporary))
     ]
-    if foreign:
-        raise RefusedError(f"changed meanwhile: {', '.join(foreign)}. Move your edits elsewhere and run this again.")
+    if changed:
+        raise RefusedError(f"changed meanwhile: {', '.join(changed)}. Move your edits elsewhere and run this again.")
     started = perf_counter()
-    # First what goes, so that a file can take a folder's place and the other way round.
+    # Files are deleted first, so that a file can replace a folder, and a folder a file.
     for path, step in sorted(journal.steps.items(), key=lambda item: item[1].becomes is not None):
         target = repository.top / path
-        _forget_temporary(target, journal.temporary)
+        _remove_temporary(target, journal.temporary)
         if step.becomes is None:
             if step.was is not None and digest(target) == step.was:
                 _delete(target, repository.top)
@@ -127,7 +132,7 @@ def apply(repository: Repository, state: Path, journal: Journal) -> float:
 
 
 def undo(repository: Repository, state: Path, journal: Journal) -> None:
-    """Take a journal back: the files and the index as they were before.
+    """Restore the files and the index from before the update.
 
     Args:
         repository: The repository.
@@ -135,7 +140,7 @@ def undo(repository: Repository, state: Path, journal: Journal) -> None:
         journal: The journal.
 
     Raises:
-        RefusedError: A file was edited since; nothing was touched.
+        RefusedError: A file was edited since. Nothing was changed.
     """
     gone = {path for path, step in journal.steps.items() if step.was is None}
     staged = repository.staged(journal.steps)
@@ -143,11 +148,11 @@ def undo(repository: Repository, state: Path, journal: Journal) -> None:
         path
         for path, step in journal.steps.items()
         if not (
-            _expected(repository.top / path, step, gone=True)
-            or digest(repository.top / path) in _checked_out(repository, path, step)
+            _is_expected(repository.top / path, step, gone=True)
+            or digest(repository.top / path) in _digests_of_checkouts(repository, path, step)
         )
-        or (step.was is not None and _obstructed(repository.top, path, gone, journal.temporary))
-        or not _as_left(repository, path, staged.get(path, {}), step)
+        or (step.was is not None and _is_obstructed(repository.top, path, gone, journal.temporary))
+        or not _is_unedited_entry(repository, path, staged.get(path, {}), step)
     ]
     if edited:
         raise RefusedError(
@@ -156,11 +161,11 @@ def undo(repository: Repository, state: Path, journal: Journal) -> None:
         )
     journal.phase = "aborting"
     back = {path: Step(before=step.after, after=step.before, flags=step.flags) for path, step in journal.steps.items()}
-    _write_aside(repository, state / "back", {path: step.after for path, step in back.items()})
+    _check_out(repository, state / "back", {path: step.after for path, step in back.items()})
     journal.save(state)
     for path, step in sorted(journal.steps.items(), key=lambda item: item[1].was is not None):
         target = repository.top / path
-        _forget_temporary(target, journal.temporary)
+        _remove_temporary(target, journal.temporary)
         if step.was is None:
             if step.becomes is not None and digest(target) == step.becomes:
                 _delete(target, repository.top)
@@ -170,13 +175,13 @@ def undo(repository: Repository, state: Path, journal: Journal) -> None:
 
 
 def digest(path: Path) -> str | None:
-    """Tell files apart: by kind, executable bit and contents.
+    """Return a digest of a file: of its kind, its executable bit and its contents.
 
     Args:
         path: A path that may be missing.
 
     Returns:
-        The digest; None when there is no file.
+        The digest; None if there is no file.
     """
     try:
         found = path.lstat()
@@ -190,43 +195,43 @@ def digest(path: Path) -> str | None:
         return None
 
 
-def _expected(path: Path, step: Step, *, gone: bool = False) -> bool:
+def _is_expected(path: Path, step: Step, *, gone: bool = False) -> bool:
     found = digest(path)
-    # A rename that was cut off has left nothing else.
+    # An interrupted rename leaves no other state.
     return found in (step.was, step.becomes) or (gone and found is None)
 
 
-def _checked_out(repository: Repository, path: str, step: Step) -> Iterator[str | None]:
-    """Digest what `git checkout` writes of a conflict's recorded sides: one of them, or the conflict in any style."""
+def _digests_of_checkouts(repository: Repository, path: str, step: Step) -> Iterator[str | None]:
+    """Yield the digest of each form that `git checkout` writes of a conflict: one side, or a style of markers."""
     null = f"0 {'0' * len(repository.head)}\t{path}\0"
     lines = [f"{entry.mode} {entry.oid} {stage}\t{path}\0" for stage, entry in step.stages.items()]
     for option in _CHECKOUTS if lines else ():
         with TemporaryDirectory(prefix="quickset-") as name:
             index, folder = Path(name, "index"), Path(name, "files")
             folder.mkdir()
-            # With all the rest, because git looks for attributes there.
+            # The copy has all other entries, too, because git reads attributes from them.
             shutil.copyfile(repository.index, index)
             env = {"GIT_DIR": str(repository.git_dir), "GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(folder)}
             repository.git("update-index", "-z", "--index-info", stdin="".join([null, *lines]), env=env)
-            git.attempt("checkout", "--quiet", option, "--", path, cwd=folder, env=env, theirs=True)
+            git.attempt("checkout", "--quiet", option, "--", path, cwd=folder, env=env, user_settings=True)
             yield digest(folder / path)
 
 
-def _as_left(repository: Repository, path: str, found: Mapping[int, Entry], step: Step) -> bool:
-    """Tell whether the index holds nothing of the user's for a path that the work tree does not hold."""
+def _is_unedited_entry(repository: Repository, path: str, found: Mapping[int, Entry], step: Step) -> bool:
+    """Return whether the index entry of a path is known, or has the content of the file in the work tree."""
     expected: list[Mapping[int, Entry]] = [{0: entry} if entry else {} for entry in (step.before, step.after)]
     if found in (*expected, step.stages, {}) or not (repository.top / path).exists():
-        # A file that is gone was given up with its entry.
+        # The user deleted the file, and with it the entry.
         return True
     return found.keys() == {0} and repository.oid_of(path) == found[0].oid
 
 
-def _obstructed(top: Path, path: str, gone: set[str], temporary: str) -> bool:
-    """Tell whether a file cannot be put in place, or only outside: for a folder with other files, a file or a link."""
+def _is_obstructed(top: Path, path: str, gone: set[str], temporary: str) -> bool:
+    """Return whether a file cannot be put in place: other files, a file or a link are in the way."""
     target = top / path
     if target.is_dir() and not target.is_symlink():
         files = (file for file in target.rglob("*") if file.is_symlink() or not file.is_dir())
-        # A run that was killed may have left its temporary file.
+        # A killed run may have left its temporary file.
         return any(file.name != temporary and file.relative_to(top).as_posix() not in gone for file in files)
     ways = (parent for parent in PurePosixPath(path).parents if str(parent) != ".")
     return any(
@@ -235,8 +240,8 @@ def _obstructed(top: Path, path: str, gone: set[str], temporary: str) -> bool:
     )
 
 
-def _forget_temporary(target: Path, name: str) -> None:
-    # Left by a run that was killed; where a folder is a file by now, nothing can be.
+def _remove_temporary(target: Path, name: str) -> None:
+    # A killed run may have left it, unless its folder is a file by now.
     with suppress(NotADirectoryError):
         target.with_name(name).unlink(missing_ok=True)
 
@@ -246,12 +251,12 @@ def _put(source: Path, target: Path, name: str) -> None:
     temporary = target.with_name(name)
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.is_dir() and not target.is_symlink():
-        # Its files are gone already; what is left is empty.
+        # Its files are deleted already, so the folder is empty.
         target.rmdir()
     try:
         os.link(source, temporary, follow_symlinks=False)
     except OSError:
-        # Another disk, or one without hard links.
+        # The file may be on another disk, or on one without hard links.
         try:
             shutil.copy2(source, temporary, follow_symlinks=False)
         except OSError:
@@ -273,7 +278,7 @@ def _delete(target: Path, top: Path) -> None:
 
 
 def _write_index(repository: Repository, state: Path, journal: Journal) -> None:
-    """Put the new entries into the index: into a copy, which then takes the index's place by one rename."""
+    """Put the new entries into a copy of the index, which then replaces the index by one rename."""
     index, copy = repository.index, state / "index"
     remove_index(copy)
     with writing(copy):
@@ -292,7 +297,7 @@ def _write_index(repository: Repository, state: Path, journal: Journal) -> None:
     try:
         repository.git("update-index", "-z", "--index-info", stdin="".join(lines), env=env)
     except git.GitError as error:
-        # Git does not say it of an index.
+        # git does not report a full disk when it writes an index.
         raise git.GitError(why_full(state) or str(error)) from error
     repository.refresh(env)
     for flag, paths in flagged.items():

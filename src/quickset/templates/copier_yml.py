@@ -1,4 +1,4 @@
-"""`copier.yml` as Copier reads it: its documents one after the other, with what `!include` names."""
+"""Read `copier.yml` as Copier does: all its documents, with the files of `!include`."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -15,19 +15,18 @@ _PARTS = re.compile(r"^---|!include", re.MULTILINE)
 def flatten(
     file: str, text: str, included: Callable[[str], Iterable[tuple[str, str]]]
 ) -> tuple[str, dict[str, list[str]]]:
-    """Write a `copier.yml` as one document.
+    """Merge the documents of a `copier.yml` into one.
 
     Args:
-        file: Its name.
-        text: What it holds.
-        included: Reads the files that a pattern names: names and texts.
+        file: The name of the file.
+        text: The text of the file.
+        included: Reads the files that match a pattern: names and texts.
 
     Returns:
-        The document, which is the same text where it is one already, and the files in which each name stands; none
-        where that is only this one.
+        The merged document, and the files that define each name. A single document stays as it is, without files.
 
     Raises:
-        QuicksetError: It is not valid YAML.
+        QuicksetError: The text is not valid YAML.
     """
     if not _PARTS.search(text):
         return text, {}
@@ -42,7 +41,7 @@ def flatten(
 
     def load(name: str, part: str) -> list[Any]:
         found = list(yaml.load_all(part, Loader))
-        # A list is what an inner file holds, and known already.
+        # A list comes from an included file, whose documents are known already.
         files.update((id(document), name) for document in found if isinstance(document, dict))
         return found
 
