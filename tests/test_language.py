@@ -31,7 +31,6 @@ READ = (
 # Files and folders that were written before these rules, and are not rewritten yet.
 TO_DO = {
     "CHANGELOG.md",
-    "CONTRIBUTING.md",
     "template",
     "tests",
 }

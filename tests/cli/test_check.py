@@ -446,7 +446,7 @@ def test_check_json(released: Path, quickset: Run, work: Path) -> None:
 
     document = json.loads(done.stdout)
     assert done.returncode == 2
-    assert done.stderr == "quickset: nowhere is no service: there is no such folder.\n"
+    assert done.stderr == "quickset: nowhere is not a service: there is no such folder.\n"
     assert document["services"][0] == {
         "path": "a",
         "status": "behind",
@@ -471,7 +471,7 @@ def test_check_quiet(released: Path, quickset: Run, work: Path) -> None:
 
     assert (behind.returncode, behind.stdout, behind.stderr) == (1, "", "")
     assert (missing.returncode, missing.stdout) == (2, "")
-    assert missing.stderr.startswith("quickset: nowhere is no service")
+    assert missing.stderr.startswith("quickset: nowhere is not a service")
 
 
 def test_check_strict(released: Path, quickset: Run, work: Path) -> None:

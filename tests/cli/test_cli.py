@@ -133,7 +133,8 @@ def test_new(quickset: Run, work: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("orders-api/\n")
     assert "Dockerfile" in done.stdout
-    assert "committed" in done.stdout
+    assert "files from template" in done.stdout
+    assert "First commit made." in done.stdout
     assert "\x1b" not in done.stdout
     assert done.stdout.splitlines()[-3] == "  cd orders-api"
 
@@ -186,7 +187,7 @@ def test_dry_run(quickset: Run, work: Path) -> None:
         (["a", "--data-file", "binary.yml"], "is not UTF-8 text"),
         (["a", "--data-file", "twice.yml"], "'docker' is in lines 1 and 3; delete one of the two"),
         (["a", "--data-file", "unknown.json"], "no question 'nope'"),
-        (["a", "--defaults", "--ref", "9.9.9"], "there is not a release '9.9.9'"),
+        (["a", "--defaults", "--ref", "9.9.9"], "there is no release '9.9.9'"),
         (["a", "--bogus"], "No such option"),
         ([], "Missing argument 'PATH'"),
     ],

@@ -305,7 +305,7 @@ def test_minimal_of_this_template(work: Path) -> None:
             {"extras": "metrics,logs"},
             "extras: 'logs' is none of: 'metrics', 'tracing'. Give several as extras=VALUE,VALUE",
         ),
-        ({"database": "postgresql", "pool": "many"}, "pool: 'many' is no number"),
+        ({"database": "postgresql", "pool": "many"}, "pool: 'many' is not a number"),
         ({"pool": "7"}, "'pool' means nothing with database=sqlite; leave it out, or change database"),
         ({"project_name": "1st"}, "project_name: It starts with a letter"),
     ],

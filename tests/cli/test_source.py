@@ -132,7 +132,7 @@ def test_tags_agree(checkout: Path, origin: Source) -> None:
     [
         ("v0.2.0", "newer than this quickset .* `uvx quickset@latest update`"),
         ("v0.0.9", "no such release .*0.1.1, 0.1.0"),
-        ("v0.1.2.dev0+gabcdef012345", "between releases .* a checkout that holds this commit"),
+        ("v0.1.2.dev0+gabcdef012345", "between releases .* a checkout that has this commit"),
         ("v0.1.1-3-gabcdef0", "between releases"),
         ("main", "between releases"),
         ("HEAD", "between releases"),

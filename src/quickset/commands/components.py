@@ -17,10 +17,9 @@ from quickset.templates.source import Source
 from quickset.templates.template import Template
 from quickset.updating import locks
 from quickset.updating.apply import apply_update
-from quickset.updating.journal import Journal
 from quickset.updating.merge import MIGRATIONS, MergeResult
 from quickset.updating.plan import UpdatePlan, checked_answers, prepare_update, with_patch
-from quickset.updating.recover import finish_interrupted, recorded_answers, require_finished
+from quickset.updating.recover import begin_update, recorded_answers
 from quickset.updating.repository import Repository
 from quickset.updating.result import Progress, UpdateResult
 
@@ -135,11 +134,8 @@ def _change(
     plan = _plan(template, questions, old, new)
     plan = replace(plan, required=on, given=plan.given | secrets.keys())
     with locks.work_tree(repository) as state:
-        unfinished = Journal.load(state)
-        if unfinished and unfinished.phase != "conflicts":
-            return finish_interrupted(repository, state, unfinished)
-        require_finished(repository, state)
-        repository.require_quiet()
+        if finished := begin_update(repository, state):
+            return finished
         with prepare_update(repository, plan, lock=lock and not dry_run, progress=progress) as prepared:
             if dry_run:
                 return with_patch(prepared)

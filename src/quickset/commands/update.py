@@ -16,9 +16,8 @@ from quickset.templates.source import Source
 from quickset.updating import locks
 from quickset.updating.apply import apply_update
 from quickset.updating.branch import commit_to_branch
-from quickset.updating.journal import Journal
 from quickset.updating.plan import UpdatePlan, checked_answers, invalid_answer, prepare_update, with_patch
-from quickset.updating.recover import abort, finish_interrupted, recorded_answers, require_finished, resume
+from quickset.updating.recover import abort, begin_update, recorded_answers, require_finished, resume
 from quickset.updating.repository import Repository
 from quickset.updating.result import Progress, UpdateResult
 from quickset.updating.summary import as_markdown
@@ -103,11 +102,8 @@ def update(
         recorded_answers(request.path, request.answers_file)
     repository = _repository(request)
     with locks.work_tree(repository) as state:
-        unfinished = Journal.load(state)
-        if unfinished and unfinished.phase != "conflicts":
-            return finish_interrupted(repository, state, unfinished)
-        require_finished(repository, state)
-        repository.require_quiet()
+        if finished := begin_update(repository, state):
+            return finished
         plan = plan_update(request, template_source)
         if plan is None:
             return _current(request)

@@ -157,17 +157,8 @@ def without_index() -> Iterator[None]:
     Yields:
         Nothing.
     """
-    name = "_sync_git_index_executable_bit"
-    worker = copier.run_copy.__globals__.get("Worker")
-    method = getattr(worker, name, None)
-    if method is None:
+    with _replaced("_sync_git_index_executable_bit", lambda _: lambda *_: None):
         yield
-        return
-    setattr(worker, name, lambda *_: None)
-    try:
-        yield
-    finally:
-        setattr(worker, name, method)
 
 
 @contextmanager
@@ -177,24 +168,33 @@ def _same_everywhere() -> Iterator[None]:
     Otherwise a file with such a value differs from render to render, and conflicts without an edit. If a later version
     of Copier lacks the method, nothing is hidden.
     """
-    name = "_render_context"
+
+    def build(method: Callable[..., Any]) -> Callable[..., Any]:
+        def context(self: Any) -> Any:
+            found = method(self)
+            repository = PurePath(self.template.url).name.removesuffix(".git")
+            fixed: dict[str, Any] = {"src_path": PurePath(repository), "dst_path": PurePath(self.dst_path.name)}
+            fixed |= {"data": {}, "defaults": True, "user_defaults": {}}
+            for key, value in fixed.items():
+                found["_copier_conf"][key] = value
+            found["_copier_python"] = "python"
+            return found
+
+        return context
+
+    with _replaced("_render_context", build):
+        yield
+
+
+@contextmanager
+def _replaced(name: str, build: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Iterator[None]:
+    """Replace a private method of Copier, if this version of Copier has it."""
     worker = copier.run_copy.__globals__.get("Worker")
     method = getattr(worker, name, None)
     if method is None:
         yield
         return
-
-    def context(self: Any) -> Any:
-        found = method(self)
-        repository = PurePath(self.template.url).name.removesuffix(".git")
-        fixed: dict[str, Any] = {"src_path": PurePath(repository), "dst_path": PurePath(self.dst_path.name)}
-        fixed |= {"data": {}, "defaults": True, "user_defaults": {}}
-        for key, value in fixed.items():
-            found["_copier_conf"][key] = value
-        found["_copier_python"] = "python"
-        return found
-
-    setattr(worker, name, context)
+    setattr(worker, name, build(method))
     try:
         yield
     finally:

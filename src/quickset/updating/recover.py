@@ -79,6 +79,28 @@ def require_finished(repository: Repository, state: Path) -> None:
         )
 
 
+def begin_update(repository: Repository, state: Path) -> UpdateResult | None:
+    """Check that an update can start. If an update was interrupted, finish that one instead.
+
+    Args:
+        repository: The repository.
+        state: The folder of the journal.
+
+    Returns:
+        The result of the interrupted update; None if there is none.
+
+    Raises:
+        ConflictError: An update has conflicts.
+        RefusedError: Another operation of git is in progress.
+    """
+    unfinished = Journal.load(state)
+    if unfinished and unfinished.phase != "conflicts":
+        return finish_interrupted(repository, state, unfinished)
+    require_finished(repository, state)
+    repository.require_quiet()
+    return None
+
+
 def finish_interrupted(repository: Repository, state: Path, record: Journal) -> UpdateResult:
     """Finish an update, or an abort, that was interrupted.
 
