@@ -13,50 +13,52 @@ from quickset.report.console import change_folder
 from quickset.shell import quote
 
 if TYPE_CHECKING:
-    # They import Copier, which takes longer than what some commands do.
+    # This module imports Copier, which takes longer than some commands.
     from quickset.commands.new import Created
 
-# What each part of a service is for; <package> stands for its package's name.
+# A description of each part of a service; <package> stands for the name of its package.
 PARTS: Mapping[str, str] = {
     "<package>": "the service",
     "<package>/commands": "migrate, check and other commands",
-    "<package>/core": "settings, errors, health, logs: shared",
-    "<package>/auth": "signing in: log-in, tokens, passwords",
-    "<package>/clients": "other services that it calls",
-    "<package>/users": "who signs in, and their roles",
-    "<package>/orders": "the example: a feature with all it needs",
-    "<package>/routers": "HTTP, and nothing else",
-    "<package>/services": "rules, and nothing else",
-    "<package>/repositories": "queries, and nothing else",
+    "<package>/core": "shared code: settings, errors, health, logs",
+    "<package>/auth": "sign-in: tokens, passwords",
+    "<package>/clients": "clients for other services",
+    "<package>/users": "users and their roles",
+    "<package>/orders": "the example: a complete feature",
+    "<package>/routers": "HTTP routes",
+    "<package>/services": "business rules",
+    "<package>/repositories": "queries",
     "<package>/models": "tables",
-    "<package>/schemas": "bodies of requests and answers",
-    "<package>/dependencies": "what routes take as arguments",
-    "<package>/main.py": "create_app: where it all comes together",
+    "<package>/schemas": "request and response bodies",
+    "<package>/dependencies": "arguments of routes",
+    "<package>/main.py": "create_app: assembles the service",
     "<package>/api.py": "API versions and their routers",
-    "migrations": "steps of the database's schema",
-    "scripts": "what opens the template's updates for review",
+    "<package>/resources.py": "what you add: routers, models, jobs",
+    "<package>/settings.py": "your own settings",
+    "migrations": "database migrations",
+    "scripts": "open updates of the template for review",
     "tests": "the tests: uv run pytest",
-    "Dockerfile": "the image: service and migration step",
+    "Dockerfile": "the image: service and migrations",
     "compose.yaml": "the service and its servers",
     "compose.override.yaml": "the same for development, with reload",
-    ".dockerignore": "what stays out of the image",
+    ".dockerignore": "files to leave out of the image",
     ".env": "settings for development, fresh secrets",
     ".env.example": "every setting, explained",
-    ".github": "workflows: the template's updates",
-    ".gitignore": "what git leaves alone",
-    ".gitlab": "jobs: the template's updates",
+    ".github": "workflows for updates of the template",
+    ".gitignore": "files that git ignores",
+    ".gitlab": "jobs for updates of the template",
     ".gitlab-ci.yml": "the parts of the pipeline",
     ".pre-commit-config.yaml": "checks before each commit",
     ".copier-answers.yml": "your answers, the template's version",
     "CHANGELOG.md": "the service's own change log",
     "LICENSE": "the license",
     "README.md": "how to run, test, configure and extend it",
-    "justfile": "its commands: uv run just",
+    "justfile": "shortcuts: uv run just",
     "pyproject.toml": "dependencies and tools",
     "uv.lock": "exact versions of all dependencies",
 }
 
-# What these are for does not depend on the template.
+# These have the same description for every template.
 _ANYWHERE = (".copier-answers.yml", ".gitignore", "LICENSE", "uv.lock")
 
 _SERVERS = {"postgresql": "PostgreSQL", "mysql": "MySQL or MariaDB"}
