@@ -381,7 +381,7 @@ def test_lock_file_that_uv_refuses(origin: Source, checkout: Path, work: Path, f
 
     created = make(origin, work / "a", lock=True)
 
-    assert created.notes[0].startswith("uv.lock is as the template has it: ")
+    assert created.notes[0].startswith("uv.lock is that of the template: ")
 
 
 def test_without_uv(origin: Source, work: Path, only_on_path: Callable[..., None]) -> None:

@@ -253,7 +253,7 @@ def test_a_new_file_in_a_folder_that_both_moved(lab: Lab, mine: dict[str, str], 
 @pytest.mark.parametrize(
     ("files", "fault"),
     [
-        ({"{{ nothing }}/a.py": "b.py"}, "the name '{{ nothing }}/a.py' cannot be rendered: it holds an answer"),
+        ({"{{ nothing }}/a.py": "b.py"}, "the name '{{ nothing }}/a.py' cannot be rendered: it uses an answer"),
         ({"app/orders/": "app/shop"}, "'app/orders/' and 'app/shop': a folder needs a slash each"),
         ({"{{ ''.__class__.__mro__ }}": "b.py"}, "cannot be rendered"),
     ],

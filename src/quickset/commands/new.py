@@ -116,10 +116,8 @@ def new(
                     failure = locking.lock(folder, trusted=not template.is_third_party)
                 locked = failure is None
                 if failure:
-                    what = (
-                        "uv.lock is as the template has it" if (folder / "uv.lock").exists() else "There is no uv.lock"
-                    )
-                    notes.append(f"{what}: {failure}. `uv lock` writes it later; then commit it.")
+                    what = "uv.lock is that of the template" if (folder / "uv.lock").exists() else "There is no uv.lock"
+                    notes.append(f"{what}: {failure}. Run `uv lock` later, then commit the file.")
             files = _files(folder)
             if request.dry_run and lock and locking.find_uv():
                 files = tuple(sorted((*files, "uv.lock")))
@@ -174,7 +172,7 @@ def _commit(target: Target, folder: Path, message: str, branch: str) -> tuple[bo
     git_dir = target.git_dir
     if git_dir is None:
         if git.inside_work_tree(folder.parent):
-            return False, "The folder is inside another git work tree, so there was neither git init nor a commit."
+            return False, "The folder is in another git work tree, so git init and the commit were skipped."
         git.run("init", "--quiet", f"--initial-branch={branch}", cwd=folder)
         git_dir = folder / ".git"
     # The service's own .gitignore lists .env; its secrets must not depend on that line.
@@ -192,7 +190,7 @@ def _commit(target: Target, folder: Path, message: str, branch: str) -> tuple[bo
         raise
     if committed.returncode:
         return False, (
-            "Git knows no name and address of yours, so the files are staged and not committed: set user.name and "
+            "Git has no name and email address for you, so the files are staged and not committed: set user.name and "
             "user.email with `git config`, then `git commit`."
         )
     return True, None

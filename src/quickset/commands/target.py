@@ -124,7 +124,7 @@ def _unborn(folder: Path) -> Path:
     """Find the git directory of a repository without a commit."""
     found = git.attempt("rev-parse", "--absolute-git-dir", cwd=folder)
     if found.returncode:
-        raise RefusedError(f"{folder} holds a .git that git cannot read: {git.reason(found.stderr)}.")
+        raise RefusedError(f"{folder} has a .git that git cannot read: {git.reason(found.stderr)}.")
     if git.attempt("rev-parse", "--verify", "--quiet", "HEAD", cwd=folder).returncode == 0:
         raise RefusedError(f"{folder} is a repository with commits; give a new or an empty folder.")
     return Path(found.stdout.strip())

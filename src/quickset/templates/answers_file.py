@@ -65,7 +65,7 @@ def find_answers_file(folder: Path, given: str = "") -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise UsageError(f"{folder} holds {' and '.join(found)}; choose one with --answers-file.")
+        raise UsageError(f"{folder} has {' and '.join(found)}; choose one with --answers-file.")
     _require_checked_out(folder)
     raise UsageError(
         f"{folder} is not a service: it has no {ANSWERS_FILE}. If another file has its answers, give that with "

@@ -180,10 +180,10 @@ def load_questions(config: str) -> dict[str, Question]:
     except yaml.YAMLError as error:
         raise QuicksetError(f"the template's copier.yml is not valid YAML: {one_line(error)}") from error
     if not isinstance(loaded, dict):
-        raise QuicksetError("the template's copier.yml holds no questions by name.")
+        raise QuicksetError("the template's copier.yml has no questions by name.")
     for name in loaded:
         if not isinstance(name, str):
-            raise QuicksetError(f"the template's copier.yml holds the name '{name}', which needs quotes.")
+            raise QuicksetError(f"the template's copier.yml has the name '{name}', which needs quotes.")
     operators = loaded.get("_envops") or {}
     starts = tuple(operators.get(f"{kind}_start_string", usual) for kind, usual in _JINJA.items())
     secrets = loaded.get("_secret_questions") or ()

@@ -169,7 +169,7 @@ def _url(text: str) -> Remote:
     login, _, place = parts.netloc.rpartition("@")
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     if not (user + password).isprintable():
-        raise UsageError("--template: the user name or password in this URL holds control characters.")
+        raise UsageError("--template: the user name or password in this URL has control characters.")
     if parts.scheme == "ssh":
         # The name is a part of the address. ssh has no use for the password.
         place = f"{login.partition(':')[0]}@{place}" if login else place

@@ -336,7 +336,7 @@ def _condition(value: Any, where: str) -> str:
     try:
         _environment().from_string(condition)
     except (jinja2.TemplateError, RecursionError) as error:
-        raise _fault(f"{where}: the condition '{_line(condition)}' is no Jinja: {_line(error)}") from error
+        raise _fault(f"{where}: the condition '{_line(condition)}' is not valid Jinja: {_line(error)}") from error
     if condition.lower() not in _TRUTH and "{" not in condition:
         raise _fault(f"{where}: the condition '{_line(condition)}' needs braces, as in copier.yml")
     return condition
@@ -377,7 +377,7 @@ def _templates(value: Any, where: str) -> dict[str, str | None]:
         try:
             _environment().from_string(text or "")
         except (jinja2.TemplateError, RecursionError) as error:
-            raise _fault(f"{where}: '{_line(text)}' is no Jinja: {_line(error)}") from error
+            raise _fault(f"{where}: '{_line(text)}' is not valid Jinja: {_line(error)}") from error
     return names
 
 
@@ -427,7 +427,7 @@ def _environment(**options: Any) -> SandboxedEnvironment:
 def _present(value: Any) -> Any:
     """Refuse to render an answer that does not exist."""
     if value is None:
-        raise ValueError("it holds an answer that the service does not have")
+        raise ValueError("it uses an answer that the service does not have")
     return value
 
 
@@ -435,7 +435,7 @@ def _version(text: str) -> tuple[tuple[int, ...], str]:
     """Split a version into its numbers and the mark of an unreleased version."""
     found = _VERSION.fullmatch(text)
     if not found:
-        raise QuicksetError(f"'{_line(text)}' is no version of a template.")
+        raise QuicksetError(f"'{_line(text)}' is not a version of a template.")
     return tuple(int(number) for number in found.groups()[:3]), found[4]
 
 

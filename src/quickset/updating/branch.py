@@ -39,7 +39,9 @@ def commit_to_branch(update: PreparedUpdate, branch: str, message: str) -> Updat
     update.scratch.copy_objects_to(needed_objects(update.merged), repository)
     tree = _write_tree(update)
     if not git.has_identity(repository.top):
-        raise QuicksetError("git knows no name and address of yours: set user.name and user.email with `git config`.")
+        raise QuicksetError(
+            "git has no name and email address for you: set user.name and user.email with `git config`."
+        )
     # They identify a branch of this service that has no commits by anyone else.
     trailers = {"Template": result.after, "Service": repository.prefix or ".", "Tree": tree}
     text = "".join(f"{_TRAILER}-{name}: {value}\n" for name, value in trailers.items())
@@ -70,7 +72,7 @@ def _write_tree(update: PreparedUpdate) -> str:
 def _require_own(repository: Repository, branch: str) -> str:
     """Refuse a branch of the user's. Return the commit of the branch, or an empty text if there is none."""
     if git.attempt("check-ref-format", "--branch", branch).returncode:
-        raise UsageError(f"--branch: '{branch}' is no name for a branch.")
+        raise UsageError(f"--branch: '{branch}' is not a valid name for a branch.")
     name = f"refs/heads/{branch}"
     tip = git.attempt("rev-parse", "--verify", "--quiet", name, cwd=repository.top).stdout.strip()
     if not tip:
@@ -78,14 +80,13 @@ def _require_own(repository: Repository, branch: str) -> str:
     worktrees = repository.git("worktree", "list", "--porcelain").splitlines()
     symbolic = git.attempt("symbolic-ref", "--quiet", name, cwd=repository.top).returncode == 0
     if f"branch {name}" in worktrees or symbolic:
-        raise RefusedError(f"--branch: '{branch}' is checked out; take another name. Nothing was touched.")
+        raise RefusedError(f"--branch: '{branch}' is checked out; use another name. Nothing was touched.")
     fields = ("%T", *(f"%(trailers:key={_TRAILER}-{key},valueonly,separator=)" for key in ("Tree", "Service")))
     listed = repository.git("log", f"--format={'%x00'.join(fields)}", f"{repository.head}..{tip}")
     for line in filter(None, listed.split("\n")):
         tree, recorded, service = line.split("\0")
         if tree != recorded or service != (repository.prefix or "."):
             raise RefusedError(
-                f"--branch: '{branch}' holds commits that quickset did not make; take another name. "
-                "Nothing was touched."
+                f"--branch: '{branch}' has commits that quickset did not make; use another name. Nothing was touched."
             )
     return tip

@@ -10,15 +10,12 @@ The programs are those of the user's settings. A template can name a filter, and
 import subprocess
 from collections.abc import Collection, Iterable, MutableMapping
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 from quickset import git
 from quickset.updating.adapt import FilePaths
 from quickset.updating.repository import Repository
+from quickset.updating.scratch import ScratchRepository
 from quickset.updating.tree import Entry, Tree, is_file
-
-if TYPE_CHECKING:
-    from quickset.updating.scratch import ScratchRepository
 
 Files = MutableMapping[str, Entry]
 
@@ -35,7 +32,7 @@ class Filters:
         repository: The user's repository, with the attributes and settings.
     """
 
-    def __init__(self, scratch: "ScratchRepository", repository: Repository) -> None:
+    def __init__(self, scratch: ScratchRepository, repository: Repository) -> None:
         self._scratch = scratch
         self._repository = repository
         self._old: dict[str, Entry] = {}

@@ -34,7 +34,7 @@ def work_tree(repository: Repository) -> Iterator[Path]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RefusedError(
-                f"another quickset is at work in {repository.top}; wait for it. Nothing was touched."
+                f"another quickset process runs in {repository.top}; wait for it. Nothing was touched."
             ) from None
         # A killed run may have left it.
         _unlock_index(repository)
@@ -90,7 +90,7 @@ def _lock_index(repository: Repository, state: Path) -> None:
                     raise
     except FileExistsError:
         raise RefusedError(
-            f"{lock} exists: another git is at work, or one was killed (then delete it). Nothing was touched; "
+            f"{lock} exists: another git process runs, or one was killed (then delete the file). Nothing was touched; "
             "run the command again."
         ) from None
     finally:

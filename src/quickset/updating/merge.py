@@ -103,14 +103,14 @@ def merge(
     excluded |= _exclude_written_once(old_tree, new_tree, head, is_written_once, result.notes)
     trees = Trees(old_tree, new_tree, head)
 
-    def readable() -> tuple[list[Tree], Tree]:
+    def read_forms() -> tuple[list[Tree], Tree]:
         stored, user = filters.smudge_missing(old_tree, head)
         in_place = [adapt.FilePaths(path, path, path) for path in old_tree if path in head]
         # A moved file may have the format of the user's other files, or that of the template.
         return [_adapt(scratch, repository, Trees(stored, new_tree, user), in_place, [])[0], stored], user
 
     matches = _exclude_ignored(
-        match(trees, repository, scratch.find_renames, readable, moves), trees, repository, result
+        match(trees, repository, scratch.find_renames, read_forms, moves), trees, repository, result
     )
     # Line endings and formatting follow a file to its new path, so files are matched first.
     kept_paths = _paths_of_kept(matches)

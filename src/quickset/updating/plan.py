@@ -237,7 +237,7 @@ def _settings_note(scratch: ScratchRepository, repository: Repository, merged: M
     shown = [f"{what} {', '.join(names)}" for what, names in parts.items() if names]
     if not shown:
         return ()
-    first = " Do so before anything runs: what is no setting any more may be refused." if parts["delete"] else ""
+    first = " Do so before anything runs: the service may refuse a setting that is gone." if parts["delete"] else ""
     return (f".env is yours and was not changed; .env.example changes: {'; '.join(shown)}.{first}",)
 
 

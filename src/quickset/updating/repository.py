@@ -56,7 +56,7 @@ class Repository:
         git.require()
         _require_version()
         if not service.is_dir():
-            raise UsageError(f"{service} is no folder.")
+            raise UsageError(f"{service} is not a folder.")
         # One at a time, because a path may contain a line break.
         done = [
             git.attempt("rev-parse", option, cwd=service)
@@ -73,7 +73,7 @@ class Repository:
         head = git.attempt("rev-parse", "--verify", "--quiet", "HEAD^{commit}", cwd=service).stdout.strip()
         if not head:
             raise RefusedError(
-                f"{service}: the repository has no commit yet, so edits cannot be told apart; commit the service first."
+                f"{service}: the repository has no commit yet, so edits cannot be detected; commit the service first."
             )
         return cls(Path(top), Path(git_dir), prefix, head, answers_file)
 
