@@ -90,7 +90,7 @@ def test_branch_that_was_amended(lab: Lab) -> None:
     lab.git("commit", "--quiet", "--amend", "--no-edit")
     lab.git("switch", "--quiet", "-")
 
-    with pytest.raises(RefusedError, match="somebody's"):
+    with pytest.raises(RefusedError, match="that quickset did not make"):
         lab.update(branch="up")
 
     assert lab.git("show", "up:fix.txt").strip() == "mine"

@@ -159,7 +159,7 @@ sizes: {type: str, multiselect: true, choices: [s, m], validator: "{{ 'Choose so
     assert lab.read("a.txt") == "s3 True!\n"
     assert "s3" not in result.title
     lab.commit()
-    with pytest.raises(UsageError, match="a secret is taken next to a component"):
+    with pytest.raises(UsageError, match="a secret is only accepted together with a component"):
         components.add(lab.path, ["token=s4"], lock=False, template_source=lab.source)
     lab.assert_clean(components.remove(lab.path, ["docker", "token=s3"], lock=False, template_source=lab.source))
     assert lab.read("a.txt") == "s3 False!\n"
