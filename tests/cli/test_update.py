@@ -293,7 +293,7 @@ def test_check_is_proposed(service: Path, quickset: Run, justfile: str, needs: s
         (("update", "--continue", "--to", "0.2.0"), 2, "cannot be combined"),
         (("update", "--data", "database=none"), 2, "is answered already"),
         (("update", "--data", "databse=none"), 2, "no question 'databse'"),
-        (("update", "--branch", "a..b"), 2, "no name for a branch"),
+        (("update", "--branch", "a..b"), 2, "is not a valid name for a branch"),
         (
             ("update", ".."),
             2,

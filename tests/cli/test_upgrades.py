@@ -200,7 +200,7 @@ def test_texts_cannot_steer_a_terminal() -> None:
 
 def test_odd_versions() -> None:
     """What is no version is named."""
-    with pytest.raises(QuicksetError, match="'main' is no version"):
+    with pytest.raises(QuicksetError, match="'main' is not a version"):
         upgrades.load(TEXT).before_deploy("main", "0.2.0", {})
 
 

@@ -227,7 +227,7 @@ def test_several_answers_files(tmp_path: Path) -> None:
     lab.release({"a.txt": "2\n"})
     lab.commit({".copier-answers.b.yml": "_commit: v1\n_src_path: gh:a/b\n"})
 
-    with pytest.raises(UsageError, match=r"holds \.copier-answers\.b\.yml and \.copier-answers\.odoo\.yml; choose one"):
+    with pytest.raises(UsageError, match=r"has \.copier-answers\.b\.yml and \.copier-answers\.odoo\.yml; choose one"):
         lab.update()
     for wrong in ("nope.yml", "../origin/copier.yml", "/etc/hosts"):
         with pytest.raises(UsageError, match="--answers-file: "):
