@@ -85,7 +85,7 @@ def build_rows(questions: Sequence[Question]) -> list[Row]:
     pairs = enumerate(_pairs(questions))
     found += [(f"pair-{number:02}-{_summary(questions, answers)}", answers) for number, answers in pairs]
     rows = list(_distinct(Row(name, only_asked(questions, answers)) for name, answers in found))
-    return [*rows, *(Row(name, only_asked(questions, defaults) | answers) for name, answers in OLDER.items())]
+    return [*rows, *(Row(name, {**only_asked(questions, defaults), **answers}) for name, answers in OLDER.items())]
 
 
 def _pairs(questions: Sequence[Question]) -> Iterator[dict[str, Answer]]:

@@ -366,7 +366,9 @@ class Project:
         answers |= dict(variant.parts)
         render(template, folder, answers)
         stored = variant.database != "none"
-        imports = f"from sqlalchemy import text\nfrom {PACKAGE}.core.db.dependencies import SessionDep" if stored else ""
+        imports = (
+            f"from sqlalchemy import text\nfrom {PACKAGE}.core.db.dependencies import SessionDep" if stored else ""
+        )
         probe = PROBE.format(package=PACKAGE, imports=imports, routes=DATABASE_PROBE if stored else "")
         (folder / "probe.py").write_text(probe)
         return cls(folder, environment_of(folder, python_for("3.11") or newest_python()).python, variant)

@@ -81,8 +81,8 @@ def unexplained(
         known = {name for entry in told for name in entry.settings}
         told_names = upgrades.renames(*versions, {"package_name": "app"} | carried | absent)
         moved: dict[str, str | None] = {}
-        for names in told_names:
-            moved |= names.files
+        for release in told_names:
+            moved |= release.files
         before, after = map(settings, trees)
         faults += [f"setting {fault}" for fault in _setting_faults(before, after, known)]
         faults += _file_faults(trees[0].keys(), trees[1].keys(), moved)
