@@ -89,7 +89,7 @@ def measure_limit(scratch: Path) -> list[Figure]:
     started: list[dict[str, float]] = []
     for _ in range(effort.times(LIMIT_STARTS)):
         with service.start_bare("limits") as server:
-            targets = {name: (server, f"/docs?{name}") for name in ("without", "limited", "route")}
+            targets = {name: (server, f"/measured?{name}") for name in ("without", "limited", "route")}
             started.append(_costs(targets, LIMIT_REQUESTS, rounds=LIMIT_ROUNDS))
     details = f"next to {median(costs['without'] for costs in started):.0f} µs for everything else"
     return [

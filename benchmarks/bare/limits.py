@@ -3,18 +3,33 @@
 Two processes can differ by as much as a limit costs.
 """
 
-from app.core.http.middleware.rate_limit import RateLimitMiddleware
-from app.core.http.rate_limits import RouteLimit
-from app.core.settings import Settings
-from app.main import create_app
+from fastapi import Depends, FastAPI, Response
+from fastapi.params import Depends as Dependency
 from starlette.types import Receive, Scope, Send
 
+from app.core.http.rate_limit.dependencies import RouteLimit
+from app.core.http.rate_limit.middleware import RateLimitMiddleware
+from app.main import create_app
+from app.settings import Settings
+
 settings = Settings()
-route = RouteLimit("GET", "/docs", settings.rate_limit)
+
+
+def create_measured_app(*dependencies: Dependency) -> FastAPI:
+    """Return the service with a cheap route that has these dependencies."""
+    service = create_app(settings)
+
+    @service.get("/measured", dependencies=dependencies)
+    async def measured() -> Response:
+        return Response()
+
+    return service
+
+
 services = {
-    b"limited": create_app(settings),
-    b"route": create_app(settings.model_copy(update={"rate_limit_routes": [route]})),
-    b"without": create_app(settings),
+    b"limited": create_measured_app(),
+    b"route": create_measured_app(Depends(RouteLimit("999999999/minute"))),
+    b"without": create_measured_app(),
 }
 without = services[b"without"]
 without.user_middleware = [each for each in without.user_middleware if each.cls is not RateLimitMiddleware]

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 from uuid import UUID
 
-from app.core.settings import get_settings
-from app.orders.models import Order
-from app.orders.schemas import OrderRead
 from fastapi import Depends, FastAPI, HTTPException
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import selectinload
+
+from app.core.settings import get_settings
+from app.orders.models import Order
+from app.orders.schemas import OrderRead
 
 settings = get_settings()
 engine = create_async_engine(

@@ -9,15 +9,16 @@ from typing import Annotated
 from uuid import UUID
 
 import jwt
-from app.core.settings import get_settings
-from app.orders.models import Order
-from app.orders.schemas import OrderRead
-from app.users.models import User
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.security import OAuth2PasswordBearer
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import selectinload
+
+from app.core.settings import get_settings
+from app.orders.models import Order
+from app.orders.schemas import OrderRead
+from app.users.models import User
 
 settings = get_settings()
 # As the service derives it, whose tokens this takes.

@@ -11,6 +11,9 @@ from tests.services.servers import Kind, MissingServerError, Server, shared_serv
 from tests.services.summary import PROPERTY
 from tests.services.trial import Trial
 
+# These files import a package that only services have; test_internals.py runs them there.
+collect_ignore = ["internals"]
+
 
 @pytest.fixture(scope="session")
 def server_of() -> Iterator[Callable[[Kind], Server]]:

@@ -98,7 +98,7 @@ COMPONENTS: Mapping[str, Component] = {
         {"rate_limit": "none"},
         {"rate_limit": "memory"},
         re.compile(r"rate.?limit(?!ed)|TOO_MANY_REQUESTS,|\b429\b(?!, \"rate_limited\")", re.IGNORECASE),
-        frozenset({".env.example", "README.md", "app/commands/check.py", "app/core/http/error_handlers.py", "app/lifespan.py", "app/core/http/openapi.py", "app/core/setting_types.py", "app/template_settings.py", "app/main.py", "tests/conftest.py",}),
+        frozenset({".env.example", "README.md", "app/commands/check.py", "app/core/http/error_handlers.py", "app/lifespan.py", "app/core/http/openapi.py", "app/template_settings.py", "app/main.py", "tests/conftest.py",}),
         frozenset(),
     ),
     "http_client": Component(

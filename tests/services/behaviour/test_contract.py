@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.behaviour.accounts import Account
+from tests.services.behaviour.accounts import NO_LIMITS, Account
 from tests.services.behaviour.test_http_client import Upstream
 from tests.services.behaviour.variants import AUTH_VARIANTS, once, where, with_auth, with_everything
 from tests.services.running import Project, Service, Store
@@ -133,7 +133,7 @@ def test_schemathesis_with_everything(project: Project, own_store: Store, tmp_pa
             "EXCHANGE_RATES_URL": upstream.url,
             "NO_PROXY": "127.0.0.1",
             "RATE_LIMIT": "1000000/second",
-            "RATE_LIMIT_ROUTES": "",
+            "RATE_LIMIT_ROUTES": NO_LIMITS,
         }
         without = [option for _, path in sorted(ENDLESS) for option in ("--exclude-path", path)]
         with project.start(settings) as service:

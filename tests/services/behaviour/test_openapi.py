@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.services.behaviour.accounts import Account
+from tests.services.behaviour.accounts import NO_LIMITS, Account
 from tests.services.behaviour.test_http_client import Upstream
 from tests.services.behaviour.variants import once_with_everything
 from tests.services.running import PACKAGE, Project, Service, Store, new_reference, order
@@ -48,7 +48,7 @@ def service(project: Project, store: Store, upstream: Upstream) -> Iterator[Serv
         "CORS_ORIGINS": ORIGIN,
         "EXCHANGE_RATES_URL": upstream.url,
         "NO_PROXY": "127.0.0.1",
-        "RATE_LIMIT_ROUTES": "",
+        "RATE_LIMIT_ROUTES": NO_LIMITS,
     }
     with project.start(settings) as service:
         service.sign_in()

@@ -80,7 +80,7 @@ REFUSED = {
         "https://b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher.example",
     ],
     "RATE_LIMIT": ["0/minute", "-1/minute", "10", "10/fortnight", "inf/day", f"{10**30}/day", "10/minute\n"],
-    "RATE_LIMIT_ROUTES": ["GET /orders", "GET orders=1/minute", "/orders=1/minute"],
+    "RATE_LIMIT_ROUTES": ["log_in", "GET /orders=1/minute", "/orders=1/minute", "log_in=often"],
     "EXCHANGE_RATES_URL": ["rates", "ftp://a.example", "https://", "https://a.example:99999", "https://a.example?a=b"],
     "WEB_CONCURRENCY": ["0", "100000"],
     "WORKER_THREADS": ["0", "1001"],

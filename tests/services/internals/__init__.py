@@ -1,0 +1,1 @@
+"""Tests of the template's internals, which run in generated services."""
