@@ -1,0 +1,21 @@
+"""When a record was created and changed, as clients see it."""
+
+from datetime import datetime
+
+from tests.services.behaviour.variants import where
+from tests.services.running import Service, new_reference
+
+
+@where(lambda variant: variant.layout == "feature")
+def test_a_change_answers_the_time_that_is_stored(service: Service) -> None:
+    """A new order has one time; a change answers the time of the change, which a later read repeats."""
+    created = service.create_order(new_reference()).json()
+    assert created["updated_at"] == created["created_at"]
+    path = f"/api/v1/orders/{created['id']}"
+    assert service.client.get(path).json() == created
+
+    changed = service.client.patch(path, json={"note": "Soon"}).json()
+
+    assert changed["created_at"] == created["created_at"]
+    assert datetime.fromisoformat(changed["updated_at"]) >= datetime.fromisoformat(created["updated_at"])
+    assert service.client.get(path).json() == changed
