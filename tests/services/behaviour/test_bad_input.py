@@ -130,17 +130,17 @@ BODIES = [
     posted("deep objects", b'{"a":' * 100_000 + b"1" + b"}" * 100_000, 400, 422),
     posted("deep lists in a field", b'{"customer": ' + b"[" * 400_000 + b"]" * 400_000 + b"}", 400, 422),
     posted("many keys", {f"key{number}": SECRET for number in range(10_000)}),
-    posted("another content type", changed(), 415, 422, **{"Content-Type": "text/plain"}),
-    posted("a form", f"reference={SECRET}".encode(), 415, 422, **{"Content-Type": "application/x-www-form-urlencoded"}),
-    posted("a broken content type", changed(), 415, 422, **{"Content-Type": "application/"}),
-    posted("packed as it says", b"\x1f\x8b\x08\0\0", 400, 415, 422, **{"Content-Encoding": "gzip"}),
-    Case("no content type", {415, 422}, "POST", ORDERS, json.dumps(changed()).encode()),
+    posted("another content type", changed(), 422, **{"Content-Type": "text/plain"}),
+    posted("a form", f"reference={SECRET}".encode(), 422, **{"Content-Type": "application/x-www-form-urlencoded"}),
+    posted("a broken content type", changed(), 422, **{"Content-Type": "application/"}),
+    posted("packed as it says", b"\x1f\x8b\x08\0\0", 400, 422, **{"Content-Encoding": "gzip"}),
+    Case("no content type", {422}, "POST", ORDERS, json.dumps(changed()).encode()),
     posted("a body over the limit", b"0" * (LIMIT + 1), 413),
     posted("a body announced over the limit", b"", 413, **{"Content-Length": str(LIMIT + 1)}),
     posted("a body announced far over the limit", b"", 400, 413, **{"Content-Length": str(10**15)}),
     posted("chunks over the limit", chunked(LIMIT + 1), 413, **{"Transfer-Encoding": "chunked"}),
     posted("chunks far over the limit", chunked(4 * LIMIT), 413, **{"Transfer-Encoding": "chunked"}),
-    Case("a huge body for a route without one", {200, 413}, "GET", ORDERS, b"0" * (LIMIT + 1)),
+    Case("a huge body for a route without one", {200}, "GET", ORDERS, b"0" * (LIMIT + 1)),
     Case("a change with wrong types", {404, 422}, "PATCH", NOWHERE, b'{"customer": 5}', JSON),
     Case("a change to null", {404, 422}, "PATCH", NOWHERE, b'{"customer": null}', JSON),
     Case("a change to an unknown status", {404, 422}, "PATCH", NOWHERE, b'{"status": "lost"}', JSON),
@@ -158,7 +158,7 @@ QUERIES = [
     query("an empty range", "created_from=2026-01-02T00:00:00Z&created_to=2026-01-01T00:00:00Z"),
     *(
         Case(f"cursor={text[:12]}", {422}, target=f"{ORDERS}/feed?cursor={text}")
-        for text in (SECRET, "", "=", "%00", "%FF", "A" * 43, "A" * 64, "A" * 5000, "%F0%9F%92%A9")
+        for text in (SECRET, "", "=", "%00", "%FF", "A" * 22, f"{'A' * 21}B==", "A" * 43, "A" * 5000, "%F0%9F%92%A9")
     ),
     Case("limit=0", {422}, target=f"{ORDERS}/feed?limit=0"),
     Case("limit=101", {422}, target=f"{ORDERS}/feed?limit=101"),
@@ -293,14 +293,15 @@ def test_safe_request_id(service: Service) -> None:
 
 @once_with_file
 def test_preflight(service: Service) -> None:
-    """A page of a known origin may ask; one of another origin gets no permission, and the uniform error."""
+    """A page of a known origin may ask; one of another origin gets no permission."""
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
     allowed = service.request("OPTIONS", ORDERS, headers=asked | {"Origin": ORIGIN})
     assert allowed.status_code == 200
     assert allowed.headers["access-control-allow-origin"] == ORIGIN
     refused = service.request("OPTIONS", ORDERS, headers=asked | {"Origin": "https://evil.example"})
     assert "access-control-allow-origin" not in refused.headers
-    service.failure(refused, 400, 403)
+    assert refused.status_code == 400
+    assert refused.headers["x-request-id"]
     foreign = service.request("GET", ORDERS, headers={"Origin": "https://evil.example"})
     assert "access-control-allow-origin" not in foreign.headers
 
@@ -308,7 +309,7 @@ def test_preflight(service: Service) -> None:
 @pytest.fixture(scope="module")
 def guarded(project: Project, settings: dict[str, str]) -> Iterator[Service]:
     """Return a service that knows its names and its proxy."""
-    guarded = {"ALLOWED_HOSTS": "Shop.example,*.shops.example,::1", "TRUSTED_PROXIES": "127.0.0.1"}
+    guarded = {"ALLOWED_HOSTS": "Shop.example,*.shops.example,[::1]", "TRUSTED_PROXIES": "127.0.0.1"}
     with project.start(settings | guarded) as service:
         yield service
 
@@ -332,13 +333,14 @@ def guarded(project: Project, settings: dict[str, str]) -> Iterator[Service]:
     ],
 )
 def test_foreign_host(guarded: Service, host: str) -> None:
-    """A host that is not the service's is refused with the uniform error."""
+    """A host that is not the service's is refused, and gets the headers of every response."""
     response = guarded.raw(f"GET {ORDERS} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
-    if response.headers.get("x-request-id") is None:
-        assert response.status_code == 400
-        return
-    assert guarded.failure(response, 400).code == "invalid_host"
-    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.status_code == 400
+    if "x-request-id" in response.headers:
+        assert response.headers["x-content-type-options"] == "nosniff"
+    else:
+        # Such bytes never reach the application: the server's parser refuses the whole request.
+        assert response.text == "Invalid HTTP request received."
 
 
 @once_with_file

@@ -62,7 +62,7 @@ def documented(service: Service, *, guarded: bool | None = None) -> set[tuple[st
         (method.upper(), path)
         for path, item in document["paths"].items()
         for method, operation in item.items()
-        if guarded in {None, bool(operation["security"])}
+        if guarded in {None, bool(operation.get("security"))}
     }
 
 
