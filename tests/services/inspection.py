@@ -22,7 +22,8 @@ TAGS_OF_THEIR_OWN: Mapping[str, str] = {
 # What neither the code nor the tests of a service read.
 NOT_PYTHON = {
     ".copier-answers.yml", ".dockerignore", ".github", ".gitignore", ".gitlab-ci.yml", ".pre-commit-config.yaml",
-    "CHANGELOG.md", "Dockerfile", "LICENSE", "README.md", "compose.override.yaml", "compose.yaml", "scripts",
+    "CHANGELOG.md", "Dockerfile", "LICENSE", "README.md", "compose.override.yaml", "compose.services.yaml",
+    "compose.yaml", "docs", "scripts",
 }  # fmt: skip
 MAY_BE_EMPTY = {"__init__.py", ".gitkeep", "py.typed"}
 WINDOWS_FORBIDS = re.compile(r'[<>:"|?*\\\x00-\x1f]|[. ]$')
@@ -93,7 +94,7 @@ def _space_faults(name: str, text: str) -> Iterator[str]:
 
 def _line_faults(name: str, text: str) -> Iterator[str]:
     """Find long lines of text for people. A row of a table has to be one line, and the description is the user's."""
-    if name == "README.md":
+    if name in {"README.md", "extend.md", "resource.md"}:
         for number, line in enumerate(text.splitlines(), 1):
             if len(line) > LONGEST_LINE and number != DESCRIPTION_LINE and not line.startswith("|"):
                 yield f"line {number} is longer than {LONGEST_LINE} characters"

@@ -18,7 +18,7 @@ from tests.rendering import RenderService, render
 pytestmark = pytest.mark.ci
 
 PACKAGE = "shop"
-FILES = (".dockerignore", "Dockerfile", "compose.override.yaml", "compose.yaml")
+FILES = (".dockerignore", "Dockerfile", "compose.override.yaml", "compose.services.yaml", "compose.yaml")
 SERVERS = {"postgresql", "mysql"}
 VARIABLES = {"SECRET_KEY": "from-the-environment", "DATABASE_PASSWORD": "also-from-there"}
 SECONDS = {"s": 1, "m": 60}
@@ -109,7 +109,7 @@ def test_hadolint_finds_nothing(service: Path) -> None:
     assert not done.stdout
 
 
-@pytest.mark.parametrize("name", ["compose.yaml", "compose.override.yaml"])
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.override.yaml", "compose.services.yaml"])
 def test_schema_is_kept(service: Path, name: str) -> None:
     """The files are valid by the Compose specification's schema."""
     schema = "--builtin-schema=vendor.compose-spec"

@@ -81,15 +81,22 @@ class Trial:
 
     def check_types(self, environment: Environment, version: str) -> None:
         """Run mypy with what it knows from the rows before, so that it looks at what is different."""
-        for path in self.folder.rglob("*.py*"):
-            # mypy takes a file of the same size and time for unchanged, so files of other content get another time.
-            os.utime(path, times=(0, int.from_bytes(hashlib.sha256(path.read_bytes()).digest()[:3])))
-        worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
         self.run(
-            environment.program("mypy"), "--python-executable", environment.python,
-            # mypy compares contents, so the same libraries in other environments are known, too.
-            MYPY_CACHE_DIR=str(cache_folder() / f"mypy-{version}-{worker}"),
-        )  # fmt: skip
+            environment.program("mypy"),
+            "--python-executable",
+            environment.python,
+            **warm_types(self.folder, version),
+        )
+
+
+def warm_types(folder: Path, version: str) -> dict[str, str]:
+    """Return the variable with which mypy takes what it knows from other services, and looks at what is different."""
+    for path in (found for found in folder.rglob("*.py*") if found.is_file()):
+        # mypy takes a file of the same size and time for unchanged, so files of other content get another time.
+        os.utime(path, times=(0, int.from_bytes(hashlib.sha256(path.read_bytes()).digest()[:3])))
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    # mypy compares contents, so the same libraries in other environments are known, too.
+    return {"MYPY_CACHE_DIR": str(cache_folder() / f"mypy-{version}-{worker}")}
 
 
 def _ends(output: str) -> str:

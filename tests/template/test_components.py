@@ -60,7 +60,7 @@ COMPONENTS: Mapping[str, Component] = {
             r"|refresh_token|\b(auth|user)_(router|service)|CurrentUser|\bsigned in\b",
             re.IGNORECASE,
         ),
-        frozenset({".env.example", "README.md", "app/api.py", "app/core/errors.py", "app/lifespan.py", "app/template_settings.py", "justfile", "pyproject.toml", "tests/conftest.py",}),
+        frozenset({".env.example", "README.md", "docs/resource.md", "app/api.py", "app/core/errors.py", "app/lifespan.py", "app/template_settings.py", "justfile", "pyproject.toml", "tests/conftest.py",}),
         EXAMPLE | frozenset({".env.example", "tests/conftest.py",}),
     ),
     "cache": Component(
@@ -77,7 +77,7 @@ COMPONENTS: Mapping[str, Component] = {
         {"docker": False},
         {"docker": True},
         re.compile(r"docker|compose\b", re.IGNORECASE),
-        frozenset({"README.md",}),
+        frozenset({"README.md", "docs/extend.md",}),
         frozenset(),
     ),
     "example": Component(
@@ -91,7 +91,7 @@ COMPONENTS: Mapping[str, Component] = {
         {"database": "none"},
         {"database": "sqlite"},
         re.compile(r"alembic|sqlalchemy|aiosqlite|asyncpg|asyncmy|migrat|database_|SessionDep", re.IGNORECASE),
-        frozenset({".dockerignore", ".env.example", ".gitignore", "Dockerfile", "README.md", "app/lifespan.py", "app/core/observability/logging.py", "app/template_settings.py", "compose.override.yaml", "compose.yaml", "justfile", "pyproject.toml", "tests/conftest.py", "tests/test_domain_events.py", "tests/test_settings.py",}),
+        frozenset({".dockerignore", ".env.example", ".gitignore", "Dockerfile", "README.md", "docs/resource.md", "app/lifespan.py", "app/core/observability/logging.py", "app/template_settings.py", "compose.override.yaml", "compose.yaml", "justfile", "pyproject.toml", "tests/conftest.py", "tests/test_domain_events.py", "tests/test_settings.py",}),
         frozenset(),
     ),
     "rate_limit": Component(
@@ -132,7 +132,7 @@ COMPONENTS: Mapping[str, Component] = {
             r"\bcsv\b|EXPORT_TIMEOUT|export_timeout|EventStream|EventsDep|EVENTS_|events_(buffer|heartbeat|response)|STREAM_STALL|stream_stall"
             r"|order_streams|StreamedResponse|[Ss]erver-sent|\blimited:"
         ),
-        frozenset({".env.example", "README.md", "app/core/http/drain.py", "app/lifespan.py", "app/template_settings.py", "tests/test_health.py",}),
+        frozenset({".env.example", "README.md", "docs/extend.md", "app/core/http/drain.py", "app/lifespan.py", "app/template_settings.py", "tests/test_health.py",}),
         EXAMPLE | frozenset({"app/core/http/drain.py", "app/lifespan.py", "pyproject.toml", "tests/test_health.py",}),
     ),
 }

@@ -15,7 +15,7 @@ from tests.services.environments import environment_of, newest_python, python_fo
 from tests.services.trial import clean_environment
 
 # What names the modules of a layout, as it must: contracts, a map for people, the recorded answer.
-SPEAKS_OF_ITS_LAYOUT = {".copier-answers.yml", "README.md", "pyproject.toml"}
+SPEAKS_OF_ITS_LAYOUT = {".copier-answers.yml", "README.md", "docs/extend.md", "docs/resource.md", "pyproject.toml"}
 PRINT_OPENAPI = "import json, app.main; print(json.dumps(app.main.create_app().openapi()))"
 
 DATABASES = next(question.choices for question in read_questions() if question.name == "database")

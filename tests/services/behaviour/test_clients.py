@@ -176,7 +176,7 @@ def test_typescript_client(service: Service, document: Path, npm: Path, tmp_path
 @once_with_everything
 def test_python_client(project: Project, service: Service, document: Path, tmp_path: Path) -> None:
     """A client as the README makes it has no warning and strict types, and creates, lists and exports orders."""
-    config = PYTHON_CONFIG.search((project.folder / "README.md").read_text())
+    config = PYTHON_CONFIG.search((project.folder / "docs" / "extend.md").read_text())
     assert config
     (tmp_path / "config.yaml").write_text(config[1])
     options = ["--meta", "none", "--output-path", "shop", "--config", "config.yaml", "--fail-on-warning"]
