@@ -185,6 +185,21 @@ def test_what_is_asked_for_the_first_time_stays_off(source: Source, tmp_path: Pa
     assert result.absent == {"auth": "none"}
     assert read_answers(service)["auth"] == "none"
     assert files(service) == files(make(source, tmp_path / "fresh", database="postgresql", auth="none"))
+    assert [*result.next_steps] == MIGRATE
+
+
+def test_another_database_starts_a_new_chain(source: Source, tmp_path: Path) -> None:
+    """The migrations of one database hold its types, so those of another one start again."""
+    service = make(source, tmp_path / "service")
+
+    result = components.add(service, ["database=postgresql"], lock=False, template_source=source)
+
+    assert result.conflicts == ()
+    assert read_answers(service)["amounts"] == "numeric"
+    begin, migrate = (step.partition("   #")[0] for step in result.next_steps)
+    assert begin.startswith('git rm --quiet --ignore-unmatch "migrations/versions/*.py" && ')
+    assert begin.endswith('&& uv run alembic revision --autogenerate -m "start on postgresql"')
+    assert migrate == f"{MIGRATE[0]} && git add migrations/versions"
 
 
 def test_what_needs_another_goes_with_it(source: Source, tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ def _plan(
         fresh=tuple(fresh),
         proposals={name: value for name, value in absent.items() if value is not None},
         deploy=lambda final: known.on_change(old, final),
-        next_steps=partial(_next_steps, changed, known),
+        next_steps=partial(_next_steps, old, changed, known),
     )
 
 
@@ -229,7 +229,11 @@ def _in_a_ref(value: Any) -> str:
 
 
 def _next_steps(
-    changed: Mapping[str, Any], known: upgrades.Upgrades, given: Mapping[str, Any], merged: MergeResult
+    old: Mapping[str, Any],
+    changed: Mapping[str, Any],
+    known: upgrades.Upgrades,
+    given: Mapping[str, Any],
+    merged: MergeResult,
 ) -> tuple[str, ...]:
     """Return the commands to run. A change of tables needs a migration if the service has migrations."""
     if given.get("database", _OFF) == _OFF:
@@ -245,6 +249,14 @@ def _next_steps(
         # A downgrade needs the migration that was deleted.
         down = "git stash && uv run alembic downgrade base; git stash pop --index"
         return (f"{down}   # for every database that has the tables, before this is deployed",)
+    if "database" in changed and moved and not upgrades.is_off(old.get("database")):
+        # The migrations hold the column types of the other database.
+        start = f'uv run alembic revision --autogenerate -m "start on {given["database"]}"'
+        begin = f'git rm --quiet --ignore-unmatch "{MIGRATIONS}/*.py" && {start}'
+        return (
+            f"{begin}   # with DATABASE_URL of an empty database; then read the new file in {MIGRATIONS}",
+            f"{migrate} && git add {MIGRATIONS}",
+        )
     if "database" in changed or any(path.endswith(".py") for path in chain):
         return (migrate,)
     if any("models" in Path(path).with_suffix("").parts for path in merged.after):
