@@ -78,14 +78,14 @@ EDITS: Mapping[str, tuple[tuple[str, str], ...]] = {
     ),
     "tests/conftest.py": (
         (
-            "@pytest.fixture(autouse=True)\ndef _watch_for_sleep",
+            '@pytest.fixture(scope="session", autouse=True)\ndef _no_blocking_calls',
             """@pytest.fixture
 def payments() -> str:
     return "paid"
 
 
-@pytest.fixture(autouse=True)
-def _watch_for_sleep""",
+@pytest.fixture(scope="session", autouse=True)
+def _no_blocking_calls""",
         ),
     ),
 }

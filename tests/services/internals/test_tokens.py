@@ -12,11 +12,9 @@ from uuid import UUID
 import pytest
 from httpx2 import AsyncClient
 
-from {{ package_name }}.core.auth.tokens import CLOCK_SKEW_SECONDS
-from {{ package_name }}.core.auth.tokens import AccessTokens
-from {{ package_name }}.core.errors import NotAuthenticatedError
-from {{ package_name }}.settings import Settings
-
+from app.core.auth.tokens import CLOCK_SKEW_SECONDS, AccessTokens
+from app.core.errors import NotAuthenticatedError
+from app.settings import Settings
 from tests.conftest import SignIn
 
 ME = "/api/v1/users/me"
@@ -112,9 +110,7 @@ async def test_faithful_copy_is_accepted(client: AsyncClient, forge: Forge) -> N
     ],
     ids=str,
 )
-async def test_wrong_token_is_refused(
-    client: AsyncClient, forge: Forge, changes: dict[str, Any]
-) -> None:
+async def test_wrong_token_is_refused(client: AsyncClient, forge: Forge, changes: dict[str, Any]) -> None:
     """Algorithm, key, type, issuer, audience, times and every claim have to be right."""
     assert await status_with(client, f"Bearer {forge(**changes)}") == 401
 
@@ -184,9 +180,7 @@ def test_claims_are_those_of_the_user(settings: Settings) -> None:
     [(CLOCK_SKEW_SECONDS - 2, True), (CLOCK_SKEW_SECONDS + 5, False)],
     ids=["a-little", "too-much"],
 )
-def test_clocks_may_differ(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, ahead: int, valid: bool
-) -> None:
+def test_clocks_may_differ(settings: Settings, monkeypatch: pytest.MonkeyPatch, ahead: int, valid: bool) -> None:
     """A token from a host whose clock is a little ahead is valid."""
     tokens = AccessTokens(settings)
     now = time.time()

@@ -10,15 +10,9 @@ import pytest
 import uvicorn
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.types import Receive
-from starlette.types import Scope
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
 
-from {{ package_name }}.core.http.server import HttpProtocol
-from {{ package_name }}.core.http.server import before_shutdown
-from {{ package_name }}.core.http.server import keep_serving
-from {{ package_name }}.core.http.server import running_server
-from {{ package_name }}.core.http.server import stop_listening
+from app.core.http.server import HttpProtocol, before_shutdown, keep_serving, running_server, stop_listening
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,18 +7,11 @@ from collections.abc import Iterator
 import pytest
 import uvicorn
 from httpx2 import AsyncClient
-{% if long_lived %}
 from structlog.testing import capture_logs
-{% endif %}
 
-{% if long_lived %}
-from {{ package_name }}.core.http import drain as drain_module
-{% endif %}
-from {{ package_name }}.core.http.drain import Drain
-from {{ package_name }}.core.http.drain import drain_at_shutdown
-from {{ package_name }}.core.http.readiness import Check
-from {{ package_name }}.core.http.readiness import NotReadyError
-from {{ package_name }}.core.http.readiness import Readiness
+from app.core.http import drain as drain_module
+from app.core.http.drain import Drain, drain_at_shutdown
+from app.core.http.readiness import Check, NotReadyError, Readiness
 
 
 async def test_live_and_ready(client: AsyncClient) -> None:
@@ -91,9 +84,7 @@ def server() -> Iterator[uvicorn.Server]:
     signal.signal(signal.SIGTERM, before)
 
 
-async def test_server_drains_before_it_shuts_down(
-    server: uvicorn.Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_server_drains_before_it_shuts_down(server: uvicorn.Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Readiness turns first, and the server shuts down later."""
     order: list[str] = []
 
@@ -102,20 +93,17 @@ async def test_server_drains_before_it_shuts_down(
 
     monkeypatch.setattr(server, "shutdown", shut_down)
     drain = Drain()
-{% if long_lived %}
 
     async def close() -> None:
         order.append("connections")
 
     drain.before_stop(close)
-{% endif %}
     drain_at_shutdown(drain, delay_seconds=0.05, idle_seconds=0)
     stopping = asyncio.create_task(server.shutdown())
     await asyncio.sleep(0)
     assert drain.draining
     assert order == []
     await stopping
-{% if long_lived %}
     assert order == ["connections", "server"]
 
 
@@ -134,6 +122,3 @@ async def test_what_does_not_end_keeps_nobody_waiting(monkeypatch: pytest.Monkey
         hanging.before_stop(asyncio.Event().wait)
         await asyncio.wait_for(hanging.close(), timeout=5)
     assert [entry["event"] for entry in logs] == ["closing_failed", "closing_failed"]
-{% else %}
-    assert order == ["server"]
-{% endif %}

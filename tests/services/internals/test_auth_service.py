@@ -2,32 +2,23 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC
-from datetime import datetime
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
-{% set imports %}
-from {{ auth_modules.models }} import RefreshToken
-from {{ auth_modules.repository }} import Accounts
-from {{ auth_modules.repository }} import RefreshTokenRepository
-from {{ auth_modules.service }} import AuthService
-from {{ package_name }}.core.auth.passwords import NOBODYS_HASH
-from {{ package_name }}.core.auth.passwords import Passwords
-from {{ package_name }}.core.auth.tokens import AccessTokens
-from {{ package_name }}.core.errors import ConflictError
-from {{ package_name }}.core.errors import NotAuthenticatedError
-from {{ package_name }}.core.ids import uuid7
-from {{ package_name }}.settings import Settings
-from {{ users.models }} import Role
-from {{ users.models }} import User
-from {{ users.repository }} import UserRepository
-{% endset %}
-{{ imports.splitlines() | sort(case_sensitive=true) | join("\n") }}
+from app.auth.models import RefreshToken
+from app.auth.repository import Accounts, RefreshTokenRepository
+from app.auth.service import AuthService
+from app.core.auth.passwords import NOBODYS_HASH, Passwords
+from app.core.auth.tokens import AccessTokens
+from app.core.errors import ConflictError, NotAuthenticatedError
+from app.core.ids import uuid7
+from app.settings import Settings
+from app.users.models import Role, User
+from app.users.repository import UserRepository
 
 EMAIL = "jane@example.com"
 
@@ -94,9 +85,7 @@ class InMemoryRefreshTokens(RefreshTokenRepository):
     async def remove_of_user(self, user_id: UUID, *, expired_by: datetime | None = None) -> None:
         """Remove the tokens of a user."""
         self.all = [
-            token
-            for token in self.all
-            if token.user_id != user_id or (expired_by and token.expires_at > expired_by)
+            token for token in self.all if token.user_id != user_id or (expired_by and token.expires_at > expired_by)
         ]
 
 
@@ -117,11 +106,7 @@ class World:
         self.service = AuthService(self.accounts, passwords, self.tokens, timedelta(days=1))
 
     @asynccontextmanager
-{% if database == "sqlite" %}
     async def accounts(self, **_locks: bool) -> AsyncIterator[Accounts]:
-{% else %}
-    async def accounts(self) -> AsyncIterator[Accounts]:
-{% endif %}
         """Open a transaction."""
         self.open += 1
         yield Accounts(self.users, self.refresh_tokens)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from {{ package_name }}.commands import dotenv as command
-from {{ package_name }}.commands.dotenv import write_dotenv
+from app.commands import dotenv as command
+from app.commands.dotenv import write_dotenv
 
 
 def test_writes_fresh_secrets_once(tmp_path: Path) -> None:
@@ -21,9 +21,7 @@ def test_writes_fresh_secrets_once(tmp_path: Path) -> None:
     assert dotenv.read_text() == text
 
 
-def test_says_what_it_did(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_says_what_it_did(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The command reports whether it wrote the file."""
     monkeypatch.setattr(command, "write_dotenv", lambda _: True)
     command.main()

@@ -4,19 +4,15 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
-from fastapi import FastAPI
-from fastapi import Request
+from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
-from httpx2 import AsyncClient
-from starlette.types import Message
-from starlette.types import Scope
+from httpx2 import ASGITransport, AsyncClient
+from starlette.types import Message, Scope
 
-from {{ package_name }}.core.settings import Environment
-from {{ package_name }}.main import create_app
-from {{ package_name }}.settings import Settings
-
-from tests.conftest import State
-from tests.conftest import connect
+from app.core.settings import Environment
+from app.main import create_app
+from app.settings import Settings
+from tests.conftest import State, connect
 
 
 async def test_request_id_is_echoed(client: AsyncClient) -> None:
@@ -105,7 +101,8 @@ async def test_only_a_trusted_proxy_names_the_client(settings: Settings) -> None
         async def get_client(request: Request) -> str | None:
             return request.client.host if request.client else None
 
-        async with connect(app, peer=peer) as client:
+        transport = ASGITransport(app, client=(peer, 123))
+        async with AsyncClient(transport=transport, base_url="http://localhost") as client:
             response = await client.get("/client", headers={"X-Forwarded-For": real})
         assert response.json() == expected
 
@@ -163,7 +160,7 @@ async def test_access_line(settings: Settings, capsys: pytest.CaptureFixture[str
     assert line.pop("duration_ms") >= 0
     assert line == {
         "level": "info",
-        "logger": "{{ package_name }}.core.http.middleware.access_log",
+        "logger": "app.core.http.middleware.access_log",
         "event": "request",
         "method": "GET",
         "route": "/things/{name}",
@@ -173,9 +170,7 @@ async def test_access_line(settings: Settings, capsys: pytest.CaptureFixture[str
     }
 
 
-async def test_access_line_for_a_terminal(
-    settings: Settings, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_access_line_for_a_terminal(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     """People get a readable line, of health requests too if they want."""
     update = {"log_format": "console", "access_log_health": True}
     async with connect(create_app(settings.model_copy(update=update))) as client:
@@ -184,9 +179,7 @@ async def test_access_line_for_a_terminal(
         assert "route=/health" in capsys.readouterr().out
 
 
-async def test_access_lines_follow_the_level(
-    settings: Settings, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_access_lines_follow_the_level(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     """A service that logs warnings alone writes no line for a request."""
     async with connect(create_app(settings.model_copy(update={"log_level": "WARNING"}))) as client:
         capsys.readouterr()
@@ -241,9 +234,5 @@ async def test_other_protocols_pass(app: FastAPI, state: State) -> None:
 
     scope: Scope = {"type": "websocket", "path": "/nowhere", "headers": [], "query_string": b""}
     await app({**scope, "state": state}, receive, send)
-{% if websockets %}
     assert (sent[0]["type"], sent[0]["status"]) == ("websocket.http.response.start", 404)
     assert b"x-request-id" in dict(sent[0]["headers"])
-{% else %}
-    assert sent[0]["type"] == "websocket.close"
-{% endif %}

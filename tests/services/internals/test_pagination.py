@@ -6,13 +6,9 @@ from uuid import UUID
 import pytest
 from httpx2 import AsyncClient
 
-from {{ package_name }}.core.http.pagination import CursorDep
-from {{ package_name }}.core.http.pagination import CursorPage
-from {{ package_name }}.core.http.pagination import Page
-from {{ package_name }}.core.http.pagination import PaginationDep
-from {{ package_name }}.main import create_app
-from {{ package_name }}.settings import Settings
-
+from app.core.http.pagination import CursorDep, CursorPage, Page, PaginationDep
+from app.main import create_app
+from app.settings import Settings
 from tests.conftest import connect
 
 NUMBERS = list(range(1, 8))
