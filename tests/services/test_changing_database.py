@@ -9,9 +9,9 @@ from quickset.commands import components
 from quickset.commands.new import Request, new
 from quickset.templates.source import Source
 from tests.questions import REPOSITORY
+from tests.services.owned import Owned
 from tests.services.running import FileStore, ServerStore, Variant
 from tests.services.servers import Kind, MissingServerError, Server
-from tests.services.test_adding_auth import Owned
 
 pytestmark = pytest.mark.ci
 

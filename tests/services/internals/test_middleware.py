@@ -12,7 +12,7 @@ from starlette.types import Message, Scope
 from app.core.settings import Environment
 from app.main import create_app
 from app.settings import Settings
-from tests.conftest import State, connect
+from tests.conftest import State, connect, serve
 
 
 async def test_request_id_is_echoed(client: AsyncClient) -> None:
@@ -83,7 +83,7 @@ async def test_foreign_host_is_refused(settings: Settings) -> None:
         assert (await client.get("/health", headers={"Host": "10.0.0.7"})).status_code == 200
 
 
-async def test_only_a_trusted_proxy_names_the_client(settings: Settings) -> None:
+async def test_only_a_trusted_proxy_names_the_client(settings: Settings, state: State) -> None:
     """X-Forwarded-For counts when the proxy is known, and is ignored otherwise."""
     local, mapped, real = "127.0.0.1", "::ffff:127.0.0.1", "203.0.113.7"
     for proxies, peer, expected in [
@@ -101,7 +101,7 @@ async def test_only_a_trusted_proxy_names_the_client(settings: Settings) -> None
         async def get_client(request: Request) -> str | None:
             return request.client.host if request.client else None
 
-        transport = ASGITransport(app, client=(peer, 123))
+        transport = ASGITransport(serve(app, state), client=(peer, 123))
         async with AsyncClient(transport=transport, base_url="http://localhost") as client:
             response = await client.get("/client", headers={"X-Forwarded-For": real})
         assert response.json() == expected
