@@ -57,6 +57,7 @@ def listening(service: Service, last_id: str | None = None) -> Iterator[Iterator
         assert response.status_code == 200
         assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
         assert response.headers["cache-control"] == "no-store"
+        assert response.headers["x-accel-buffering"] == "no"
         yield read(response)
 
 
@@ -74,7 +75,7 @@ def reference_of(message: Message) -> str:
 
 def tasks(service: Service) -> tuple[int, int]:
     """Return how many tasks the service has, and how many streamed responses."""
-    answer = service.request("GET", "/probe/alive", params={"kind": "StreamedResponse"}).json()
+    answer = service.request("GET", "/probe/alive", params={"kind": "EventSourceResponse"}).json()
     return answer["tasks"], answer["objects"]
 
 
@@ -154,8 +155,8 @@ def test_change_that_is_rolled_back_is_not_told(project: Project, own_store: Sto
 
 
 @once_with_streams
-def test_silence_is_broken(project: Project, settings: dict[str, str]) -> None:
-    """Proxies and clients see that the connection lives, although nothing happens."""
+def test_heartbeat(project: Project, settings: dict[str, str]) -> None:
+    """An idle stream gets heartbeats, so that neither proxies nor clients end it."""
     with project.start(settings | {"EVENTS_HEARTBEAT_SECONDS": "0.2"}) as service, listening(service) as messages:
         started = next(messages)
         for _ in range(3):
