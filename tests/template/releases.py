@@ -215,7 +215,7 @@ def _defines(tree: Mapping[str, str], name: str) -> bool:
     text = tree.get(f"{path}.py", tree.get(f"{path}/__init__.py", ""))
     # Python 3.11 cannot parse type parameters.
     text = re.sub(r"((?:def|class) \w+)\[.*?\](?=\()", r"\1", text)
-    text = re.sub(r"^type (\w+)\[.*?\] =", r"\1 =", text, flags=re.MULTILINE)
+    text = re.sub(r"^type (\w+)(?:\[.*?\])? =", r"\1 =", text, flags=re.MULTILINE)
     return any(last in _bound(node) for node in ast.parse(text).body)
 
 
