@@ -13,6 +13,7 @@ from quickset.commands import update as engine
 from quickset.commands.new import Request, new
 from quickset.templates.answers_file import ANSWERS_FILE
 from quickset.templates.questions import load_questions
+from quickset.templates.render import renderer
 from quickset.templates.source import Source
 from quickset.templates.upgrades import is_off
 from tests.questions import REPOSITORY, read_questions
@@ -73,11 +74,13 @@ def go(source: Source, folder: Path, to: str) -> None:
 
 
 def fresh(source: Source, folder: Path, like: Path, ref: str) -> dict[str, tuple[bytes, int]]:
-    """Make a service of a release with the answers that another one recorded."""
-    lab = Lab(source.root, like, like)
-    questions = load_questions(source.template(ref).config())
+    """Render a release with the answers that a service recorded, those included that nobody can give."""
+    lab, template = Lab(source.root, like, like), source.template(ref)
+    questions = load_questions(template.config())
     data = {name: value for name, value in lab.recorded().items() if name in questions and not questions[name].hidden}
-    return files(start(source, folder, ref, data))
+    with renderer(template) as work:
+        work.render(folder, data)
+    return files(folder)
 
 
 @pytest.mark.parametrize("row", SAMPLE)
