@@ -76,7 +76,7 @@ def _tag_faults(name: str, text: str) -> Iterator[str]:
 
 def _space_faults(name: str, text: str) -> Iterator[str]:
     blank_lines = "\n\n\n\n" if name.endswith((".py", ".mako")) else "\n\n\n"
-    if blank_lines in text:
+    if blank_lines in _prose(name, text):
         yield "has too many blank lines in a row"
     if text.startswith("\n"):
         yield "starts with a blank line"
@@ -90,6 +90,11 @@ def _space_faults(name: str, text: str) -> Iterator[str]:
     for number, line in enumerate(text.splitlines(), 1):
         if line != line.rstrip():
             yield f"line {number} ends with white space"
+
+
+def _prose(name: str, text: str) -> str:
+    """Return a text without the blocks of code that Markdown has in it; those are tested as code."""
+    return re.sub(r"^```.*?^```$", "```", text, flags=re.DOTALL | re.MULTILINE) if name.endswith(".md") else text
 
 
 def _line_faults(name: str, text: str) -> Iterator[str]:
@@ -106,7 +111,7 @@ def _value_faults(name: str, text: str) -> Iterator[str]:
         yield "says Undefined"
     if not name.endswith((".py", ".md", ".mako")) and (found := re.search(r"\b(None|True|False)\b", text)):
         yield f"says {found[0]}"
-    if name.endswith(".md") and re.search(r"\bNone\b(?!`)", text):
+    if name.endswith(".md") and re.search(r"\bNone\b(?!`)", _prose(name, text)):
         yield "says None"
 
 
