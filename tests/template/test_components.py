@@ -129,10 +129,10 @@ COMPONENTS: Mapping[str, Component] = {
         {"streaming": False},
         {"streaming": True},
         re.compile(
-            r"\bcsv\b|EXPORT_TIMEOUT|export_timeout|EventStream|EventsDep|EVENTS_|events_(buffer|heartbeat|response)|STREAM_STALL|stream_stall"
-            r"|order_streams|StreamedResponse|[Ss]erver-sent|\blimited:"
+            r"\bcsv\b|EventStream|EventsDep|EVENTS_|events_(buffer|heartbeat)|STREAM_STALL|stream_stall|SendTimeout"
+            r"|order_streams|[Ss]erver-sent"
         ),
-        frozenset({".env.example", "README.md", "docs/extend.md", "app/core/http/drain.py", "app/lifespan.py", "app/template_settings.py",}),
+        frozenset({".env.example", "README.md", "docs/extend.md", "app/core/http/drain.py", "app/lifespan.py", "app/main.py", "app/template_settings.py",}),
         EXAMPLE | frozenset({"app/core/http/drain.py", "app/lifespan.py", "pyproject.toml",}),
     ),
 }

@@ -16,7 +16,6 @@ from app.main import create_app
 from app.settings import Settings
 from tests.conftest import State, serve
 
-from .parts import MEMBER, with_users
 from .peers import open_socket
 
 
@@ -26,7 +25,7 @@ def room_app(rooms: Rooms) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         websocket = WebSocket(scope, receive, send)
         room = scope["path"]
-        async with rooms.join(room, websocket, **MEMBER) as member:
+        async with rooms.join(room, websocket) as member:
             async for text in member.said():
                 if text == "fail":
                     raise TimeoutError
@@ -80,7 +79,7 @@ class TestRooms:
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             websocket = WebSocket(scope, receive, send)
-            join = rooms.join(scope["path"], websocket, **MEMBER)
+            join = rooms.join(scope["path"], websocket)
             async with join as member:
                 async for text in member.said():
                     rooms.say("/all", text)
@@ -149,14 +148,13 @@ class TestRooms:
             async with open_socket(room_app(Rooms(10)), "/a") as peer:
                 peer.say("fail")
 
-    @with_users
     async def test_stay_ends_in_time(self) -> None:
         """A peer is sent away when it does not count as signed in any more."""
         rooms = Rooms(10)
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             websocket = WebSocket(scope, receive, send)
-            async with rooms.join("a", websocket, **{**MEMBER, "seconds": 0.01}) as member:
+            async with rooms.join("a", websocket, protocol="bearer", seconds=0.01) as member:
                 async for _ in member.said():
                     pass
 
