@@ -21,8 +21,8 @@ from tests.services.trial import Trial
 # What is there by default would only be tested once more.
 SMALL: Mapping[str, Answer] = {"example": False, "rate_limit": "none", "docker": False, "template_updates": "none"}
 MOST_FILES = 9
-FIRST = Variant("feature", "sqlite", "envelope")
-MORE = (Variant("layered", "postgresql", "envelope"), Variant("feature", "none", "envelope"))
+FIRST = Variant("feature", "none", "envelope")
+MORE = (Variant("feature", "sqlite", "envelope"),)
 REST = tuple(
     Variant(layout, database, "envelope")
     for layout in ("feature", "layered")
