@@ -93,7 +93,7 @@ def unexplained(
 def settings(tree: Mapping[str, str]) -> dict[str, str]:
     """Return every setting of a rendered service with its default and its bounds, and what `.env.example` has."""
     modules = {
-        path: ast.parse(text if path in CONSTANTS else "".join(CLASSES.findall(text))).body
+        path: _parsed(text if path in CONSTANTS else "".join(CLASSES.findall(text)))
         for path, text in tree.items()
         if path.startswith("app/") and path.endswith(".py")
     }
@@ -213,10 +213,13 @@ def _defines(tree: Mapping[str, str], name: str) -> bool:
     if {f"{path}/{last}.py", f"{path}/{last}/__init__.py"} & tree.keys():
         return True
     text = tree.get(f"{path}.py", tree.get(f"{path}/__init__.py", ""))
-    # Python 3.11 cannot parse type parameters.
+    return any(last in _bound(node) for node in _parsed(text))
+
+
+def _parsed(text: str) -> list[ast.stmt]:
+    """Parse a module without its type parameters, which Python 3.11 cannot parse."""
     text = re.sub(r"((?:def|class) \w+)\[.*?\](?=\()", r"\1", text)
-    text = re.sub(r"^type (\w+)(?:\[.*?\])? =", r"\1 =", text, flags=re.MULTILINE)
-    return any(last in _bound(node) for node in ast.parse(text).body)
+    return ast.parse(re.sub(r"^type (\w+)(?:\[.*?\])? =", r"\1 =", text, flags=re.MULTILINE)).body
 
 
 def _bound(node: ast.stmt) -> set[str]:

@@ -41,6 +41,8 @@ PARTS: Mapping[str, str] = {
     "Dockerfile": "the image: service and migrations",
     "compose.yaml": "the service and its servers",
     "compose.override.yaml": "the same for development, with reload",
+    "compose.services.yaml": "your own Compose services",
+    "docs": "how to add a resource, and more",
     ".dockerignore": "files to leave out of the image",
     ".env": "settings for development, fresh secrets",
     ".env.example": "every setting, explained",
