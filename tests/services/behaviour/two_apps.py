@@ -16,7 +16,7 @@ Application = Callable[[dict[str, object], object, object], Awaitable[None]]
 async def main(package: str, settings: list[dict[str, Any]], body: dict[str, Any] | None) -> None:
     """Ask both applications for the same things and print what each answers."""
     main_module = importlib.import_module(f"{package}.main")
-    settings_class = importlib.import_module(f"{package}.core.settings").Settings
+    settings_class = importlib.import_module(f"{package}.settings").Settings
     answers: list[dict[str, Any]] = []
     async with AsyncExitStack() as stack:
         clients = []
