@@ -18,41 +18,45 @@ SUMMARY = "/api/v1/orders/summary"
 SIMULTANEOUS = 1000
 SESSION_SECONDS = 4.0
 
-# Stops the summing up where a test wants it, and counts how often it is asked for and done.
+# Holds the summary where a test wants it, and counts how often it is asked for and computed.
 PROBE = """
 import asyncio
 import probe
 import {package}.main
-from {repository} import OrderQuery
-from {store} import {class_name} as Repository
+from {package}.core.cache.store import Cache
 from {service} import OrderService
 
 build = {package}.main.create_app
-ask, compute = OrderService.summary, Repository.summarize
+get, count = Cache.get, OrderService.count
 counts = {{"asked": 0, "computed": 0}}
-# Where the first one waits: before it computes, with a transaction begun; or after it has read.
+# Where the first one waits: before it asks the cache, in the session that it reads in, or after it has read.
 hold = ""
 failing = False
 released = asyncio.Event()
 
-async def ask_counted(self):
+async def get_counted(self, prefix, key, compute, *, ttl_seconds):
     counts["asked"] += 1
     if hold == "before" and counts["asked"] == 1:
-        await self._orders.count(OrderQuery())
         await released.wait()
-    return await ask(self)
 
-async def compute_counted(self, query):
-    counts["computed"] += 1
-    first = counts["computed"] == 1
-    found = await compute(self, query)
-    if hold == "after" and first:
+    async def compute_counted():
+        counts["computed"] += 1
+        first = counts["computed"] == 1
+        found = await compute()
+        if hold == "after" and first:
+            await released.wait()
+        if failing and first:
+            raise RuntimeError("the first one fails")
+        return found
+
+    return await get(self, prefix, key, compute_counted, ttl_seconds=ttl_seconds)
+
+async def count_held(self, criteria):
+    if hold == "inside" and counts["computed"] == 1:
         await released.wait()
-    if failing and first:
-        raise RuntimeError("the first one fails")
-    return found
+    return await count(self, criteria)
 
-OrderService.summary, Repository.summarize = ask_counted, compute_counted
+Cache.get, OrderService.count = get_counted, count_held
 
 def create_app(*args):
     app = build(*args)
@@ -118,7 +122,7 @@ class Summaries:
 def drafts(response: httpx2.Response) -> int:
     """Return how many drafts a summary tells of."""
     assert response.status_code == 200, response.text
-    [number] = [item["orders"] for item in response.json()["statuses"] if item["status"] == "draft"]
+    number = response.json()["draft"]
     assert isinstance(number, int)
     return number
 
@@ -135,19 +139,9 @@ def _many_connections() -> Iterator[None]:
 @pytest.fixture
 def summaries(project: Project, variant: Variant, own_store: Store) -> Iterator[Summaries]:
     """Return a running service of the test's own."""
-    parts = {
-        "feature": ("orders.repository", "orders.service", "orders.memory"),
-        "layered": ("repositories.orders", "services.orders", "repositories.memory"),
-    }
-    repository, rules, memory = (f"{PACKAGE}.{name}" for name in parts[variant.layout])
+    service = {"feature": "orders.service", "layered": "services.orders"}[variant.layout]
     stored = variant.database != "none"
-    probe = PROBE.format(
-        package=PACKAGE,
-        repository=repository,
-        service=rules,
-        store=repository if stored else memory,
-        class_name="SqlOrderRepository" if stored else "InMemoryOrderRepository",
-    )
+    probe = PROBE.format(package=PACKAGE, service=f"{PACKAGE}.{service}")
     (project.folder / "cache_probe.py").write_text(probe)
     database = {"DATABASE_URL": own_store.url} if stored else {}
     settings = database | {"DATABASE_SESSION_TIMEOUT_SECONDS": str(SESSION_SECONDS)} if stored else {}
@@ -201,19 +195,15 @@ def test_failure_is_not_kept(summaries: Summaries) -> None:
 
 
 @with_cache_and_database
-def test_first_caller_that_is_cancelled(summaries: Summaries) -> None:
-    """When the time of whoever computes is up, one of those who wait computes, and all of them are served."""
-    summaries.hold("after")
-    started = time.monotonic()
+def test_computation_that_takes_too_long(summaries: Summaries) -> None:
+    """All who wait for it get the uniform error, and the next one a result."""
+    summaries.hold("inside")
     with ThreadPoolExecutor(10) as threads:
-        first = threads.submit(summaries.get)
-        summaries.wait_for(computed=1)
-        # Those who come later have their time left when the first one's is over.
-        time.sleep(max(0.0, started + SESSION_SECONDS / 2 - time.monotonic()))
-        others = [threads.submit(summaries.get) for _ in range(9)]
-        assert [drafts(other.result()) for other in others] == [1] * 9
-        assert summaries.service.failure(first.result(), 503).code == "unavailable"
-    assert summaries.counts() == {"asked": 10, "computed": 2}
+        answers = [threads.submit(summaries.get) for _ in range(10)]
+        for answer in answers:
+            assert summaries.service.failure(answer.result(), 503).code == "unavailable"
+    assert summaries.counts() == {"asked": 10, "computed": 1}
+    assert summaries.drafts() == 1
 
 
 @contextlib.contextmanager
@@ -244,7 +234,7 @@ def test_summary_that_a_write_overtakes(summaries: Summaries, where: str) -> Non
     assert drafts(answer.result()) in {1, 2}
     assert summaries.drafts() == 2
     assert summaries.drafts() == 2
-    assert summaries.counts()["computed"] == 2
+    assert summaries.counts()["computed"] == {"before": 1, "after": 2}[where]
 
 
 @with_cache_and_client

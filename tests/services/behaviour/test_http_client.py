@@ -23,7 +23,7 @@ Answer = bytes | Callable[[socket.socket], None]
 PROBE = """
 import probe
 import {package}.main
-from {package}.core.dependencies import HttpClientDep
+from {package}.core.http.client import HttpClientDep
 
 build = {package}.main.create_app
 
