@@ -65,24 +65,14 @@ def answers(service: Service, *parts: bytes) -> list[int]:
 
 
 @pytest.fixture(
-    params=[
-        "one process",
-        pytest.param("two processes", marks=pytest.mark.ci),
-        pytest.param("run", marks=pytest.mark.ci),
-        pytest.param("dev", marks=pytest.mark.ci),
-    ],
+    params=["one process", pytest.param("two processes", marks=pytest.mark.ci)],
     scope="module",
 )
 def started(request: pytest.FixtureRequest, project: Project, settings: dict[str, str]) -> Iterator[Service]:
-    """Return the service, started in each way that its README names."""
-    if request.param in {"run", "dev"}:
-        port = free_port()
-        with project.start(settings, request.param, "--port", str(port), module="fastapi", port=port) as service:
-            yield service
-    else:
-        processes = "2" if request.param == "two processes" else "1"
-        with project.start(settings | {"WEB_CONCURRENCY": processes}) as service:
-            yield service
+    """Return the service, with one process and with several."""
+    processes = "2" if request.param == "two processes" else "1"
+    with project.start(settings | {"WEB_CONCURRENCY": processes}) as service:
+        yield service
 
 
 @once_with_rooms
