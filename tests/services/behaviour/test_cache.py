@@ -139,9 +139,9 @@ def _many_connections() -> Iterator[None]:
 @pytest.fixture
 def summaries(project: Project, variant: Variant, own_store: Store) -> Iterator[Summaries]:
     """Return a running service of the test's own."""
-    service = {"feature": "orders.service", "layered": "services.orders"}[variant.layout]
+    rules = {"feature": "orders.service", "layered": "services.orders"}[variant.layout]
     stored = variant.database != "none"
-    probe = PROBE.format(package=PACKAGE, service=f"{PACKAGE}.{service}")
+    probe = PROBE.format(package=PACKAGE, service=f"{PACKAGE}.{rules}")
     (project.folder / "cache_probe.py").write_text(probe)
     database = {"DATABASE_URL": own_store.url} if stored else {}
     settings = database | {"DATABASE_SESSION_TIMEOUT_SECONDS": str(SESSION_SECONDS)} if stored else {}
