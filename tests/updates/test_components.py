@@ -50,15 +50,8 @@ EDITS: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("# Shop\n", "# Shop\n\nOurs; ask Jane.\n"),
         ("## Test\n", "## On call\n\nRing twice.\n\n## Test\n"),
     ),
-    "app/core/lifespan.py": (
-        ("import structlog\n", "import payments\nimport structlog\n"),
-        (
-            '            failure = "stop_failed"\n',
-            '            await payments.connect(settings)\n            failure = "stop_failed"\n',
-        ),
-    ),
     "app/core/settings.py": (
-        ("    log_level: Literal", '    payments_url: str = ""\n\n    log_level: Literal'),
+        ("    worker_threads: int", '    payments_url: str = ""\n    worker_threads: int'),
         (
             "        faults = []\n        secret",
             """        faults = []
@@ -66,6 +59,10 @@ EDITS: Mapping[str, tuple[tuple[str, str], ...]] = {
             faults.append("PAYMENTS_URL is missing")
         secret""",
         ),
+    ),
+    "app/lifespan.py": (
+        ("from fastapi import FastAPI\n", "import payments\nfrom fastapi import FastAPI\n"),
+        ("        yield state\n", "        await payments.connect(settings)\n        yield state\n"),
     ),
     "app/main.py": (
         ("from fastapi import FastAPI\n", "from fastapi import FastAPI\nfrom fastapi.staticfiles import StaticFiles\n"),
@@ -78,14 +75,14 @@ EDITS: Mapping[str, tuple[tuple[str, str], ...]] = {
     ),
     "tests/conftest.py": (
         (
-            '@pytest.fixture(scope="session", autouse=True)\ndef _no_blocking_calls',
+            '@pytest.fixture(scope="session", autouse=True)\ndef anyio_backend(',
             """@pytest.fixture
 def payments() -> str:
     return "paid"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_blocking_calls""",
+def anyio_backend(""",
         ),
     ),
 }
@@ -232,18 +229,18 @@ def test_what_is_left_to_do(source: Source, tmp_path: Path) -> None:
     """What to change in .env is said again when conflicts are resolved; a file that is kept is not forgotten."""
     service = make(source, tmp_path / "service", cache="memory", websockets=True)
     (service / ".env").write_text((service / ".env.example").read_text())
-    rooms, orders = service / "app" / "core" / "realtime" / "rooms.py", service / "app" / "orders" / "service.py"
+    rooms, lifespan = service / "app" / "core" / "realtime" / "rooms.py", service / "app" / "lifespan.py"
     rooms.write_text(rooms.read_text().replace("MESSAGES_IN_A_ROW = 10", "MESSAGES_IN_A_ROW = 20"))
-    orders.write_text(orders.read_text().replace("SUMMARY_SECONDS = 60.0", "SUMMARY_SECONDS = 5.0"))
+    lifespan.write_text(lifespan.read_text().replace("    open_rooms,\n", "    open_rooms,  # the last to open\n"))
     commit(service)
 
     stopped = components.remove(service, ["cache", "websockets"], lock=False, template_source=source)
-    assert stopped.conflicts == ("app/orders/service.py",)
+    assert stopped.conflicts == ("app/lifespan.py",)
     [settings] = [note for note in stopped.notes if note.startswith(".env is yours")]
     assert "delete CACHE_MAX_ENTRIES, " in settings
     assert "Do so before anything runs" in settings
-    git.run("checkout", "--theirs", "app/orders/service.py", cwd=service)
-    git.run("add", "app/orders/service.py", cwd=service)
+    git.run("checkout", "--theirs", "app/lifespan.py", cwd=service)
+    git.run("add", "app/lifespan.py", cwd=service)
 
     done = resume(service, lock=False)
     assert done.notes == (settings,)
