@@ -26,7 +26,7 @@ parameters."path.user_id" = "%s"
 """
 # What goes on for as long as its client listens; tests/services/behaviour/test_events.py is about it.
 ENDLESS = {("GET", "/api/v1/orders/events")}
-# Whether schemathesis follows an order to its total depends on the order of the operations; test_http_client.py gets it.
+# Whether schemathesis follows an order to its total depends on the order of the operations. test_http_client.py does.
 LINKED = {("GET", "/api/v1/orders/{order_id}/total")}
 # There is a rate for some currencies only.
 CURRENCIES = """
