@@ -103,6 +103,8 @@ def _debian() -> Path:
 
 
 def _target() -> list[str]:
-    """Return for which Python and system packages are chosen; nothing is built, since Debian has no compiler there."""
+    """Return for which Python and system packages are chosen; nothing is compiled, as there is no compiler."""
     system = f"{platform.machine()}-manylinux_2_38"
-    return ["--quiet", "--python-version", VERSION, "--python-platform", system, "--only-binary", ":all:"]
+    chosen = ["--quiet", "--python-version", VERSION, "--python-platform", system, "--only-binary", ":all:"]
+    # In pure Python, and published as source only.
+    return [*chosen, "--no-binary", "forbiddenfruit"]
