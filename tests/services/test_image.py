@@ -433,8 +433,8 @@ def test_changed_code_reloads_in_development(built: Built, template: Path, tmp_p
         volumes = {inside: str(source / outside) for outside, inside in pairs}
         settings = {**override["environment"], "PORT": str(port)}
         with built.serving(settings, command, volumes) as (container, _):
-            main = source / PACKAGE / "main.py"
-            main.write_text(main.read_text().replace('title="Shop"', 'title="Another shop"'))
+            about = source / PACKAGE / "core" / "about.py"
+            about.write_text(about.read_text().replace('TITLE = "Shop"', 'TITLE = "Another shop"'))
             wait_until(lambda: _title(port) == "Another shop", container)
 
 
