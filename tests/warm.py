@@ -35,7 +35,8 @@ def compile_once() -> None:
         options = (type(self), *(getattr(self, option) for option in _OPTIONS))
         # A filter or a test that is missing is an error of the compiler.
         names = (frozenset(self.filters), frozenset(self.tests), frozenset(self.extensions))
-        key = (source, name, filename, raw, defer_init, options, names)
+        # The file is another one for each clone of a template, and only tracebacks name it.
+        key = (source, name, raw, defer_init, options, names)
         if key not in known:
             known[key] = compile_anew(self, source, name, filename, raw, defer_init)
         return known[key]
