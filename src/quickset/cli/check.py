@@ -20,7 +20,7 @@ class LightCommand(TyperCommand):
         for param in params:
             if param.name == "answers_file":
                 # The value is text already. Otherwise pydantic converts the default, too.
-                param.process_value = lambda ctx, value: value  # type: ignore[method-assign]  # noqa: ARG005
+                param.process_value = lambda ctx, value: value  # type: ignore[method-assign]  # noqa: ARG005 -- Click's names
         return params
 
     def get_help_option(self, ctx: Any) -> Any:

@@ -15,13 +15,14 @@ class RepeatedKeyError(ValueError):
 class _UniqueKeys:
     """A mixin for loaders that refuses repeated keys. The loaders of PyYAML take the last one."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 -- PyYAML's signature
         lines: dict[Any, int] = {}
         for key, _ in node.value:
             name, line = (key.tag, str(key.value)), key.start_mark.line + 1
             if name in lines:
                 raise RepeatedKeyError(f"'{key.value}' is in lines {lines[name]} and {line}")
             lines[name] = line
+        # A class next to this one has the method, and mypy does not see it.
         constructed: dict[Any, Any] = super().construct_mapping(node, deep)  # type: ignore[misc]
         return constructed
 
@@ -30,6 +31,7 @@ class _Loader(_UniqueKeys, yaml.SafeLoader):
     pass
 
 
+# A base that is looked up has no type.
 class _FastLoader(_UniqueKeys, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     pass
 

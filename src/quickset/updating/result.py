@@ -17,7 +17,7 @@ Progress = Callable[[str], AbstractContextManager[object]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateResult:
-    """What an update did, or would do. The names are those of the JSON output."""
+    """The outcome of an update or of its preview. The names are those of the JSON output."""
 
     path: Path
     title: str = ""
