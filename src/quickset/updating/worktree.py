@@ -118,15 +118,7 @@ def apply(repository: Repository, state: Path, journal: Journal) -> float:
     if changed:
         raise RefusedError(f"changed meanwhile: {', '.join(changed)}. Move your edits elsewhere and run this again.")
     started = perf_counter()
-    # Files are deleted first, so that a file can replace a folder, and a folder a file.
-    for path, step in sorted(journal.steps.items(), key=lambda item: item[1].becomes is not None):
-        target = repository.top / path
-        _remove_temporary(target, journal.temporary)
-        if step.becomes is None:
-            if step.was is not None and digest(target) == step.was:
-                _delete(target, repository.top)
-        elif digest(target) != step.becomes:
-            _put(state / "files" / path, target, journal.temporary)
+    _write_files(repository.top, state / "files", journal.steps, journal.temporary)
     _write_index(repository, state, journal)
     return (perf_counter() - started) * 1000
 
@@ -163,15 +155,20 @@ def undo(repository: Repository, state: Path, journal: Journal) -> None:
     back = {path: Step(before=step.after, after=step.before, flags=step.flags) for path, step in journal.steps.items()}
     _check_out(repository, state / "back", {path: step.after for path, step in back.items()})
     journal.save(state)
-    for path, step in sorted(journal.steps.items(), key=lambda item: item[1].was is not None):
-        target = repository.top / path
-        _remove_temporary(target, journal.temporary)
-        if step.was is None:
-            if step.becomes is not None and digest(target) == step.becomes:
-                _delete(target, repository.top)
-        elif digest(target) != step.was:
-            _put(state / "back" / path, target, journal.temporary)
+    _write_files(repository.top, state / "back", back, journal.temporary)
     _write_index(repository, state, Journal(journal.phase, journal.service, journal.head, back))
+
+
+def _write_files(top: Path, source: Path, steps: Mapping[str, Step], temporary: str) -> None:
+    # Files are deleted first, so that a file can replace a folder, and a folder a file.
+    for path, step in sorted(steps.items(), key=lambda item: item[1].becomes is not None):
+        target = top / path
+        _remove_temporary(target, temporary)
+        if step.becomes is None:
+            if step.was is not None and digest(target) == step.was:
+                _delete(target, top)
+        elif digest(target) != step.becomes:
+            _put(source / path, target, temporary)
 
 
 def digest(path: Path) -> str | None:

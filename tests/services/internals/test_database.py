@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from fastapi import FastAPI
@@ -12,16 +13,25 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from app.core.db.database import Database, open_database, publisher
 from app.core.db.dependencies import SessionDep
+from app.core.db.url import DRIVER
 from app.core.errors import ConflictError, UnavailableError
 from app.core.events import Dispatcher
+from app.core.settings import SettingsError
 from app.core.startup import Startup
 from app.main import create_app
-from app.settings import Settings
+from app.settings import Settings, get_settings
 from tests.conftest import State, connect
 
 from .test_domain_events import Happened, numbers, remember
 
 __all__ = ["numbers"]
+
+# URLs with which the driver cannot connect.
+UNUSABLE = {
+    "mysql+asyncmy": "mysql+asyncmy://app@database/app?ssl-mode=yes",
+    "postgresql+asyncpg": "postgresql+asyncpg://app@database/app?prepared_statement_cache_size=none",
+    "sqlite+aiosqlite": "sqlite+aiosqlite://data.db",
+}
 
 tables = MetaData()
 probe = Table("probe", tables, Column("id", Integer, primary_key=True, autoincrement=False))
@@ -161,3 +171,13 @@ async def test_events_follow_the_commit(resources: State, numbers: list[int]) ->
             publisher(session)(Happened(2))
             raise ValueError("wrong")
     assert numbers == [1]
+
+
+@pytest.mark.parametrize("url", ["nonsense", "oracle://scott@localhost/app", UNUSABLE[DRIVER]])
+def test_foreign_database_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str) -> None:
+    """Reject at the start a URL with which the driver cannot connect."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATABASE_URL", url)
+    get_settings.cache_clear()
+    with pytest.raises(SettingsError, match="DATABASE_URL"):
+        get_settings()

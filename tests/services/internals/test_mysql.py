@@ -1,6 +1,5 @@
 """MySQL only: ended connections, and URLs."""
 
-from pathlib import Path
 from ssl import CERT_NONE, CERT_REQUIRED, VerifyMode
 
 import pytest
@@ -9,8 +8,6 @@ from sqlalchemy import make_url, text
 
 from app.core.db.url import split_parameters
 from app.core.errors import UnavailableError
-from app.core.settings import SettingsError
-from app.settings import get_settings
 from tests.conftest import State
 
 
@@ -22,23 +19,6 @@ async def test_broken_connection_is_unavailable(app: FastAPI, state: State) -> N
             await session.execute(text(f"KILL {victim}"))
             await session.execute(text("SELECT 1"))
     await state["database"].check()
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "nonsense",
-        "oracle://scott@localhost/app",
-        "mysql+asyncmy://app@database/app?ssl-mode=yes",
-    ],
-)
-def test_foreign_database_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str) -> None:
-    """Reject at the start a URL with which the driver cannot connect."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DATABASE_URL", url)
-    get_settings.cache_clear()
-    with pytest.raises(SettingsError, match="DATABASE_URL"):
-        get_settings()
 
 
 @pytest.mark.parametrize(

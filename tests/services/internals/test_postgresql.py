@@ -1,15 +1,11 @@
 """PostgreSQL only: ended connections, and URLs."""
 
-from pathlib import Path
-
 import pytest
 from fastapi import FastAPI
 from sqlalchemy import make_url, text
 
 from app.core.db.url import split_parameters
 from app.core.errors import UnavailableError
-from app.core.settings import SettingsError
-from app.settings import get_settings
 from tests.conftest import State
 
 
@@ -19,23 +15,6 @@ async def test_broken_connection_is_unavailable(app: FastAPI, state: State) -> N
         async with state["database"].session() as session:
             await session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
     await state["database"].check()
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "nonsense",
-        "oracle://scott@localhost/app",
-        "postgresql+asyncpg://app@database/app?prepared_statement_cache_size=none",
-    ],
-)
-def test_foreign_database_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str) -> None:
-    """Reject at the start a URL with which the driver cannot connect."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DATABASE_URL", url)
-    get_settings.cache_clear()
-    with pytest.raises(SettingsError, match="DATABASE_URL"):
-        get_settings()
 
 
 def test_parameters_of_libpq_reach_the_driver() -> None:
