@@ -152,7 +152,10 @@ def undo(repository: Repository, state: Path, journal: Journal) -> None:
             f"{'that file' if len(edited) == 1 else 'those files'}, and abort again. Nothing was touched."
         )
     journal.phase = "aborting"
-    back = {path: Step(before=step.after, after=step.before, flags=step.flags) for path, step in journal.steps.items()}
+    back = {
+        path: Step(before=step.after, after=step.before, flags=step.flags, was=step.becomes, becomes=step.was)
+        for path, step in journal.steps.items()
+    }
     _check_out(repository, state / "back", {path: step.after for path, step in back.items()})
     journal.save(state)
     _write_files(repository.top, state / "back", back, journal.temporary)
