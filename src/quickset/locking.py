@@ -3,10 +3,11 @@
 import os
 import shutil
 import subprocess
-import tempfile
 import tomllib
 from pathlib import Path
 from textwrap import shorten
+
+from quickset.signals import temporary_folder
 
 PROJECT, LOCK = "pyproject.toml", "uv.lock"
 
@@ -61,7 +62,7 @@ def lock(folder: Path, *, trusted: bool = True) -> str | None:
             return "its pyproject.toml has dynamic metadata, for which uv would run code of the template"
         env["UV_NO_BUILD"] = "1"
     # In another folder, because uv would add the service to a workspace around it.
-    with tempfile.TemporaryDirectory(prefix="quickset-lock-", ignore_cleanup_errors=True) as isolated:
+    with temporary_folder("quickset-lock-") as isolated:
         for name in ("pyproject.toml", "uv.lock"):
             if (folder / name).exists():
                 # With the old lock file, uv changes only the versions that must change.

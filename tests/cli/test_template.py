@@ -303,7 +303,7 @@ def test_credentials_stay_secret(private: tuple[str, set[str]], work: Path, tmp_
     for text in (repr(created), *shown):
         assert PASSWORD not in text
         assert QUOTED not in text
-    for folder in (work, home, remote.temporary_folder()):
+    for folder in (work, home, remote.process_folder()):
         for file in filter(Path.is_file, folder.rglob("*")):
             assert PASSWORD.encode() not in file.read_bytes()
             assert QUOTED.encode() not in file.read_bytes()

@@ -1,12 +1,12 @@
 """Find the files of a service that differ from a fresh render of its recorded version."""
 
 import stat
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from quickset.signals import temporary_folder
 from quickset.templates.answers_file import ANSWERS_FILE
 from quickset.templates.questions import load_questions
 
@@ -47,7 +47,7 @@ def differences(
     questions = load_questions(work.template.config())
     given = {name: value for name, value in recorded.items() if name in questions and not questions[name].hidden}
     found = []
-    with tempfile.TemporaryDirectory(prefix="quickset-", ignore_cleanup_errors=True) as scratch:
+    with temporary_folder() as scratch:
         fresh = Path(scratch, folder.resolve().name)
         rendered = work.render(fresh, given, answers_file=answers_file)
         for file in sorted(fresh.rglob("*")):

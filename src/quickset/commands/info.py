@@ -1,6 +1,5 @@
 """`quickset info`: show the version, the answers and the components of a service."""
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from quickset import git
 from quickset.errors import AnswerError, RefusedError
+from quickset.signals import temporary_folder
 from quickset.templates import source
 from quickset.templates.answers_file import find_answers_file, read_answers
 from quickset.templates.questions import Question, load_questions
@@ -76,7 +76,7 @@ def info(path: Path, *, answers_file: str = "", template_source: source.Source |
     questions = load_questions(template.config())
     given = {name: value for name, value in recorded.items() if name in questions and not questions[name].hidden}
     components, off = [], []
-    with renderer(template) as work, tempfile.TemporaryDirectory(prefix="quickset-") as scratch:
+    with renderer(template) as work, temporary_folder() as scratch:
         whole = Path(scratch, "whole", path.resolve().name)
         given = work.render(whole, given, answers_file=answers_file).answers
         given = {name: value for name, value in given.items() if name in questions}

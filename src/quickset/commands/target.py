@@ -3,7 +3,6 @@
 import os
 import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from quickset import git
 from quickset.errors import QuicksetError, RefusedError, os_reason
-from quickset.signals import uninterrupted
+from quickset.signals import temporary_folder, uninterrupted
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ class Target:
             QuicksetError: The disk cannot be written to.
         """
         if dry_run:
-            with tempfile.TemporaryDirectory(prefix="quickset-") as folder:
+            with temporary_folder() as folder:
                 yield Path(folder, self.path.name)
             return
         # The parent of an existing target may be on another disk, or not writable.

@@ -199,7 +199,7 @@ def _recorded(url: str) -> str:
 
 
 @functools.cache
-def temporary_folder() -> Path:
+def process_folder() -> Path:
     """Create a folder that lasts as long as this process.
 
     Returns:

@@ -19,6 +19,7 @@ from plumbum import ProcessExecutionError, local
 
 from quickset import git
 from quickset.errors import AnswerError, QuicksetError, RefusedError, UsageError, os_reason, writing
+from quickset.signals import temporary_folder
 from quickset.templates.answers_file import read_answers
 from quickset.templates.template import Template
 
@@ -142,8 +143,8 @@ def renderer(template: Template) -> Iterator[Renderer]:
     Yields:
         The renderer.
     """
-    with tempfile.TemporaryDirectory(prefix="quickset-", ignore_cleanup_errors=True) as folder:
-        scratch = Path(folder).resolve()
+    with temporary_folder() as folder:
+        scratch = folder.resolve()
         template.write_repository(scratch / "template.git")
         yield Renderer(template, scratch)
 

@@ -277,13 +277,13 @@ def of(src_path: str, *, template: str | None = None) -> Source:
     url = template or src_path
     if remote.is_canonical(url):
         return here()
-    return Clone(remote.temporary_folder() / f"clone-{secrets.token_hex(4)}.git", remote.parse(url))
+    return Clone(remote.process_folder() / f"clone-{secrets.token_hex(4)}.git", remote.parse(url))
 
 
 @functools.cache
 def _unpack(bundle: Path) -> Path:
     """Unpack a bundle once in each process."""
-    folder = remote.temporary_folder() / f"template-{secrets.token_hex(4)}.git"
+    folder = remote.process_folder() / f"template-{secrets.token_hex(4)}.git"
     history.unpack_bundle(bundle, folder)
     return folder
 

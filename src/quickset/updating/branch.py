@@ -1,12 +1,12 @@
 """Commit a prepared update to a branch of its own."""
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 from quickset import git
 from quickset.errors import QuicksetError, RefusedError, UsageError
 from quickset.shell import join
+from quickset.signals import temporary_folder
 from quickset.updating.merge import needed_objects
 from quickset.updating.plan import PreparedUpdate
 from quickset.updating.repository import Repository
@@ -55,7 +55,7 @@ def commit_to_branch(update: PreparedUpdate, branch: str, message: str) -> Updat
 def _write_tree(update: PreparedUpdate) -> str:
     """Write the tree of the updated repository, and return its object name."""
     repository = update.repository
-    with tempfile.TemporaryDirectory(prefix="quickset-") as folder:
+    with temporary_folder() as folder:
         env = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
         repository.git("read-tree", repository.head, env=env)
         null = "0" * len(repository.head)

@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import tempfile
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 
 from quickset import git
 from quickset.locking import PROJECT
+from quickset.signals import temporary_folder
 from quickset.updating.adapt import FilePaths, MergeInputs
 
 _PYTHON = (".py", ".pyi")
@@ -209,7 +209,7 @@ def _format(files: Mapping[str, bytes], style: Style) -> dict[str, bytes]:
 
     if not files:
         return {}
-    with tempfile.TemporaryDirectory(prefix="quickset-") as folder:
+    with temporary_folder() as folder:
         for path, content in files.items():
             target = Path(folder, path)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -239,10 +239,10 @@ def reason(path: str, old: bytes, new: bytes, user: bytes) -> str:
     plain = _plain(path, {"old": old, "new": new, "user": user})
     if plain["user"] == plain["old"]:
         return "you changed only its formatting: take the template's side and format it again"
-    with tempfile.TemporaryDirectory(prefix="quickset-") as folder:
+    with temporary_folder() as folder:
         for name, content in plain.items():
             Path(folder, name).write_bytes(content)
-        merged = git.attempt("merge-file", "--stdout", "--quiet", "user", "old", "new", cwd=Path(folder))
+        merged = git.attempt("merge-file", "--stdout", "--quiet", "user", "old", "new", cwd=folder)
     return "" if merged.returncode else "only its formatting conflicts: the edits of both sides do not meet"
 
 

@@ -1,7 +1,6 @@
 """Update `uv.lock` for a merged `pyproject.toml`."""
 
 import secrets
-import tempfile
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from quickset import git, locking
 from quickset.errors import os_reason, writing
 from quickset.locking import LOCK, PROJECT
+from quickset.signals import temporary_folder
 from quickset.templates import remote
 from quickset.templates.answers_file import read_answers
 from quickset.updating.changes import Change
@@ -101,11 +101,11 @@ def _not_locked(reason: str) -> str:
 
 def _lock(contents: Mapping[str, bytes], progress: Progress, *, trusted: bool) -> tuple[bytes, str | None]:
     """Lock a project in a temporary folder. Return the lock file, and the reason if that failed."""
-    with tempfile.TemporaryDirectory(prefix="quickset-lock-") as folder:
+    with temporary_folder("quickset-lock-") as folder:
         for name in (PROJECT, LOCK):
             Path(folder, name).write_bytes(contents[name])
         with progress("Locking dependencies"):
-            reason = locking.lock(Path(folder), trusted=trusted)
+            reason = locking.lock(folder, trusted=trusted)
         return Path(folder, LOCK).read_bytes(), reason
 
 

@@ -4,7 +4,6 @@ A plan changes nothing. `apply.py` puts it in place, and `branch.py` commits it 
 """
 
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from quickset.errors import AnswerError, QuicksetError, UsageError, writing
+from quickset.signals import temporary_folder
 from quickset.templates import answers
 from quickset.templates.answers_file import read_answers
 from quickset.templates.questions import Question, load_questions
@@ -97,9 +97,9 @@ def prepare_update(
     """
     # The answers are read from the file, and merged into the committed one.
     require_committed(repository.touched([repository.answers_file]))
-    with tempfile.TemporaryDirectory(prefix="quickset-", ignore_cleanup_errors=True) as folder:
+    with temporary_folder() as folder:
         old, new = (Path(folder, side, repository.service.name) for side in ("old", "new"))
-        with writing(Path(folder)), progress("Rendering") if not plan.ask else nullcontext():
+        with writing(folder), progress("Rendering") if not plan.ask else nullcontext():
             recorded, rendered = _render(plan, old, new, repository.answers_file)
         _require_same_answers(plan, recorded, repository.answers_file)
         given = rendered.answers

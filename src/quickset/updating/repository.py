@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 
 from quickset import git
 from quickset.errors import ConflictError, RefusedError, UsageError
+from quickset.signals import temporary_folder
 from quickset.templates.answers_file import ANSWERS_FILE
 from quickset.updating.tree import Entry, parse_tree
 
@@ -360,7 +360,7 @@ class Repository:
         only = {"GIT_LITERAL_PATHSPECS": "1"}
         options = ("--no-renames", "--name-only", "-z", "--no-ext-diff", "--no-textconv", "--ignore-submodules=all")
         changed = set()
-        with TemporaryDirectory() as folder:
+        with temporary_folder() as folder:
             # `git diff` writes new times of files to the index, whatever GIT_OPTIONAL_LOCKS says, and a kill would
             # leave the index locked. So it gets a copy.
             copy = Path(folder, "index")

@@ -1,12 +1,12 @@
 """A temporary repository in which trees are merged. It reads the user's objects, and changes nothing of the user's."""
 
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from quickset import git
 from quickset.errors import writing
+from quickset.signals import temporary_folder
 from quickset.templates.history import IDENTITY
 from quickset.updating.repository import Repository
 from quickset.updating.tree import Entry, Tree, parse_tree
@@ -95,7 +95,7 @@ class ScratchRepository:
         """
         if not contents:
             return {}
-        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+        with temporary_folder(parent=self.folder) as folder:
             names = []
             for number, content in enumerate(contents.values()):
                 file = Path(folder, str(number))
@@ -236,12 +236,10 @@ class ScratchRepository:
         pack = self.folder / "quickset"
         name = self.git("pack-objects", "--quiet", "--local", "--revs", str(pack), stdin=wanted)
         # A temporary folder first, so that a failure leaves nothing. git removes leftover folders of that name.
-        with tempfile.TemporaryDirectory(prefix="tmp_objdir-quickset-", dir=self.objects) as folder:
+        with temporary_folder("tmp_objdir-quickset-", self.objects) as folder:
             with Path(f"{pack}-{name}.pack").open("rb") as file:
-                git.feed(
-                    "unpack-objects", "-q", cwd=repository.top, file=file, objects=Path(folder), others=self.objects
-                )
-            for made in Path(folder).glob("??"):
+                git.feed("unpack-objects", "-q", cwd=repository.top, file=file, objects=folder, others=self.objects)
+            for made in folder.glob("??"):
                 if not (self.objects / made.name).exists():
                     made.rename(self.objects / made.name)
                 for object_file in made.glob("*"):
@@ -258,7 +256,7 @@ def scratch_repository(repository: Repository) -> Iterator[ScratchRepository]:
     Yields:
         The scratch repository.
     """
-    with tempfile.TemporaryDirectory(prefix="quickset-", ignore_cleanup_errors=True) as folder:
-        with writing(Path(folder)):
-            scratch = ScratchRepository(Path(folder).resolve() / "merge.git", repository.objects(), repository.head)
+    with temporary_folder() as folder:
+        with writing(folder):
+            scratch = ScratchRepository(folder.resolve() / "merge.git", repository.objects(), repository.head)
         yield scratch

@@ -10,11 +10,11 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from time import perf_counter
 
 from quickset import git
 from quickset.errors import RefusedError, why_full, writing
+from quickset.signals import temporary_folder
 from quickset.updating.journal import Journal, Step, remove_index
 from quickset.updating.repository import Repository
 from quickset.updating.tree import Entry
@@ -206,7 +206,7 @@ def _digests_of_checkouts(repository: Repository, path: str, step: Step) -> Iter
     null = f"0 {'0' * len(repository.head)}\t{path}\0"
     lines = [f"{entry.mode} {entry.oid} {stage}\t{path}\0" for stage, entry in step.stages.items()]
     for option in _CHECKOUTS if lines else ():
-        with TemporaryDirectory(prefix="quickset-") as name:
+        with temporary_folder() as name:
             index, folder = Path(name, "index"), Path(name, "files")
             folder.mkdir()
             # The copy has all other entries, too, because git reads attributes from them.
