@@ -26,7 +26,7 @@ def uninterrupted() -> Iterator[None]:
 
 
 @contextmanager
-def delayed() -> Iterator[set[signal.Signals]]:
+def delayed() -> Iterator[set[int | signal.Signals]]:
     """Block signals for the few milliseconds of a step. A signal that arrives meanwhile is delivered after it.
 
     Yields:
