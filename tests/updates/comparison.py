@@ -1,7 +1,7 @@
-"""The same edits, updated by quickset and by `copier update`: what each loses, and what it keeps.
+"""The same edits updated by quickset and by `copier update`: what each keeps and what each loses.
 
-What is judged is what is there afterwards: the user's pieces of text, which must be somewhere in the service's files,
-and the template's, which the update was for.
+The comparison looks at the result: the user's texts, which must be somewhere in the service's files, and the template's
+changes.
 """
 
 import warnings
@@ -36,19 +36,19 @@ EDITED = ORDERS.replace("TAX = 19", "TAX = 7")
 
 @dataclass(frozen=True)
 class Scenario:
-    """What both sides do, and what must be there afterwards."""
+    """The edits of both sides, and the expected result."""
 
     name: str
     mine: Callable[[Lab], object]
     theirs: Mapping[str, Content]
     keeps: Sequence[bytes] = ()
-    """The user's, each in some file of the service."""
+    """Texts of the user. Each must be in some file of the service."""
     gets: Sequence[bytes] = ()
-    """The template's."""
+    """Texts of the template."""
     gone: Sequence[str] = ()
-    """Files that the user deleted or moved away, or that are in the way."""
+    """Files that must not exist: the user deleted or moved them, or they are in the way."""
     exact: Mapping[str, bytes] = field(default_factory=dict)
-    """Files that stay as they are, to the byte."""
+    """Files that stay unchanged, byte for byte."""
 
 
 def _move(lab: Lab, old: str, new: str) -> None:
@@ -166,7 +166,7 @@ SCENARIOS = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an update made of a scenario."""
+    """The result of an update of a scenario."""
 
     lost: tuple[str, ...]
     conflict: bool
@@ -174,7 +174,7 @@ class Outcome:
 
     @property
     def words(self) -> str:
-        """In a table's cell."""
+        """The outcome as the text of a table cell."""
         if self.failed:
             return f"fails: {self.failed}"
         if self.lost:
@@ -183,14 +183,14 @@ class Outcome:
 
 
 def run_quickset(lab: Lab, scenario: Scenario) -> Outcome:
-    """Update by quickset."""
+    """Update with quickset."""
     _prepare(lab, scenario)
     result = engine.update(engine.Request(path=lab.path, lock=False), template_source=Source(lab.origin))
     return judge(lab, scenario, conflict=bool(result.conflicts))
 
 
 def run_copier(lab: Lab, scenario: Scenario) -> Outcome:
-    """Update by Copier, from tags in place of releases."""
+    """Update with Copier, from tags instead of releases."""
     git("tag", "v0.1.0", cwd=lab.origin)
     recorded = lab.recorded() | {"_src_path": f"git+{lab.origin.as_uri()}"}
     lab.commit({ANSWERS_FILE: "# Written by quickset.\n" + yaml.safe_dump(recorded)}, message="Another source")
@@ -226,7 +226,7 @@ def _contents(lab: Lab) -> dict[str, bytes]:
 
 
 def judge(lab: Lab, scenario: Scenario, *, conflict: bool) -> Outcome:
-    """Look for what must be there, and say what is not."""
+    """Check the service for the expected texts and files, and return what is missing."""
     found = _contents(lab)
     everything = b"\n".join(found.values())
     lost = []
@@ -244,13 +244,10 @@ def judge(lab: Lab, scenario: Scenario, *, conflict: bool) -> Outcome:
 
 
 def as_table(rows: Mapping[str, tuple[Outcome, Outcome]]) -> str:
-    """Write the outcomes as Markdown.
+    """Return the outcomes as a Markdown table.
 
     Args:
-        rows: By scenario: quickset's outcome and Copier's.
-
-    Returns:
-        The table.
+        rows: quickset's outcome and Copier's, by scenario.
     """
     lines = ["| what happened | `quickset update` | `copier update` |", "|---|---|---|"]
     lines += [f"| {name} | {ours.words} | {plain.words} |" for name, (ours, plain) in rows.items()]
@@ -258,11 +255,11 @@ def as_table(rows: Mapping[str, tuple[Outcome, Outcome]]) -> str:
 
 
 def compare(fresh: Callable[[Path], Lab], folder: Path) -> dict[str, tuple[Outcome, Outcome]]:
-    """Run every scenario with both.
+    """Run every scenario with both tools.
 
     Args:
-        fresh: Makes a service with a template of its own in a folder.
-        folder: For all of that.
+        fresh: Creates a service, with its own template, in a folder.
+        folder: The folder for all files of the comparison.
 
     Returns:
         The outcomes by scenario.

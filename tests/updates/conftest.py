@@ -9,7 +9,7 @@ from tests.updates.processes import Driver
 
 
 def isolate(home: Path, patch: pytest.MonkeyPatch) -> None:
-    """Give the tests a user with an empty home; who commits is in the environment."""
+    """Give the tests an empty home folder. The author of commits comes from the environment."""
     home.mkdir(exist_ok=True)
     for name in [name for name in os.environ if name.startswith(("GIT_", "COPIER_", "UV_", "QUICKSET_TEST_KILL"))]:
         patch.delenv(name)
@@ -24,7 +24,7 @@ def isolate(home: Path, patch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user without settings of their own."""
+    """A home folder without settings."""
     folder = tmp_path / "home"
     isolate(folder, monkeypatch)
     return folder
@@ -32,7 +32,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The template at its first release and a service made of it, to be copied."""
+    """The template at its first release, and a service created from it. Tests copy it."""
     folder = tmp_path_factory.mktemp("pristine")
     with pytest.MonkeyPatch.context() as patch:
         isolate(folder / "home", patch)
@@ -42,7 +42,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def lab(pristine: Path, tmp_path: Path) -> Lab:
-    """A service at the template's first release, in a repository of its own with one commit."""
+    """A service at the template's first release, in its own repository with one commit."""
     origin = copy(pristine / "origin", tmp_path / "origin")
     service = copy(pristine / "service", tmp_path / "service")
     return Lab(origin, service, service)
@@ -50,7 +50,7 @@ def lab(pristine: Path, tmp_path: Path) -> Lab:
 
 @pytest.fixture
 def another(pristine: Path, tmp_path: Path) -> Callable[..., list[Lab]]:
-    """Make services of the same template in repositories of another shape."""
+    """Create services from the same template in other kinds of repositories."""
 
     def make(top: Path, *below: str, origin: Path | None = None) -> list[Lab]:
         origin = origin or copy(pristine / "origin", tmp_path / "origin")
@@ -61,7 +61,7 @@ def another(pristine: Path, tmp_path: Path) -> Callable[..., list[Lab]]:
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
-    """What runs updates as processes of their own."""
+    """The driver that runs updates as separate processes."""
     driver = Driver(tmp_path_factory.mktemp("driver"))
     yield driver
     driver.close()

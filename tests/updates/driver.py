@@ -1,6 +1,6 @@
-"""A process that forks children which run an update, so that one can be killed without a second's start for each.
+"""A process that forks a child for each update, so that a test can kill one without a slow start of Python.
 
-It reads one JSON document a line and answers with one: `start` forks a child, `wait` waits for it.
+It reads one JSON document per line and answers with one: `start` forks a child, `wait` waits for it.
 """
 
 import json
@@ -19,7 +19,7 @@ from quickset.updating import journal, worktree
 
 
 def main() -> None:
-    """Serve until standard input ends."""
+    """Serve requests until standard input ends."""
     for line in sys.stdin:
         order = json.loads(line)
         if order["order"] == "start":
@@ -33,10 +33,10 @@ def _fork(order: dict[str, Any]) -> int:
     pid = os.fork()
     if pid:
         return pid
-    # Nothing of the parent's is closed or flushed twice.
+    # Nothing of the parent is closed or flushed twice.
     code = 70
     try:
-        # A group of its own, which is killed with its git.
+        # The child's own process group, which is killed together with its git processes.
         os.setsid()
         os.environ.clear()
         os.environ.update(order["environment"])
@@ -53,9 +53,9 @@ def _die(number: int, frame: FrameType | None) -> None:
 
 
 def _count_changes(passed: Path) -> None:
-    """Count the calls that change a work tree or what the journal needs, and die at the one that is wanted.
+    """Count the calls that change a work tree or the journal's files, and die at the requested one.
 
-    Before and after each is a moment at which a kill leaves something else behind.
+    A kill before or after each of these calls leaves a different state.
     """
     wanted = int(os.environ.get("QUICKSET_TEST_KILL_AT", "0"))
     count = 0

@@ -1,4 +1,4 @@
-"""A made-up template with releases, and services made of it that live on in a user's repository."""
+"""A small template with releases, and services created from it that live in a user's repository."""
 
 import os
 import re
@@ -22,7 +22,7 @@ from quickset.templates.answers_file import ANSWERS_FILE
 from quickset.templates.source import Source
 
 Content = str | bytes | None
-"""A file's content; None deletes it."""
+"""The content of a file. None deletes the file."""
 
 COPIER_YML = """\
 _subdirectory: template
@@ -198,11 +198,7 @@ _MARKER = re.compile(rb"^(<{7}|>{7}|\|{7})(?: |$)|^={7}\r?$", re.MULTILINE)
 
 
 def git(*args: str, cwd: Path, env: Mapping[str, str] | None = None, check: bool = True) -> str:
-    """Run git as the user does, with the settings of the user's home.
-
-    Returns:
-        What it printed.
-    """
+    """Run git with the settings of the user's home, and return its output."""
     done = subprocess.run(
         ["git", *args],
         cwd=cwd,
@@ -218,7 +214,7 @@ def git(*args: str, cwd: Path, env: Mapping[str, str] | None = None, check: bool
 
 
 def write(folder: Path, files: Mapping[str, Content]) -> None:
-    """Write files below a folder; one that is there keeps its mode, and a folder goes with its last file."""
+    """Write files below a folder. An existing file keeps its mode, and an empty folder is removed."""
     for name, content in files.items():
         file = folder / name
         if content is None:
@@ -232,12 +228,12 @@ def write(folder: Path, files: Mapping[str, Content]) -> None:
 
 
 def set_version(folder: Path, version: str) -> None:
-    """Set the version of the project that holds the template."""
+    """Set the version of the project that contains the template."""
     (folder / "pyproject.toml").write_text(f'[project]\nname = "quickset"\nversion = "{version}"\n')
 
 
 def make_origin(folder: Path, config: str = COPIER_YML, template: Mapping[str, str | bytes] = TEMPLATE) -> Path:
-    """Make a project with a template and its first release, 0.1.0."""
+    """Create a project with a template and its first release, 0.1.0."""
     folder.mkdir(parents=True)
     (folder / "copier.yml").write_text(config)
     write(folder / "template", template)
@@ -257,25 +253,25 @@ def release(
         origin: The project.
         version: Its new version.
         changes: Files of the template.
-        root: Files beside it, such as `copier.yml`.
+        root: Files next to the template, such as `copier.yml`.
     """
     write(origin / "template", changes or {})
     write(origin, root or {})
     set_version(origin, version)
-    # What the template ignores in services belongs to the release.
+    # Files that the template ignores in services belong to the release.
     git("add", "--all", "--force", cwd=origin)
     git("commit", "--quiet", "--no-gpg-sign", "--message", f"Release {version}", cwd=origin)
 
 
 def make_service(origin: Path, folder: Path, ref: str = "0.1.0", data: Mapping[str, Any] | None = None) -> Path:
-    """Make a service from a release, with its first commit when it is in no repository yet."""
+    """Create a service from a release, with a first commit if it is not in a repository yet."""
     new(NewRequest(path=folder, ref=ref, data=data or {}, lock=False), template_source=Source(origin))
     return folder
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything that an update must account for."""
+    """The state that an update must preserve or report."""
 
     head: str
     index: dict[str, str]
@@ -285,7 +281,7 @@ class Snapshot:
 
     @classmethod
     def of(cls, top: Path) -> "Snapshot":
-        """Take one of a work tree."""
+        """Take a snapshot of a work tree."""
         head = git("symbolic-ref", "--quiet", "HEAD", cwd=top, check=False) + git("rev-parse", "HEAD", cwd=top)
         index = {}
         for entry in filter(None, git("ls-files", "--stage", "-t", "-z", cwd=top).split("\0")):
@@ -294,7 +290,7 @@ class Snapshot:
         return cls(head, index, dict(_files(top)))
 
     def differences(self, other: "Snapshot") -> list[str]:
-        """Name what differs, for a message that can be read."""
+        """Return the differences in a readable form."""
         found = [] if self.head == other.head else [f"HEAD: {self.head!r} != {other.head!r}"]
         found += [f"index {name}" for name in sorted(_differing(self.index, other.index))]
         return found + [f"file {name}" for name in sorted(_differing(self.files, other.files))]
@@ -318,18 +314,18 @@ def _files(top: Path) -> Iterable[tuple[str, tuple[int, bytes]]]:
 
 
 def same(one: Snapshot, other: Snapshot) -> None:
-    """Fail with what differs between two snapshots."""
+    """Fail with the differences between two snapshots."""
     assert one.differences(other) == []
 
 
 def has_markers(content: bytes) -> bool:
-    """Tell whether a file holds what a merge leaves."""
+    """Return whether a file contains conflict markers."""
     return _MARKER.search(content) is not None
 
 
 @dataclass
 class Lab:
-    """A service in a user's repository, and the template it came from."""
+    """A service in a user's repository, and its template."""
 
     origin: Path
     top: Path
@@ -341,17 +337,17 @@ class Lab:
 
     @property
     def source(self) -> Source:
-        """Where the template comes from."""
+        """The source of the template."""
         return Source(self.origin)
 
     @property
     def git_dir(self) -> Path:
-        """Where git keeps what belongs to this work tree."""
+        """The git directory of this work tree."""
         return Path(git("rev-parse", "--absolute-git-dir", cwd=self.top).strip())
 
     @property
     def journal(self) -> Path:
-        """What is there while an update is not done."""
+        """The journal, which exists until an update is finished."""
         return self.git_dir / "quickset" / "journal.json"
 
     def git(self, *args: str, check: bool = True, env: Mapping[str, str] | None = None) -> str:
@@ -387,7 +383,7 @@ class Lab:
         return self.version
 
     def request(self, **options: Any) -> Request:
-        """Build what the user asks for."""
+        """Return the update request."""
         merged: dict[str, Any] = {"path": self.path, "lock": False} | options
         return Request(**merged)
 
@@ -396,11 +392,11 @@ class Lab:
         return engine.update(self.request(**options), template_source=self.source)
 
     def preview(self, **options: Any) -> UpdateResult:
-        """Say what an update would do."""
+        """Return the preview of an update."""
         return engine.preview(self.request(**options), template_source=self.source)
 
     def resume(self) -> UpdateResult:
-        """Finish an update."""
+        """Continue an update."""
         return engine.resume(self.path, lock=False)
 
     def abort(self) -> UpdateResult:
@@ -408,7 +404,7 @@ class Lab:
         return engine.abort(self.path)
 
     def read(self, name: str) -> str:
-        """Read a file of the service, with its line ends as they are."""
+        """Read a file of the service with its line endings unchanged."""
         return (self.path / name).read_bytes().decode()
 
     def read_bytes(self, name: str) -> bytes:
@@ -416,15 +412,15 @@ class Lab:
         return (self.path / name).read_bytes()
 
     def exists(self, name: str) -> bool:
-        """Tell whether the service has a file."""
+        """Return whether the service has a file."""
         return os.path.lexists(self.path / name)
 
     def snapshot(self) -> Snapshot:
-        """Take everything down."""
+        """Take a snapshot of the repository."""
         return Snapshot.of(self.top)
 
     def stages(self) -> dict[str, set[int]]:
-        """Name the unmerged paths with their stages."""
+        """Return the unmerged paths with their stages."""
         found: dict[str, set[int]] = {}
         for entry in filter(None, self.git("ls-files", "--unmerged", "-z").split("\0")):
             details, name = entry.split("\t", 1)
@@ -432,13 +428,13 @@ class Lab:
         return found
 
     def staged(self, name: str) -> bytes:
-        """Return what the index holds of a file of the service."""
+        """Return a file of the service as it is in the index."""
         at = (self.path / name).relative_to(self.top).as_posix()
         done = subprocess.run(["git", "cat-file", "blob", f":{at}"], cwd=self.top, capture_output=True, check=True)
         return done.stdout
 
     def recorded(self) -> dict[str, Any]:
-        """Read the answers that the service recorded."""
+        """Return the recorded answers of the service."""
         loaded: dict[str, Any] = yaml.safe_load(self.read(ANSWERS_FILE))
         return loaded
 
@@ -447,12 +443,12 @@ class Lab:
         return str(self.recorded()["_commit"]).removeprefix("v")
 
     def dependencies(self) -> list[str]:
-        """Read the service's dependencies."""
+        """Return the dependencies of the service."""
         found: list[str] = tomllib.loads(self.read("pyproject.toml"))["project"]["dependencies"]
         return found
 
     def assert_clean(self, result: UpdateResult) -> None:
-        """Require a merge without a conflict, staged, recorded and not committed."""
+        """Require a merge without conflicts: staged, recorded and not committed."""
         assert result.conflicts == ()
         assert self.stages() == {}
         assert self.at() == self.version
@@ -460,7 +456,7 @@ class Lab:
         assert self.staged(ANSWERS_FILE) == self.read_bytes(ANSWERS_FILE)
 
     def assert_conflict(self, result: UpdateResult, *names: str) -> None:
-        """Require conflicts in these files of the service and in no other, and the version not recorded."""
+        """Require conflicts in exactly these files, and no new recorded version."""
         assert sorted(result.conflicts) == sorted(names)
         below = self.path.relative_to(self.top).as_posix()
         assert sorted(self.stages()) == sorted(name if below == "." else f"{below}/{name}" for name in names)
@@ -469,21 +465,17 @@ class Lab:
 
 
 def kinds(result: UpdateResult) -> dict[str, str]:
-    """Return what happened to which file, the answers file left out."""
+    """Return the kind of change for each file except the answers file."""
     return {change.path: change.kind for change in result.changes if not change.path.endswith(ANSWERS_FILE)}
 
 
 def markers(text: str, sign: str) -> list[str]:
-    """Return the marker lines that start with a sign."""
+    """Return the conflict marker lines that start with this sign."""
     return [line for line in text.splitlines() if line.startswith(sign * 7)]
 
 
 def refusal(action: Callable[[], object]) -> QuicksetError:
-    """Require a refusal and return it.
-
-    Returns:
-        The error.
-    """
+    """Require that the update is refused, and return the error."""
     try:
         action()
     except QuicksetError as error:
@@ -492,6 +484,6 @@ def refusal(action: Callable[[], object]) -> QuicksetError:
 
 
 def copy(folder: Path, to: Path) -> Path:
-    """Copy a folder with its links and times."""
+    """Copy a folder with its links and timestamps."""
     shutil.copytree(folder, to, symlinks=True)
     return to

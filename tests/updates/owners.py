@@ -1,4 +1,4 @@
-"""What an owner of release 0.3.4 wrote: a resource, by the few lines that the README of that release had on it."""
+"""A resource that an owner added to a service of release 0.3.4, as the README of that release describes it."""
 
 from pathlib import Path
 from typing import Literal
@@ -191,7 +191,7 @@ def path(dotted: str) -> str:
 
 
 def add_notes(service: Path, layout: Layout) -> None:
-    """Add the resource: its files, its router in `api.py` and its model in `tables.py`, sorted as the linter wants."""
+    """Add the resource: its files, its router in `api.py` and its model in `tables.py`, in the linter's order."""
     files = {path(module(name, layout)): _moved(text, layout) for name, text in MODULES.items()}
     files |= {"migrations/versions/0002_notes.py": MIGRATION, "tests/test_notes.py": TEST}
     if layout == "feature":

@@ -1,4 +1,4 @@
-"""Updates as processes of their own, which can be killed."""
+"""Updates in separate processes that can be killed."""
 
 import json
 import os
@@ -23,12 +23,12 @@ class Job:
 
     @property
     def error(self) -> str:
-        """What it said when it failed."""
+        """The error output of a failed child."""
         return self.errors.read_text(encoding="utf-8") if self.errors.exists() else ""
 
     @property
     def boundaries(self) -> int:
-        """How many moments between changes on disk it came to."""
+        """The number of moments between changes on disk that the child reached."""
         return len(self.passed.read_text()) if self.passed.exists() else 0
 
 
@@ -53,9 +53,9 @@ class Driver:
         Args:
             action: `update`, `resume` or `abort`.
             path: The service.
-            origin: Where its template is.
-            seconds: After how many it is killed, with what it started; 0 for never.
-            kill_at: At which moment it is killed; 0 for none.
+            origin: The folder of its template.
+            seconds: Time until the child and its processes are killed. 0 means never.
+            kill_at: The moment at which it is killed. 0 means none.
 
         Returns:
             The child.
@@ -92,7 +92,7 @@ class Driver:
         return self.wait(self.start(action, path, origin, seconds=seconds, kill_at=kill_at))
 
     def close(self) -> None:
-        """End it."""
+        """Stop the driver."""
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.close()

@@ -1,4 +1,4 @@
-"""Random trees on three sides: an update names each path in which the renders differ, and none that is the user's."""
+"""Random trees on three sides: an update names each path that differs between the renders, and no path of the user."""
 
 import tempfile
 from collections.abc import Mapping
@@ -21,13 +21,13 @@ from tests.updates.test_properties import EXAMPLES
 
 ONCE = "once.txt"
 PATHS = ("a/one.txt", "a/two.txt", "a/b/three.txt", "c/four.py", "five.md", "lib/six.txt", ONCE)
-# Where either side moves a file or adds one; some are below a file of the template, some would be a folder of it.
+# Paths where either side moves or adds a file. Some are below a file of the template, some would replace its folder.
 PLACES = ("a/new.txt", "z/new.txt", "d/new.txt", "lib/new.txt", "five.md/new.txt", "c", "new")
 OWN = ("mine/own.txt", "a/own.txt", "a/b/own.txt", "d", "z/own.txt")
 IGNORED = ("lib/", "*.md", "new.txt", "/d/", "z")
 
 Files = dict[str, str]
-# What becomes of each file, and where to if it is moved.
+# The change to each file, and its new path if it moves.
 operation = st.tuples(
     st.sampled_from(["keep"] * 4 + ["edit", "edit", "rewrite", "delete", "move", "move and edit"]),
     st.sampled_from(PLACES),
@@ -36,12 +36,12 @@ operation = st.tuples(
 
 @dataclass(frozen=True)
 class Side:
-    """What one side does with the files of the old render."""
+    """The changes that one side makes to the files of the old render."""
 
     files: Mapping[str, tuple[str, str]]
     added: set[str]
     folder: tuple[str, str] | None
-    """A folder that it renames."""
+    """A folder that this side renames."""
 
 
 side = st.builds(
@@ -53,7 +53,7 @@ side = st.builds(
 
 
 def text(name: str) -> str:
-    """Make a text that no other name has."""
+    """Return a text that is different for each name."""
     return "".join(f"{name} {number}\n" for number in range(12))
 
 
@@ -62,12 +62,12 @@ def old_render() -> Files:
 
 
 def fits(path: str, files: Mapping[str, str]) -> bool:
-    """Tell whether a file can be added: nothing is there, and no file has the place of a folder."""
+    """Return whether a file can be added: the path is free, and no file has the place of a folder."""
     return not any(f"{path}/".startswith(f"{other}/") or f"{other}/".startswith(f"{path}/") for other in files)
 
 
 def apply_update(wanted: Side, by: str) -> tuple[Files, dict[str, str]]:
-    """Say what one side makes of the old render, and where it moved what."""
+    """Return the result of one side's changes to the old render, and its moves."""
     files, moved = old_render(), {path: path for path in PATHS}
     for path, (kind, place) in wanted.files.items():
         content = files[path]
@@ -93,7 +93,7 @@ def apply_update(wanted: Side, by: str) -> tuple[Files, dict[str, str]]:
 
 
 def merge_in(folder: Path, new: Files, user: Files, own: Files) -> tuple[MergeResult, Repository]:
-    """Merge, in a repository with two commits: the service as it was made with files of the user's, and today's."""
+    """Merge in a repository with two commits: the new service with files of the user, and the service of today."""
     top = folder / "service"
     first = old_render() | {ANSWERS_FILE: "_commit: 1\n"}
     write(folder / "old", first)
@@ -135,14 +135,14 @@ def test_everything_is_accounted_for(
     ignored: set[str],
     alike: str,
 ) -> None:
-    """Each path in which the renders differ is named with what became of it; a file of the user's own never is."""
+    """Each path that differs between the renders is reported with its outcome, and a file of the user never is."""
     old, (new, _), (user, moved) = old_render(), apply_update(theirs, "theirs"), apply_update(mine, "mine")
     for path in sorted(own):
         if fits(path, user):
             user[path] = text(f"own {path}")
     if ignored:
         user[".gitignore"] = "".join(f"{pattern}\n" for pattern in sorted(ignored))
-    # An older file that is similar to one of the template's.
+    # An older file that is similar to a file of the template.
     similar = {"mine/alike.txt": text(alike).replace(f"{alike} 5", "mine")} if alike else {}
     with tempfile.TemporaryDirectory() as folder:
         result, repository = merge_in(Path(folder), new, user, similar)
@@ -185,13 +185,13 @@ ONE, TWO = Entry("100644", "1" * 40), Entry("100644", "2" * 40)
     ],
 )
 def test_incomplete_report(changes: list[Change], touched: dict[str, Entry | None], wrong: str) -> None:
-    """A plan is refused whose report leaves out a file of the template, or that touches one of the user's own."""
+    """A plan is refused if its report omits a file of the template, or if it touches a file of the user."""
     with pytest.raises(QuicksetError, match=rf"internal error: .* {wrong}\b.* Nothing was touched"):
         require_complete(changes, {"a.txt": ONE}, {"a.txt": TWO}, touched)
 
 
 def test_complete_report() -> None:
-    """A file that the user moved counts under the template's path."""
+    """A file that the user moved is reported under the template's path."""
     change = Change("mine.txt", "merged", template_paths=("a.txt",))
 
     require_complete([change], {"a.txt": ONE}, {"a.txt": TWO}, {"mine.txt": TWO})

@@ -1,4 +1,4 @@
-"""The recorded answers, and what became of them."""
+"""The recorded answers and their changes."""
 
 from pathlib import Path
 
@@ -17,13 +17,13 @@ THEIRS = {"numbers.txt": NUMBERS.replace("line 05", "theirs 5")}
 LIMIT = COPIER_YML + "limit: {type: str, choices: [memory, redis, none], default: memory}\n"
 LIMIT_FILE = "{% if limit != 'none' %}limit.txt{% endif %}.jinja"
 ABSENT = "absent:\n  limit: none\nreleases: {}\n"
-# Recorded without a question.
+# An answer that is recorded without a question.
 UNIT = COPIER_YML + "unit: {type: str, ask: false, choices: [euro, cent], default: euro}\n"
 UNIT_FILES = {"unit.txt.jinja": "{{ unit }}\n"}
 
 
 def refused(lab: Lab, *words: str) -> QuicksetError:
-    """Require that an update fails with a line that holds some words, and touches nothing."""
+    """Require that an update fails with these words in the error and changes nothing."""
     before = lab.snapshot()
     with pytest.raises(QuicksetError) as error:
         lab.update()
@@ -35,13 +35,13 @@ def refused(lab: Lab, *words: str) -> QuicksetError:
 
 
 def rewrite(lab: Lab, **values: object) -> None:
-    """Change recorded answers by hand; None removes one."""
+    """Change recorded answers by hand. None removes an answer."""
     recorded = lab.recorded() | values
     lab.write({ANSWERS_FILE: yaml.safe_dump({name: value for name, value in recorded.items() if value is not None})})
 
 
 def test_hand_edited(lab: Lab) -> None:
-    """An answer that was changed by hand is taken at its word, and the user's comments do not conflict."""
+    """An answer that was changed by hand is used, and the user's comments cause no conflict."""
     rewrite(lab, docker=True)
     lab.write({ANSWERS_FILE: "# mine\n" + lab.read(ANSWERS_FILE)})
     lab.commit()
@@ -55,7 +55,7 @@ def test_hand_edited(lab: Lab) -> None:
 
 
 def test_hand_edited_and_not_committed(lab: Lab) -> None:
-    """Answers with uncommitted edits are refused: the update writes that file."""
+    """An update is refused if the answers file has uncommitted edits, because the update writes that file."""
     rewrite(lab, docker=True)
     lab.release(THEIRS)
 
@@ -63,7 +63,7 @@ def test_hand_edited_and_not_committed(lab: Lab) -> None:
 
 
 def test_order_and_quotes(lab: Lab) -> None:
-    """Answers that are written in another way mean the same."""
+    """The order and the quotes of the answers have no effect."""
     recorded = lab.recorded()
     lines = [f'"{name}": "{value}"' for name, value in reversed(recorded.items()) if isinstance(value, str)]
     lab.commit({ANSWERS_FILE: "\n".join([*lines, "docker: no"]) + "\n"})
@@ -86,7 +86,7 @@ def test_order_and_quotes(lab: Lab) -> None:
     ids=["plain", "comment", "comment on the value", "tag"],
 )
 def test_complex_key(lab: Lab, written: str, kept: str | None) -> None:
-    """A key of two lines is replaced, or is a conflict; `_commit` never stands there twice."""
+    """A key on two lines is replaced or is a conflict, and `_commit` is never there twice."""
     lab.commit({ANSWERS_FILE: lab.read(ANSWERS_FILE).replace("_commit: v0.1.0\n", written)})
     lab.release(THEIRS)
 
@@ -101,7 +101,7 @@ def test_complex_key(lab: Lab, written: str, kept: str | None) -> None:
 
 
 def test_repeated_key(lab: Lab) -> None:
-    """A key that stands twice, as a bad merge leaves it, is refused with both lines."""
+    """A repeated key, as after a bad merge, is refused with both lines."""
     lab.commit({ANSWERS_FILE: lab.read(ANSWERS_FILE) + "'_commit': v0.1.9\n"})
     lab.release(THEIRS)
     last = len(lab.read(ANSWERS_FILE).splitlines())
@@ -126,7 +126,7 @@ def test_repeated_key(lab: Lab) -> None:
     ids=["empty", "comment", "broken", "list", "text", "bytes", "no source", "no version", "types", "conflict"],
 )
 def test_damaged(lab: Lab, content: str | bytes) -> None:
-    """A damaged answers file is refused with its name; nothing is touched."""
+    """A damaged answers file is refused with its name, and nothing changes."""
     lab.commit({ANSWERS_FILE: content})
     lab.release(THEIRS)
 
@@ -134,7 +134,7 @@ def test_damaged(lab: Lab, content: str | bytes) -> None:
 
 
 def test_missing(lab: Lab) -> None:
-    """A folder without answers is no service."""
+    """A folder without an answers file is refused: it is not a service."""
     lab.commit({ANSWERS_FILE: None})
     lab.release(THEIRS)
 
@@ -142,7 +142,7 @@ def test_missing(lab: Lab) -> None:
 
 
 def test_not_committed(lab: Lab) -> None:
-    """Answers that are there and not committed are refused or merged, and not lost."""
+    """Answers that are not committed are refused or merged, and never lost."""
     lab.git("rm", "--quiet", "--cached", ANSWERS_FILE)
     lab.git("commit", "--quiet", "--message", "Forget the answers")
     lab.release(THEIRS)
@@ -152,7 +152,7 @@ def test_not_committed(lab: Lab) -> None:
 
 @pytest.mark.parametrize("version", ["v0.1.9", "v9.0.0", "v0.1.1.dev0+g0123456789ab", "main", "v1"])
 def test_unknown_version(lab: Lab, version: str) -> None:
-    """A recorded version that is not known is refused with its name and the way out."""
+    """An unknown recorded version is refused, and the error names the version and a solution."""
     rewrite(lab, _commit=version)
     lab.commit()
     lab.release(THEIRS)
@@ -161,7 +161,7 @@ def test_unknown_version(lab: Lab, version: str) -> None:
 
 
 def test_newer_version(lab: Lab) -> None:
-    """A service that is ahead of this quickset is told which one to install."""
+    """A service that is newer than this quickset is refused, and the error names the version to install."""
     rewrite(lab, _commit="v9.0.0")
     lab.commit()
     lab.release(THEIRS)
@@ -173,7 +173,7 @@ def test_newer_version(lab: Lab) -> None:
 
 
 def test_unreleased(lab: Lab) -> None:
-    """A service that was made of an unreleased state is updated from that state."""
+    """A service from an unreleased state of the template is updated from that state."""
     (lab.origin / "template" / "numbers.txt").write_text(NUMBERS.replace("line 40", "between 40"))
     lab.version = "0.1.1"
     lab.release()
@@ -201,7 +201,7 @@ def test_new_question(lab: Lab) -> None:
 
 
 def test_new_question_answered(lab: Lab) -> None:
-    """An answer that is given to a new question counts."""
+    """A given answer to a new question is used."""
     lab.release({LIMIT_FILE: "{{ limit }}\n"}, root={"copier.yml": LIMIT, "upgrades.yml": ABSENT})
 
     result = lab.update(data={"limit": "redis"})
@@ -212,7 +212,7 @@ def test_new_question_answered(lab: Lab) -> None:
 
 
 def test_new_question_of_which_nothing_is_known(lab: Lab) -> None:
-    """A new question of a template that says nothing of its absence is listed with the value that it took."""
+    """A new question without an absent value is listed with the value that it took."""
     lab.release({LIMIT_FILE: "{{ limit }}\n"}, root={"copier.yml": LIMIT})
 
     result = lab.update()
@@ -222,7 +222,7 @@ def test_new_question_of_which_nothing_is_known(lab: Lab) -> None:
 
 
 def test_new_question_in_the_middle(lab: Lab) -> None:
-    """A question that came and went between the two versions is not asked."""
+    """A question that was added and removed between the two versions is not asked."""
     lab.release({LIMIT_FILE: "{{ limit }}\n"}, root={"copier.yml": LIMIT, "upgrades.yml": ABSENT})
     lab.release({LIMIT_FILE: None}, root={"copier.yml": COPIER_YML})
 
@@ -234,7 +234,7 @@ def test_new_question_in_the_middle(lab: Lab) -> None:
 
 
 def test_new_recorded_answer(lab: Lab, tmp_path: Path) -> None:
-    """An answer that is recorded without a question has its absent value after an update, and stays."""
+    """An answer that is recorded without a question has its absent value after an update and keeps it."""
     lab.release(UNIT_FILES, root={"copier.yml": UNIT, "upgrades.yml": "absent: {unit: cent}\n"})
 
     result = lab.update(ask=True)
@@ -256,7 +256,7 @@ def test_new_recorded_answer(lab: Lab, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("choice", ["unit", "unit=euro"])
 def test_recorded_answer_cannot_be_given(lab: Lab, tmp_path: Path, choice: str) -> None:
-    """No command takes an answer that is recorded without a question."""
+    """No command accepts an answer that is recorded without a question."""
     lab.release(UNIT_FILES, root={"copier.yml": UNIT, "upgrades.yml": "absent: {unit: cent}\n"})
     request = Request(path=tmp_path / "fresh", data={"unit": "cent"}, lock=False)
     with pytest.raises(UsageError, match="'unit' is recorded by the template and cannot be set"):
@@ -275,7 +275,7 @@ def test_recorded_answer_cannot_be_given(lab: Lab, tmp_path: Path, choice: str) 
     [({"cache": "redis"}, "cache"), ({"limt": "none"}, "limt"), ({"limit": "disk"}, "disk"), ({"slug": "x"}, "slug")],
 )
 def test_wrong_data(lab: Lab, data: dict[str, str], word: str) -> None:
-    """An answer to a question that is answered, unknown, derived or impossible is wrong usage."""
+    """An answer that is already given, unknown, derived or impossible is a usage error."""
     lab.release({LIMIT_FILE: "{{ limit }}\n"}, root={"copier.yml": LIMIT, "upgrades.yml": ABSENT})
     before = lab.snapshot()
 
@@ -289,7 +289,7 @@ def test_wrong_data(lab: Lab, data: dict[str, str], word: str) -> None:
     ("name", "value"), [("cache", "disk"), ("docker", "maybe"), ("layout", ["feature"]), ("project_name", "9 lives")]
 )
 def test_invalid_answer(lab: Lab, name: str, value: object) -> None:
-    """A recorded answer that its question does not allow is refused with its name, not replaced by a default."""
+    """An invalid recorded answer is refused with its name and not replaced by a default."""
     rewrite(lab, **{name: value})
     lab.commit()
     lab.release(THEIRS)
@@ -298,7 +298,7 @@ def test_invalid_answer(lab: Lab, name: str, value: object) -> None:
 
 
 def test_choice_is_gone(lab: Lab) -> None:
-    """A recorded choice that the new version no longer has is refused with the way out, and another one is taken."""
+    """A recorded choice that no longer exists is refused with a solution, and another choice is accepted."""
     rewrite(lab, cache="redis")
     lab.commit()
     lab.release(THEIRS, root={"copier.yml": COPIER_YML.replace("[none, memory, redis]", "[none, memory]")})
@@ -317,7 +317,7 @@ def test_choice_is_gone(lab: Lab) -> None:
 
 
 def test_question_is_gone(lab: Lab) -> None:
-    """An answer whose question is gone goes with it."""
+    """An answer is removed together with its question."""
     config = "".join(line for line in COPIER_YML.splitlines(keepends=True) if not line.startswith("layout"))
     lab.release(root={"copier.yml": config})
 
@@ -327,7 +327,7 @@ def test_question_is_gone(lab: Lab) -> None:
 
 
 def test_order_of_new_answers() -> None:
-    """New answers come into a file that the user edited in the order of the template's, the same in each process."""
+    """New answers are added to an edited file in the template's order, the same in each process."""
     new = "".join(f"question_{number}: {number}\n" for number in range(12))
     sides = adapt.MergeInputs(
         old={ANSWERS_FILE: b"_commit: v0.1.0\n"},
@@ -366,7 +366,7 @@ def test_renamed_question_and_choice(lab: Lab) -> None:
 
 
 def test_derived_answer_in_the_file(lab: Lab) -> None:
-    """A derived answer that somebody wrote into the file changes nothing."""
+    """A derived answer that a user wrote into the file has no effect."""
     rewrite(lab, slug="mine")
     lab.commit()
     lab.release(THEIRS)
@@ -377,7 +377,7 @@ def test_derived_answer_in_the_file(lab: Lab) -> None:
 
 
 def test_to_a_version(lab: Lab) -> None:
-    """An update goes to the version that is asked for."""
+    """An update goes to the requested version."""
     lab.release(THEIRS)
     lab.release({"numbers.txt": NUMBERS.replace("line 05", "later 5")})
 
@@ -390,7 +390,7 @@ def test_to_a_version(lab: Lab) -> None:
 
 @pytest.mark.parametrize("version", ["0.1.0", "0.9.0", "nonsense"])
 def test_to_a_wrong_version(lab: Lab, version: str) -> None:
-    """An older version and an unknown one are wrong usage."""
+    """An older version and an unknown version are usage errors."""
     lab.release(THEIRS)
     lab.update()
     lab.commit(message="Update")
@@ -403,7 +403,7 @@ def test_to_a_wrong_version(lab: Lab, version: str) -> None:
 
 
 def test_deploy(lab: Lab) -> None:
-    """What changes in a running service is said for the releases in between and for these answers."""
+    """Notes for a deployment are listed for the releases in between and for the answers of the service."""
     upgrades = """\
 absent: {}
 releases:

@@ -1,4 +1,4 @@
-"""An update that is committed on a branch of its own."""
+"""An update that is committed on its own branch."""
 
 import pytest
 
@@ -9,12 +9,15 @@ THEIRS = {"numbers.txt": NUMBERS.replace("line 05", "theirs 5"), SERVICE_PY: Non
 
 
 def at(lab: Lab, branch: str, name: str) -> str:
-    """Read a file of a branch."""
+    """Read a file from a branch."""
     return lab.git("show", f"{branch}:{name}")
 
 
 def test_branch(lab: Lab) -> None:
-    """The update is one commit on a new branch from HEAD; work tree, index and the own branch stay as they are."""
+    """The update is one commit on a new branch from HEAD.
+
+    The work tree, the index and the current branch stay unchanged.
+    """
     head = lab.commit({"numbers.txt": NUMBERS.replace("line 40", "mine 40")})
     before = lab.snapshot()
     lab.release(THEIRS)
@@ -40,7 +43,7 @@ def test_branch(lab: Lab) -> None:
 
 
 def test_branch_is_what_update_does(lab: Lab) -> None:
-    """The branch's tree is what an update of the work tree stages."""
+    """The branch has the same tree as an update of the work tree."""
     lab.commit({"numbers.txt": NUMBERS.replace("line 40", "mine 40"), "app/orders/service.py": ORDERS + "# mine\n"})
     (lab.origin / "template" / "added.sh").write_text("#!/bin/sh\n")
     (lab.origin / "template" / "added.sh").chmod(0o755)
@@ -53,7 +56,7 @@ def test_branch_is_what_update_does(lab: Lab) -> None:
 
 
 def test_branch_of_a_dirty_work_tree(lab: Lab) -> None:
-    """Uncommitted edits, even of the same files, stay where they are and are no part of the branch."""
+    """Uncommitted edits, even of the same files, stay in the work tree and are not on the branch."""
     lab.write({"numbers.txt": NUMBERS.replace("line 05", "dirty 5"), "added.txt": "untracked\n", "run.sh": "staged\n"})
     lab.git("add", "run.sh")
     before = lab.snapshot()
@@ -68,7 +71,7 @@ def test_branch_of_a_dirty_work_tree(lab: Lab) -> None:
 
 
 def test_branch_is_refreshed(lab: Lab) -> None:
-    """A branch that an earlier update made is made anew from HEAD with the newer release."""
+    """A branch of an earlier update is created again from HEAD with the newer release."""
     lab.release(THEIRS)
     first = lab.update(branch="updates").commit
     head = lab.commit({"mine.txt": "mine\n"})
@@ -83,7 +86,7 @@ def test_branch_is_refreshed(lab: Lab) -> None:
 
 
 def test_branch_with_a_users_commits(lab: Lab) -> None:
-    """Commits that somebody put on the branch are not thrown away."""
+    """Commits that a user added to the branch are not lost."""
     lab.release(THEIRS)
     lab.update(branch="updates")
     lab.git("switch", "--quiet", "updates")
@@ -102,7 +105,7 @@ def test_branch_with_a_users_commits(lab: Lab) -> None:
 
 
 def test_branch_that_is_checked_out(lab: Lab) -> None:
-    """The branch that one is on is no place for it."""
+    """The checked-out branch is refused."""
     branch = lab.git("symbolic-ref", "--short", "HEAD").strip()
     before = lab.snapshot()
     lab.release(THEIRS)
@@ -116,7 +119,7 @@ def test_branch_that_is_checked_out(lab: Lab) -> None:
 
 @pytest.mark.parametrize("name", ["-x", "a..b", "a b", ".lock", "HEAD", "refs/heads/~"])
 def test_impossible_name(lab: Lab, name: str) -> None:
-    """A name that git does not take is wrong usage, and nothing is made."""
+    """A name that git rejects is a usage error, and nothing is created."""
     before, branches = lab.snapshot(), lab.git("for-each-ref")
     lab.release(THEIRS)
 
@@ -128,7 +131,7 @@ def test_impossible_name(lab: Lab, name: str) -> None:
 
 
 def test_branch_with_conflicts(lab: Lab) -> None:
-    """With a conflict there is no branch, and the result names the files."""
+    """With a conflict no branch is created, and the result names the files."""
     lab.commit({"numbers.txt": NUMBERS.replace("line 05", "mine 5")})
     before = lab.snapshot()
     lab.release(THEIRS)
@@ -143,7 +146,7 @@ def test_branch_with_conflicts(lab: Lab) -> None:
 
 
 def test_branch_with_conflicts_keeps_an_older_one(lab: Lab) -> None:
-    """With a conflict an existing branch stays as it is."""
+    """With a conflict an existing branch stays unchanged."""
     lab.release(THEIRS)
     first = lab.update(branch="updates").commit
     lab.commit({"numbers.txt": NUMBERS.replace("line 05", "mine 5")})
@@ -155,7 +158,7 @@ def test_branch_with_conflicts_keeps_an_older_one(lab: Lab) -> None:
 
 
 def test_branch_when_current(lab: Lab) -> None:
-    """With nothing to update there is no branch."""
+    """No branch is created if there is nothing to update."""
     result = lab.update(branch="updates")
 
     assert result.commit is None
@@ -163,7 +166,7 @@ def test_branch_when_current(lab: Lab) -> None:
 
 
 def test_branch_merges(lab: Lab) -> None:
-    """Merged as any branch, it leaves a service at the new version."""
+    """After a merge of the branch the service is at the new version."""
     lab.release(THEIRS)
     lab.update(branch="updates")
 

@@ -1,4 +1,4 @@
-"""The scenarios that are compared with `copier update`: quickset loses nothing in any of them."""
+"""The comparison with `copier update`: quickset loses nothing in any scenario."""
 
 import pytest
 
@@ -13,7 +13,7 @@ TABLE = REPOSITORY / "docs" / "comparison.md"
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_nothing_is_lost(lab: Lab, scenario: Scenario) -> None:
-    """Quickset keeps what the user did and brings what the template did."""
+    """Quickset keeps the user's changes and brings those of the template."""
     outcome = run_quickset(lab, scenario)
 
     assert (outcome.lost, outcome.failed) == ((), "")
@@ -28,7 +28,7 @@ def test_plain_copier_updates(lab: Lab) -> None:
 
 
 def test_table_in_the_docs() -> None:
-    """The table in the docs has every scenario, with what quickset makes of it."""
+    """The table in the docs has every scenario with quickset's result."""
     rows = [line.split(" | ")[0].removeprefix("| ") for line in TABLE.read_text().splitlines() if line.startswith("| ")]
 
     assert rows[1:] == [scenario.name for scenario in SCENARIOS]

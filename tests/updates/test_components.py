@@ -1,4 +1,4 @@
-"""Every choice of this project's own template, added to a service that exists and taken back."""
+"""Every choice of this project's template, added to an existing service and removed again."""
 
 import re
 from collections.abc import Mapping
@@ -26,24 +26,24 @@ pytestmark = pytest.mark.ci
 VERSIONS = "migrations/versions"
 
 
-def said(value: Any) -> str:
-    """Write a value as on the command line."""
+def as_option(value: Any) -> str:
+    """Return a value in the form of the command line."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 QUESTIONS = load_questions((REPOSITORY / "copier.yml").read_text())
-# A question that comes later joins by itself.
+# A new question is included without a change here.
 CHOICES = {
-    f"{question.name}={said(value)}": (question.name, value)
+    f"{question.name}={as_option(value)}": (question.name, value)
     for question in QUESTIONS.values()
     if is_component(question)
     for value in ((True, False) if question.type == "bool" else question.choices)
     if value != question.default
 }
-# What is turned off in a service before a choice can be made in it, and not asked any more afterwards.
+# The answers that must change before a choice is possible. They are not asked afterwards.
 WITHOUT: Mapping[str, Mapping[str, Any]] = {"database=none": {"auth": "none"}}
 
-# What owners do to the files that components have lines in: by file, a text and what takes its place.
+# Edits of owners in files where components have lines: by file, a text and its replacement.
 EDITS: Mapping[str, tuple[tuple[str, str], ...]] = {
     ".env.example": (("# Where to listen.\n", "# Where payments go.\nPAYMENTS_URL=\n\n# Where to listen.\n"),),
     "README.md": (
@@ -90,12 +90,12 @@ def anyio_backend(""",
 
 @pytest.fixture(scope="module")
 def source() -> Source:
-    """This project's template, as committed."""
+    """This project's template at its last commit."""
     return Source(REPOSITORY)
 
 
 def make(source: Source, folder: Path, **data: Any) -> Path:
-    """Make a service of the committed template."""
+    """Create a service from the committed template."""
     new(Request(path=folder, ref="HEAD", data={"project_name": "Shop", **data}, lock=False), template_source=source)
     return folder
 
@@ -107,7 +107,7 @@ def commit(service: Path) -> None:
 
 
 def edit(service: Path) -> Path:
-    """Do to a service what its owners do."""
+    """Edit a service as its owners do."""
     for name, pairs in EDITS.items():
         text = (service / name).read_text()
         for old, ours in pairs:
@@ -121,7 +121,7 @@ def edit(service: Path) -> Path:
 @pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.parametrize("layout", ["feature", pytest.param("layered", marks=pytest.mark.full)])
 def test_there_and_back(source: Source, tmp_path: Path, layout: str, choice: str) -> None:
-    """A choice that is made later gives what it gives at once, with every edit; taken back, the tree is back."""
+    """A later choice gives the same result as an early one, with every edit. Its removal restores the tree."""
     name, value = CHOICES[choice]
     service = edit(make(source, tmp_path / "service", layout=layout, **WITHOUT.get(choice, {})))
     before = files(service)
@@ -131,7 +131,7 @@ def test_there_and_back(source: Source, tmp_path: Path, layout: str, choice: str
     assert there.conflicts == ()
     assert files(service) == files(edit(make(source, tmp_path / "fresh", layout=layout, **{name: value})))
     commit(service)
-    back = components.add(service, [f"{name}={said(QUESTIONS[name].default)}"], lock=False, template_source=source)
+    back = components.add(service, [f"{name}={as_option(QUESTIONS[name].default)}"], lock=False, template_source=source)
     assert back.conflicts == ()
     assert files(service) == before
 
@@ -156,7 +156,7 @@ def is_heavy(parcel: int) -> bool:
 
 @pytest.mark.parametrize("choice", sorted(CHOICES.keys() - {"example=false", "database=none"}))
 def test_there_and_back_beside_own_lines(source: Source, tmp_path: Path, choice: str) -> None:
-    """What owners write at the end of the example's files is in nobody's way."""
+    """Owners' lines at the end of the example's files cause no conflict."""
     service = make(source, tmp_path / "service")
     for name, lines in {"router": OWN_ROUTE, "schemas": OWN_SHAPE, "service": OWN_RULE}.items():
         with (service / f"app/orders/{name}.py").open("a") as file:
@@ -168,13 +168,13 @@ def test_there_and_back_beside_own_lines(source: Source, tmp_path: Path, choice:
     assert there.conflicts == ()
     commit(service)
     name, _ = CHOICES[choice]
-    back = components.add(service, [f"{name}={said(QUESTIONS[name].default)}"], lock=False, template_source=source)
+    back = components.add(service, [f"{name}={as_option(QUESTIONS[name].default)}"], lock=False, template_source=source)
     assert back.conflicts == ()
     assert files(service) == before
 
 
 def test_what_is_asked_for_the_first_time_stays_off(source: Source, tmp_path: Path) -> None:
-    """A service that gets a database gets no users with it, and is told that it could have them."""
+    """A service that gets a database gets no users with it, and the result names that option."""
     service = make(source, tmp_path / "service", database="none")
 
     result = components.add(service, ["database=postgresql"], lock=False, template_source=source)
@@ -186,7 +186,7 @@ def test_what_is_asked_for_the_first_time_stays_off(source: Source, tmp_path: Pa
 
 
 def test_another_database_starts_a_new_chain(source: Source, tmp_path: Path) -> None:
-    """The migrations of one database hold its types, so those of another one start again."""
+    """Migrations contain types of their database, so another database starts a new chain."""
     service = make(source, tmp_path / "service")
 
     result = components.add(service, ["database=postgresql"], lock=False, template_source=source)
@@ -200,7 +200,7 @@ def test_another_database_starts_a_new_chain(source: Source, tmp_path: Path) -> 
 
 
 def test_what_needs_another_goes_with_it(source: Source, tmp_path: Path) -> None:
-    """A database goes together with the users in it, and not alone."""
+    """A database is removed together with the users in it, and never without them."""
     service = make(source, tmp_path / "service")
 
     with pytest.raises(UsageError, match="auth=jwt needs a database, but database=none"):
@@ -213,7 +213,7 @@ def test_what_needs_another_goes_with_it(source: Source, tmp_path: Path) -> None
 
 
 def test_what_is_added_is_told_of(source: Source, tmp_path: Path) -> None:
-    """Whoever turns something on or off is told what that changes in a running service."""
+    """Adding or removing a component reports its effects on a running service."""
     service = make(source, tmp_path / "service", example=False, auth="none")
 
     added = components.add(service, ["auth", "cache=memory"], lock=False, template_source=source)
@@ -221,12 +221,12 @@ def test_what_is_added_is_told_of(source: Source, tmp_path: Path) -> None:
     removed = components.remove(service, ["auth", "cache"], lock=False, template_source=source)
 
     assert list(dict.fromkeys(entry.version for entry in added.deploy)) == ["auth", "cache"]
-    # Not of the routes of orders: there are none.
+    # The routes of orders are not in it: the service has none.
     assert [entry.version for entry in removed.deploy] == ["auth"] * 3
 
 
 def test_what_is_left_to_do(source: Source, tmp_path: Path) -> None:
-    """What to change in .env is said again when conflicts are resolved; a file that is kept is not forgotten."""
+    """Changes to make in .env are reported again after conflicts are resolved, and so are files that are kept."""
     service = make(source, tmp_path / "service", cache="memory", websockets=True)
     (service / ".env").write_text((service / ".env.example").read_text())
     rooms, lifespan = service / "app" / "core" / "realtime" / "rooms.py", service / "app" / "lifespan.py"
@@ -256,7 +256,7 @@ DOWN = ["git stash && uv run alembic downgrade base; git stash pop --index"]
 
 
 def write(title: str) -> list[str]:
-    """Return the steps that make a migration and run it."""
+    """Return the steps that create a migration and run it."""
     return [
         f'{MIGRATE[0]} && uv run alembic revision --autogenerate -m "{title}"',
         f"{MIGRATE[0]} && git add migrations/versions",
@@ -285,7 +285,7 @@ def write(title: str) -> list[str]:
 def test_migrations_stay_one_chain(
     source: Source, tmp_path: Path, data: str, own: str, change: str, chain: str, steps: list[str]
 ) -> None:
-    """A chain that databases depend on stays, has one beginning, and what to do next is said."""
+    """A chain of migrations in use is kept and has one start, and the next steps are reported."""
     service = make(source, tmp_path / "service", example="example" in data, auth="jwt" if "auth" in data else "none")
     if own:
         follows = None if own == "0001" else '"0001"'

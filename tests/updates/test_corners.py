@@ -1,4 +1,4 @@
-"""Corners in which an update once lost a line, or was stuck."""
+"""Rare cases in which an earlier update lost a line or stopped."""
 
 import os
 import tomllib
@@ -20,7 +20,7 @@ THEIRS = {"numbers.txt": NUMBERS.replace("line 05", "theirs 5")}
 
 
 def test_move_to_an_ignored_place(lab: Lab) -> None:
-    """A file that the template moves where the user ignores everything stays where it is, with the user's edits."""
+    """A file that the template moves to an ignored folder stays at its path, with the user's edits."""
     lab.commit({"numbers.txt": MINE, ".gitignore": lab.read(".gitignore") + "build/\n"})
     lab.release({"numbers.txt": None, "build/numbers.txt": NUMBERS})
 
@@ -34,7 +34,7 @@ def test_move_to_an_ignored_place(lab: Lab) -> None:
 
 @pytest.mark.parametrize("folder", ["app/data.toml", "app/data.toml/mine.txt"])
 def test_new_file_where_the_user_moved_a_folder(lab: Lab, folder: str) -> None:
-    """A new file that follows a folder of the user's does not replace what the user has in that place."""
+    """A new file that follows a renamed folder does not replace a file of the user there."""
     for name in lab.git("ls-files", "app").split():
         (lab.path / "src" / name).parent.mkdir(parents=True, exist_ok=True)
         lab.git("mv", name, f"src/{name}")
@@ -54,7 +54,7 @@ def test_new_file_where_the_user_moved_a_folder(lab: Lab, folder: str) -> None:
 
 
 def test_nested_service(lab: Lab) -> None:
-    """What belongs to a service in a folder of this one is not replaced by what the template puts there."""
+    """Files of a service in a subfolder are not replaced by the template's files for the outer service."""
     answers = lab.read(ANSWERS_FILE)
     lab.commit({f"tools/{ANSWERS_FILE}": answers, "tools/README.md": "mine\n"})
     lab.release({"tools/README.md": "theirs\n"})
@@ -67,7 +67,7 @@ def test_nested_service(lab: Lab) -> None:
 
 
 def test_answers_among_fixtures(lab: Lab) -> None:
-    """An answers file in a folder of the template's own makes no service of it."""
+    """An answers file in a folder of the template does not make that folder a service."""
     lab.commit(
         {f"app/orders/{ANSWERS_FILE}": "x: 1\n", "app/orders/service.py": lab.read("app/orders/service.py") + "# m\n"}
     )
@@ -81,7 +81,7 @@ def test_answers_among_fixtures(lab: Lab) -> None:
 
 
 def test_branch_that_was_amended(lab: Lab) -> None:
-    """A commit on the update's branch that somebody amended is theirs."""
+    """An amended commit on the update's branch belongs to the user."""
     lab.release(THEIRS)
     lab.update(branch="up")
     lab.git("switch", "--quiet", "up")
@@ -97,7 +97,7 @@ def test_branch_that_was_amended(lab: Lab) -> None:
 
 
 def test_uncommitted_answers(lab: Lab) -> None:
-    """Nothing is worked out from answers that are not committed: not on a branch, and not in a preview either."""
+    """Uncommitted answers are not used, neither for a branch nor for a preview."""
     lab.release(THEIRS)
     lab.update()
     lab.release({"numbers.txt": NUMBERS.replace("line 05", "theirs 5").replace("line 50", "theirs 50")})
@@ -109,14 +109,14 @@ def test_uncommitted_answers(lab: Lab) -> None:
 
 
 def conflict(lab: Lab) -> None:
-    """Leave the service with a conflict in one file and a change in another."""
+    """Bring the service to a conflict in one file and a change in another."""
     lab.commit({"numbers.txt": NUMBERS.replace("line 05", "mine 5")})
     lab.release({**THEIRS, "added-later.txt": "theirs\n"})
     assert lab.update().conflicts == ("numbers.txt",)
 
 
 def test_answers_changed_before_going_on(lab: Lab) -> None:
-    """What the user committed in the answers file while resolving is in it afterwards, beside the new version."""
+    """Answers that the user committed while resolving a conflict are kept, together with the new version."""
     conflict(lab)
     lab.write({"numbers.txt": "both\n", ANSWERS_FILE: lab.read(ANSWERS_FILE) + "# ours\n"})
     lab.commit()
@@ -128,7 +128,7 @@ def test_answers_changed_before_going_on(lab: Lab) -> None:
 
 
 def test_objects_tidied_away(lab: Lab) -> None:
-    """Git tidies up while conflicts are open: going on works all the same."""
+    """`--continue` works after `git gc` ran during a conflict."""
     conflict(lab)
     lab.git("gc", "--quiet", "--prune=now")
     lab.commit({"numbers.txt": "both\n"})
@@ -139,7 +139,7 @@ def test_objects_tidied_away(lab: Lab) -> None:
 
 
 def test_nothing_left_to_go_on_with(lab: Lab) -> None:
-    """After `git reset --hard` the version does not advance, and the next update starts anew."""
+    """After `git reset --hard` the version does not advance, and the next update starts again."""
     conflict(lab)
     lab.git("reset", "--quiet", "--hard")
 
@@ -151,7 +151,7 @@ def test_nothing_left_to_go_on_with(lab: Lab) -> None:
 
 
 def test_markers_in_a_moved_file(lab: Lab) -> None:
-    """Conflict markers are found in a file that the user moved, too."""
+    """Conflict markers are also found in a file that the user moved."""
     lab.git("mv", "numbers.txt", "mine.txt")
     lab.commit({"mine.txt": NUMBERS.replace("line 05", "mine 5")})
     lab.release(THEIRS)
@@ -163,7 +163,7 @@ def test_markers_in_a_moved_file(lab: Lab) -> None:
 
 
 def test_files_called_like_ours(lab: Lab) -> None:
-    """No file of the user's is taken for one that a killed run left behind."""
+    """No file of the user is mistaken for a leftover of a killed run."""
     lab.commit({".numbers.txt.quickset": "mine\n", ".quickset-1": "mine\n"})
     conflict(lab)
 
@@ -173,7 +173,7 @@ def test_files_called_like_ours(lab: Lab) -> None:
 
 
 def test_long_name(lab: Lab) -> None:
-    """A file whose name is as long as a name can be is updated like any other."""
+    """A file with a name of maximum length is updated."""
     name = "n" * 251 + ".txt"
     lab.git("mv", "numbers.txt", name)
     lab.commit()
@@ -185,7 +185,7 @@ def test_long_name(lab: Lab) -> None:
 
 
 def test_abort_does_not_write_through_a_link(lab: Lab, tmp_path: Path) -> None:
-    """A link that the user put in a removed folder's place leads out of the repository: nothing is written there."""
+    """An abort writes nothing through a link that leads out of the repository."""
     lab.commit({"numbers.txt": NUMBERS.replace("line 05", "mine 5")})
     lab.release({**THEIRS, SERVICE_PY: None})
     assert lab.update().conflicts
@@ -204,7 +204,7 @@ def test_abort_does_not_write_through_a_link(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_line_that_is_staged_only(lab: Lab) -> None:
-    """A line that is in the index alone is not dropped by `--abort`."""
+    """`--abort` keeps a line that is only in the index."""
     conflict(lab)
     text = lab.read("added-later.txt")
     lab.write({"added-later.txt": text + "mine\n"})
@@ -217,7 +217,7 @@ def test_line_that_is_staged_only(lab: Lab) -> None:
 
 @pytest.mark.parametrize("setting", ["merge.default=union", "merge.renormalize=true", "log.showSignature=true"])
 def test_settings_that_decide_over_merges(lab: Lab, setting: str) -> None:
-    """A setting of the user's makes no conflict go away, and breaks none."""
+    """Merge settings of the user neither hide a conflict nor break the update."""
     name, _, value = setting.partition("=")
     lab.git("config", name, value)
 
@@ -228,7 +228,7 @@ def test_settings_that_decide_over_merges(lab: Lab, setting: str) -> None:
 
 @pytest.mark.parametrize("variable", ["GIT_LITERAL_PATHSPECS", "GIT_ICASE_PATHSPECS", "GIT_DEFAULT_HASH"])
 def test_variables_of_git(lab: Lab, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
-    """Variables that change what git's arguments mean change nothing here."""
+    """Variables that change the meaning of git's arguments have no effect."""
     lab.release(THEIRS)
     monkeypatch.setenv(variable, "sha256" if variable.endswith("HASH") else "1")
 
@@ -236,7 +236,7 @@ def test_variables_of_git(lab: Lab, monkeypatch: pytest.MonkeyPatch, variable: s
 
 
 def dependencies(lab: Lab, own: tuple[str, str], theirs: tuple[str, str]) -> str:
-    """Let the user and the template each change `pyproject.toml`, update, and return what comes of it."""
+    """Change `pyproject.toml` on both sides, update, and return the result."""
     text = lab.read("pyproject.toml")
     assert own[0] in text
     assert theirs[0] in PYPROJECT
@@ -257,7 +257,7 @@ def test_comment_beside_a_requirement(lab: Lab) -> None:
 
 
 def test_commented_requirement_that_the_template_drops(lab: Lab) -> None:
-    """A requirement whose line the user has marked stays when the template drops it."""
+    """A requirement that the user marked with a comment stays when the template removes it."""
     line = '"orjson>=3.13,<4",'
     merged = dependencies(lab, (line, f"{line}  # ours"), (f"  {line}\n", ""))
 
@@ -265,7 +265,7 @@ def test_commented_requirement_that_the_template_drops(lab: Lab) -> None:
 
 
 def test_no_comma_at_the_end(lab: Lab) -> None:
-    """An array whose last item has no comma takes another one and is still TOML."""
+    """An array without a final comma gets another item and remains valid TOML."""
     line = '"uvicorn>=0.54,<0.55"'
     merged = dependencies(lab, (f"{line},\n", f"{line}\n"), (f"  {line},\n", f'  {line},\n  "zstandard>=1,<2",\n'))
 
@@ -273,7 +273,7 @@ def test_no_comma_at_the_end(lab: Lab) -> None:
 
 
 def test_array_that_only_looks_alike(lab: Lab) -> None:
-    """A table in a text, or of the same name elsewhere, is not taken for the dependencies."""
+    """An array inside a string, or with the same name in another place, is not treated as the dependencies."""
     text = "[tool.ruff]"
     mine = '[[tool.mine]]\ndev = [\n  "ruff>=0.17.5,<0.18",\n]\n\n[tool.ruff]'
     merged = dependencies(lab, (text, mine), ('"ruff>=0.17.5,<0.18",\n', '"ruff>=0.17.6,<0.18",\n'))
@@ -284,7 +284,7 @@ def test_array_that_only_looks_alike(lab: Lab) -> None:
 
 @pytest.mark.parametrize("settings", ["[tool.ruff]\nformat = true\n", '[tool]\nruff = "x"\n'])
 def test_odd_settings_of_the_formatter(lab: Lab, settings: str) -> None:
-    """Settings of the formatter that are none do not end the update in a traceback."""
+    """Invalid settings of the formatter cause no traceback."""
     lab.commit({"pyproject.toml": '[project]\nname = "x"\nversion = "1"\n' + settings})
     lab.release(THEIRS)
 
@@ -292,7 +292,7 @@ def test_odd_settings_of_the_formatter(lab: Lab, settings: str) -> None:
 
 
 def test_comment_in_the_answers(lab: Lab) -> None:
-    """A comment of the user's in the answers file stays."""
+    """A user's comment in the answers file is kept."""
     text = lab.read(ANSWERS_FILE)
     lab.commit({ANSWERS_FILE: text.replace("_commit: v0.1.0", "_commit: v0.1.0  # mind this")})
     lab.release(THEIRS)
@@ -303,11 +303,11 @@ def test_comment_in_the_answers(lab: Lab) -> None:
 
 
 def test_folder_that_cannot_be_written(lab: Lab) -> None:
-    """The system refuses half-way: that is said with the ways out, and both work."""
+    """If the system denies a write during an update, the error names both solutions, and both work."""
     lab.release({**THEIRS, SERVICE_PY: "# theirs\n"})
     before = lab.snapshot()
     folder = lab.path / "app" / "orders"
-    # Root may write anywhere: a folder in the way of the temporary file is refused to everybody.
+    # Root can write anywhere, so the test puts a folder in the way of the temporary file.
     real = os.link
 
     def link(source: Path, target: Path, **options: bool) -> None:
@@ -327,7 +327,7 @@ def test_folder_that_cannot_be_written(lab: Lab) -> None:
 
 
 def test_looking_at_files_does_not_write_the_index(lab: Lab) -> None:
-    """Files with new times, as after a copy, make git write its index anew: killed there, it would leave it locked."""
+    """Reading files with new timestamps does not make git write its index, which a kill could leave locked."""
     lab.release({**THEIRS, "run.sh": "#!/bin/sh\n# theirs\n"})
     lab.write({"numbers.txt": MINE})
     os.utime(lab.path / "run.sh", (0, 0))

@@ -1,4 +1,4 @@
-"""The dependencies in pyproject.toml: lines that the user left alone follow the template, the others are the user's."""
+"""The dependencies in pyproject.toml: lines that the user did not touch follow the template, others stay."""
 
 from itertools import pairwise
 
@@ -18,12 +18,12 @@ def bump(*pairs: tuple[str, str]) -> dict[str, str | bytes | None]:
     return {"pyproject.toml.jinja": text}
 
 
-def told(lab: Lab, notes: tuple[str, ...], changes: str, word: str) -> bool:
+def is_reported(lab: Lab, notes: tuple[str, ...], changes: str, word: str) -> bool:
     return any(word in text for text in (*notes, changes))
 
 
 def test_untouched_line_follows(lab: Lab) -> None:
-    """A line that the user left alone follows the template, beside lines that are the user's."""
+    """An untouched line follows the template, even next to lines of the user."""
     lab.replace("pyproject.toml", ("orjson>=3.13,<4", "orjson>=3.15,<4"))
     lab.commit()
     lab.release(bump((FASTAPI, "fastapi>=0.170,<0.171")))
@@ -39,7 +39,7 @@ def test_untouched_line_follows(lab: Lab) -> None:
     "mine", ["fastapi==0.200.0", "fastapi>=0.165.3,<0.166", "fastapi[standard]>=0.165,<0.166", "fastapi"]
 )
 def test_touched_line_is_kept(lab: Lab, mine: str) -> None:
-    """A line that the user touched stays as it is, is reported, and is no conflict."""
+    """A changed line stays, is reported and causes no conflict."""
     lab.replace("pyproject.toml", (FASTAPI, mine))
     lab.commit()
     lab.release(bump((FASTAPI, "fastapi>=0.170,<0.171")))
@@ -48,11 +48,11 @@ def test_touched_line_is_kept(lab: Lab, mine: str) -> None:
 
     lab.assert_clean(result)
     assert [line for line in lab.dependencies() if line.startswith("fastapi")] == [mine]
-    assert told(lab, result.notes, " ".join(change.note for change in result.changes), "fastapi")
+    assert is_reported(lab, result.notes, " ".join(change.note for change in result.changes), "fastapi")
 
 
 def test_never_lowered(lab: Lab) -> None:
-    """A version that the user raised is not lowered by a template that raises it less."""
+    """A version that the user raised is not lowered when the template raises it less."""
     lab.replace("pyproject.toml", (FASTAPI, "fastapi>=0.180,<0.181"), ("uvicorn>=0.54,<0.55", "uvicorn>=0.60,<0.61"))
     lab.commit()
     lab.release(bump((FASTAPI, "fastapi>=0.170,<0.171"), ("uvicorn>=0.54,<0.55", "uvicorn>=0.55,<0.56")))
@@ -64,7 +64,7 @@ def test_never_lowered(lab: Lab) -> None:
 
 
 def test_template_lowers(lab: Lab) -> None:
-    """A template that takes a version back does so only where the user left the line alone."""
+    """A version that the template lowers is lowered only in an untouched line."""
     lab.replace("pyproject.toml", ("orjson>=3.13,<4", "orjson>=3.15,<4"))
     lab.commit()
     lab.release(bump(("orjson>=3.13,<4", "orjson>=3.11,<4")))
@@ -75,7 +75,7 @@ def test_template_lowers(lab: Lab) -> None:
 
 
 def test_both_took_the_same(lab: Lab) -> None:
-    """A version that both sides took is no conflict."""
+    """A version that both sides chose is not a conflict."""
     lab.replace("pyproject.toml", (FASTAPI, "fastapi>=0.170,<0.171"))
     lab.commit()
     lab.release(bump((FASTAPI, "fastapi>=0.170,<0.171")))
@@ -86,7 +86,7 @@ def test_both_took_the_same(lab: Lab) -> None:
 
 
 def test_added_beside_each_other(lab: Lab) -> None:
-    """Lines that both sides added at the same place are both there."""
+    """Lines that both sides added in the same place are all kept."""
     lab.replace("pyproject.toml", ('  "orjson>=3.13,<4",\n', '  "nh3>=0.3",\n  "orjson>=3.13,<4",\n'))
     lab.commit()
     lab.release(bump(('  "orjson>=3.13,<4",\n', '  "openai>=3",\n  "orjson>=3.13,<4",\n')))
@@ -99,7 +99,7 @@ def test_added_beside_each_other(lab: Lab) -> None:
 
 
 def test_added_beside_a_changed_line(lab: Lab) -> None:
-    """A line that the user added next to one that the template raises does not conflict."""
+    """A line that the user added next to one that the template raises is not a conflict."""
     lab.replace("pyproject.toml", (f'  "{FASTAPI}",\n', f'  "{FASTAPI}",\n  "nh3>=0.3",\n'))
     lab.commit()
     lab.release(bump((FASTAPI, "fastapi>=0.170,<0.171")))
@@ -110,7 +110,7 @@ def test_added_beside_a_changed_line(lab: Lab) -> None:
 
 
 def test_raised_beside_each_other(lab: Lab) -> None:
-    """A line that the user raised next to one that the template raises does not conflict."""
+    """A line that the user raised next to one that the template raises is not a conflict."""
     lab.replace("pyproject.toml", ("orjson>=3.13,<4", "orjson>=3.15,<4"))
     lab.commit()
     lab.release(bump((FASTAPI, "fastapi>=0.170,<0.171"), ("structlog>=26.1,<27", "structlog>=26.2,<27")))
@@ -121,7 +121,7 @@ def test_raised_beside_each_other(lab: Lab) -> None:
 
 
 def test_removed_stays_removed(lab: Lab) -> None:
-    """A dependency that the user removed does not come back when the template raises it."""
+    """A dependency that the user removed stays removed when the template raises it."""
     lab.replace("pyproject.toml", ('  "orjson>=3.13,<4",\n', ""))
     lab.commit()
     lab.release(bump(("orjson>=3.13,<4", "orjson>=3.15,<4")))
@@ -133,7 +133,7 @@ def test_removed_stays_removed(lab: Lab) -> None:
 
 
 def test_removed_by_the_template(lab: Lab) -> None:
-    """A dependency that the template drops goes where the user left it alone, and stays where it was touched."""
+    """A dependency that the template drops is removed from an untouched line and stays in a changed one."""
     lab.replace("pyproject.toml", ("orjson>=3.13,<4", "orjson>=3.15,<4"))
     lab.commit()
     lab.release(bump(('  "orjson>=3.13,<4",\n', ""), ('  "structlog>=26.1,<27",\n', "")))
@@ -146,7 +146,7 @@ def test_removed_by_the_template(lab: Lab) -> None:
 
 
 def test_both_added_the_same_package(lab: Lab) -> None:
-    """A package that both sides added stands once, in the user's version."""
+    """A package that both sides added is listed once, in the user's version."""
     lab.replace("pyproject.toml", ('  "orjson>=3.13,<4",\n', '  "httpx>=1.0",\n  "orjson>=3.13,<4",\n'))
     lab.commit()
     lab.release(bump(('  "orjson>=3.13,<4",\n', '  "httpx>=0.28",\n  "orjson>=3.13,<4",\n')))
@@ -158,7 +158,7 @@ def test_both_added_the_same_package(lab: Lab) -> None:
 
 
 def test_groups(lab: Lab) -> None:
-    """The groups for development are treated alike."""
+    """Development groups follow the same rules."""
     lab.replace("pyproject.toml", ('  "ruff>=0.17.5,<0.18",\n', '  "ruff>=0.20",\n  "ty>=1",\n'))
     lab.commit()
     lab.release(bump(("pytest>=9.2,<10", "pytest>=9.4,<10"), ("ruff>=0.17.5,<0.18", "ruff>=0.18,<0.19")))
@@ -172,7 +172,7 @@ def test_groups(lab: Lab) -> None:
 
 
 def test_comments_and_order_stay(lab: Lab) -> None:
-    """The user's comments in a list, and their order of it, stay."""
+    """The user's comments in a list, and the user's order, are kept."""
     lab.replace(
         "pyproject.toml",
         ('  "orjson>=3.13,<4",\n', '  # ours, see the wiki\n  "orjson>=3.13,<4", # pinned with care\n'),
@@ -191,7 +191,7 @@ LINES = ["alembic>=1.20,<2", FASTAPI, "orjson>=3.13,<4"]
 
 
 def listed(*lines: str, layout: str = "lines") -> str:
-    """Write a list of dependencies in one of the layouts that people use."""
+    """Return a list of dependencies in one of the usual layouts."""
     shown = {
         "lines": "".join(f'\n  "{line}",' for line in lines) + "\n",
         "one line": ", ".join(f'"{line}"' for line in lines),
@@ -209,7 +209,7 @@ def project(dependencies: str) -> str:
 @pytest.mark.parametrize("theirs", ["lines", "one line"])
 @pytest.mark.parametrize("mine", ["lines", "one line", "first line", "two a line"])
 def test_layouts(lab: Lab, mine: str, theirs: str) -> None:
-    """A list is merged requirement by requirement in each layout, which stays the user's."""
+    """A list is merged requirement by requirement and keeps the user's layout."""
     lab.release({"pyproject.toml.jinja": project(listed(*LINES, layout=theirs))})
     lab.update()
     lab.replace("pyproject.toml", (listed(*LINES, layout=theirs), listed(*LINES, "nh3>=0.3", layout=mine)))
@@ -224,7 +224,7 @@ def test_layouts(lab: Lab, mine: str, theirs: str) -> None:
 
 
 def test_one_line_that_the_template_comments(lab: Lab) -> None:
-    """A list on one line gets lines when the template adds a comment, and none for a comment that was there."""
+    """A list on one line is split if the template adds a comment, and is not split for an old comment."""
     commented = project(listed(*LINES)).replace('  "alembic', '  # tables\n  "alembic')
     lab.release({"pyproject.toml.jinja": commented})
     lab.update()
@@ -246,7 +246,7 @@ def test_one_line_that_the_template_comments(lab: Lab) -> None:
 
 @pytest.mark.parametrize("item", ['{include-group = "lint"}', '"x; python_version < \\"3.12\\""'])
 def test_list_that_is_not_understood(lab: Lab, item: str) -> None:
-    """A list that holds anything but plain strings is merged as text."""
+    """A list with anything but plain strings is merged as text."""
     lab.replace("pyproject.toml", ('"ruff>=0.17.5,<0.18",\n', f'"ruff>=0.17.5,<0.18",\n  {item},\n'))
     lab.commit()
     before = lab.read("pyproject.toml")
@@ -258,7 +258,7 @@ def test_list_that_is_not_understood(lab: Lab, item: str) -> None:
 
 
 def test_the_rest_of_the_file(lab: Lab) -> None:
-    """What is no dependency is merged as text: two edits of one line are a conflict."""
+    """The rest of the file is merged as text: two edits of one line are a conflict."""
     lab.replace("pyproject.toml", ("A service.", "My service."), (FASTAPI, "fastapi==0.200.0"))
     lab.commit()
     lab.release(bump(("A service.", "Their service."), (FASTAPI, "fastapi>=0.170,<0.171")))
@@ -273,7 +273,7 @@ def test_the_rest_of_the_file(lab: Lab) -> None:
 
 
 def test_yours_of_a_conflict_is_as_committed(lab: Lab) -> None:
-    """The stages of a conflict hold the user's side byte for byte, and merge to the same again."""
+    """The stages of a conflict contain the user's side byte for byte, and another merge has the same result."""
     lab.replace(
         "pyproject.toml", ("A service.", "My service."), (FASTAPI, "fastapi==0.200.0"), ("pytest>=9.2,<10", "pytest>=9")
     )
@@ -303,7 +303,7 @@ def test_yours_of_a_conflict_is_as_committed(lab: Lab) -> None:
 
 
 def test_version_of_the_service(lab: Lab) -> None:
-    """The service's own version is the user's."""
+    """The service's own version belongs to the user."""
     lab.replace("pyproject.toml", ('version = "0.1.0"', 'version = "3.4.0"'))
     lab.commit()
     lab.release(bump((FASTAPI, "fastapi>=0.170,<0.171")))
@@ -314,7 +314,7 @@ def test_version_of_the_service(lab: Lab) -> None:
 
 
 def test_broken_toml(lab: Lab) -> None:
-    """A pyproject.toml that cannot be parsed is merged as text, and nothing in it is lost."""
+    """A pyproject.toml that is not valid TOML is merged as text, and nothing in it is lost."""
     lab.replace("pyproject.toml", ("[tool.ruff]", "[tool.ruff"))
     lab.commit()
     lab.release(bump((FASTAPI, "fastapi>=0.170,<0.171")))
@@ -325,13 +325,13 @@ def test_broken_toml(lab: Lab) -> None:
 
 
 def comments(lab: Lab) -> list[str]:
-    """Return the lines of the dependencies that are a comment, each with the line below it."""
+    """Return the comment lines of the dependencies, each with the line below it."""
     lines = [line.strip() for line in lab.read("pyproject.toml").splitlines()]
     return [f"{line} {below}" for line, below in pairwise(lines) if line.startswith("#")]
 
 
 def test_comments_of_the_template(lab: Lab) -> None:
-    """Comments that the template adds come along, above old and new items and at the end, next to the user's items."""
+    """Comments that the template adds are merged at new and old items, at the end and next to the user's items."""
     lab.replace("pyproject.toml", (f'  "{FASTAPI}",', f'  # mine\n  "httpx>=1,<2",\n  "{FASTAPI}",'))
     lab.commit()
     lab.release(
@@ -354,7 +354,7 @@ def test_comments_of_the_template(lab: Lab) -> None:
 
 
 def test_comments_that_the_template_changes(lab: Lab) -> None:
-    """A changed comment follows the template, one of the user's stays, and what is removed takes its comment along."""
+    """A changed comment follows the template, a user's comment stays, and a removed item takes its comment with it."""
     before = bump(('  "alembic', '  # migrations\n  "alembic'), ('  "orjson', '  # fast\n  "orjson'))
     lab.release(before)
     lab.update()
@@ -387,7 +387,7 @@ def test_comments_that_the_template_changes(lab: Lab) -> None:
 def test_comment_that_both_changed(
     lab: Lab, mine: str, theirs: str, result: str, note: str, *, above: bool, edited: bool
 ) -> None:
-    """A comment that both sides changed is the user's, and that is reported, above a requirement and behind it."""
+    """A comment that both sides changed keeps the user's text, and the change is reported."""
 
     def commented(comment: str, requirement: str = "orjson>=3.13,<4") -> str:
         line = f'  "{requirement}",'

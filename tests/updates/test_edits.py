@@ -21,7 +21,7 @@ from tests.updates.harness import (
 
 
 def change(text: str, *numbers: int, by: str) -> str:
-    """Change lines of a numbered text, keeping their ends."""
+    """Change lines of a numbered text and keep their line endings."""
     lines = text.splitlines(keepends=True)
     for number in numbers:
         end = lines[number - 1][len(lines[number - 1].rstrip("\r\n")) :]
@@ -35,7 +35,7 @@ def change(text: str, *numbers: int, by: str) -> str:
     ids=["far", "between", "near", "a line apart"],
 )
 def test_apart(lab: Lab, mine: tuple[int, ...], theirs: tuple[int, ...]) -> None:
-    """Edits of different lines are both there afterwards, staged, and the recorded version advances."""
+    """Edits of different lines are both kept and staged, and the recorded version advances."""
     head = lab.commit({"numbers.txt": change(NUMBERS, *mine, by="mine")})
     lab.release({"numbers.txt": change(NUMBERS, *theirs, by="theirs")})
 
@@ -49,7 +49,7 @@ def test_apart(lab: Lab, mine: tuple[int, ...], theirs: tuple[int, ...]) -> None
 
 
 def test_untouched(lab: Lab) -> None:
-    """A file that the user left alone becomes the template's; nothing else changes but the answers."""
+    """A file that the user did not touch follows the template. Only the answers change besides."""
     before = lab.snapshot()
     lab.release({"numbers.txt": change(NUMBERS, 5, by="theirs")})
 
@@ -78,7 +78,7 @@ def test_nothing_new(lab: Lab) -> None:
 
 @pytest.mark.parametrize(("mine", "theirs"), [(20, 21), (21, 20)], ids=["mine above", "mine below"])
 def test_adjacent(lab: Lab, mine: int, theirs: int) -> None:
-    """Edits of neighbouring lines are both there, merged or as a conflict that shows both."""
+    """Edits of adjacent lines are both there, merged or in a conflict."""
     lab.commit({"numbers.txt": change(NUMBERS, mine, by="mine")})
     lab.release({"numbers.txt": change(NUMBERS, theirs, by="theirs")})
 
@@ -92,7 +92,7 @@ def test_adjacent(lab: Lab, mine: int, theirs: int) -> None:
 
 
 def test_same_line(lab: Lab) -> None:
-    """Two edits of one line are a git conflict: three stages, and markers that name both sides."""
+    """Two edits of one line are a git conflict with three stages and with markers that name both sides."""
     lab.commit({"numbers.txt": change(NUMBERS, 20, by="mine")})
     lab.release({"numbers.txt": change(NUMBERS, 20, 50, by="theirs"), "blocks.yaml": "- one\n"})
 
@@ -115,7 +115,7 @@ def test_same_line(lab: Lab) -> None:
 
 
 def test_git_finishes_a_conflict(lab: Lab) -> None:
-    """Git's own commands show a conflict and take either side of it."""
+    """Git's own commands show a conflict and take either side."""
     lab.commit({"numbers.txt": change(NUMBERS, 20, by="mine")})
     lab.release({"numbers.txt": change(NUMBERS, 20, by="theirs")})
     lab.update()
@@ -130,7 +130,7 @@ def test_git_finishes_a_conflict(lab: Lab) -> None:
 
 
 def test_same_change(lab: Lab) -> None:
-    """What both sides changed alike is no conflict."""
+    """An equal change on both sides is not a conflict."""
     lab.commit({"numbers.txt": change(NUMBERS, 20, by="both")})
     lab.release({"numbers.txt": change(NUMBERS, 20, by="both")})
 
@@ -141,7 +141,7 @@ def test_same_change(lab: Lab) -> None:
 
 
 def test_same_change_and_more(lab: Lab) -> None:
-    """A user who took the fix early and went on keeps their own lines."""
+    """A user who applied the fix early and then added lines keeps those lines."""
     lab.commit({"numbers.txt": change(change(NUMBERS, 20, by="both"), 40, by="mine")})
     lab.release({"numbers.txt": change(change(NUMBERS, 20, by="both"), 50, by="theirs")})
 
@@ -152,7 +152,7 @@ def test_same_change_and_more(lab: Lab) -> None:
 
 
 def test_five_conflicts(lab: Lab) -> None:
-    """Five conflicts in one file show five times both sides, and what is between them is merged."""
+    """Five conflicts in one file show both sides five times, and the text between them is merged."""
     places = (5, 15, 25, 35, 45)
     lab.commit({"numbers.txt": change(NUMBERS, *places, 55, by="mine")})
     lab.release({"numbers.txt": change(NUMBERS, *places, 10, by="theirs")})
@@ -170,7 +170,7 @@ def test_five_conflicts(lab: Lab) -> None:
 
 
 def test_carriage_returns(lab: Lab) -> None:
-    """Lines that end in CRLF still do after a merge."""
+    """Lines with CRLF endings keep them after a merge."""
     lab.commit({"windows.txt": change(WINDOWS, 3, by="mine")})
     lab.release({"windows.txt": change(WINDOWS, 25, by="theirs")})
 
@@ -182,7 +182,7 @@ def test_carriage_returns(lab: Lab) -> None:
 
 @pytest.mark.parametrize("edited", [False, True], ids=["ends only", "and a line"])
 def test_other_line_ends(lab: Lab, *, edited: bool) -> None:
-    """A user who turned a file to CRLF loses no line of it, and is told of a conflict if there is one."""
+    """A user who changed a file to CRLF loses no line, and a conflict is reported."""
     mine = change(NUMBERS, 3, by="mine") if edited else NUMBERS
     lab.commit({"numbers.txt": mine.replace("\n", "\r\n")})
     lab.release({"numbers.txt": change(NUMBERS, 50, by="theirs")})
@@ -207,7 +207,7 @@ def test_other_line_ends(lab: Lab, *, edited: bool) -> None:
     ids=["kept", "mine ends it", "both add", "theirs ends it"],
 )
 def test_no_final_newline(lab: Lab, mine: str, theirs: str, wanted: str) -> None:
-    """A last line without an end stays one line, and gets an end only from who gave it one."""
+    """A last line without a line ending stays one line, and gets an ending only from a side that added it."""
     lab.commit({"unended.txt": mine})
     lab.release({"unended.txt": theirs})
 
@@ -230,7 +230,7 @@ def _executable(file: Path) -> bool:
 
 
 def test_user_made_it_executable(lab: Lab) -> None:
-    """A mode that the user set stays with the template's new text."""
+    """A mode that the user set is kept with the template's new text."""
     (lab.path / "numbers.txt").chmod(0o755)
     lab.commit()
     lab.release({"numbers.txt": change(NUMBERS, 5, by="theirs")})
@@ -244,7 +244,7 @@ def test_user_made_it_executable(lab: Lab) -> None:
 
 
 def test_template_made_it_executable(lab: Lab) -> None:
-    """A mode that the template set joins the user's text."""
+    """A mode that the template set is combined with the user's text."""
     lab.commit({"numbers.txt": change(NUMBERS, 5, by="mine")})
     (lab.origin / "template" / "numbers.txt").chmod(0o755)
     lab.release()
@@ -258,7 +258,7 @@ def test_template_made_it_executable(lab: Lab) -> None:
 
 
 def test_user_took_the_mode_away(lab: Lab) -> None:
-    """A script that the user made plain stays plain when the template changes its text."""
+    """A script whose executable mode the user removed stays that way when the template changes its text."""
     (lab.path / "run.sh").chmod(0o644)
     lab.commit()
     lab.release({"run.sh": SCRIPT.replace("starting", "going")})
@@ -270,7 +270,7 @@ def test_user_took_the_mode_away(lab: Lab) -> None:
 
 
 def test_modes_of_untouched_files_stay(lab: Lab) -> None:
-    """A script stays executable through an update that changes its text."""
+    """A script stays executable when an update changes its text."""
     lab.release({"run.sh": SCRIPT.replace("starting", "going")})
 
     lab.assert_clean(lab.update())
@@ -279,7 +279,7 @@ def test_modes_of_untouched_files_stay(lab: Lab) -> None:
 
 
 def test_unicode_names(lab: Lab) -> None:
-    """Names beyond ASCII and with spaces are merged, reported and staged under their name."""
+    """Files with spaces and non-ASCII letters in their names are merged, reported and staged."""
     lab.commit({UNICODE: change(NUMBERS, 5, by="mine")})
     lab.release({UNICODE: change(NUMBERS, 50, by="theirs"), "neu/日本 語.txt": "added\n"})
 
@@ -305,7 +305,7 @@ def test_unicode_name_in_conflict(lab: Lab) -> None:
 
 
 def test_repeated_blocks(lab: Lab) -> None:
-    """Of many equal blocks each side's edit goes into the one it was made in."""
+    """In a file with many equal blocks each edit stays in its own block."""
     lab.commit({"blocks.yaml": BLOCKS.replace("work\n  number: 3", "mine\n  number: 3")})
     lab.release({"blocks.yaml": BLOCKS.replace("work\n  number: 6", "theirs\n  number: 6")})
 
@@ -318,7 +318,7 @@ def test_repeated_blocks(lab: Lab) -> None:
 
 
 def test_repeated_blocks_added(lab: Lab) -> None:
-    """Equal blocks that both sides add at different places are all there."""
+    """Equal blocks that both sides add in different places are all kept."""
     block = "- name: block\n  run: |\n    set -e\n    work\n  number: {}\n\n"
     lab.commit({"blocks.yaml": block.format("mine") + BLOCKS})
     lab.release({"blocks.yaml": BLOCKS + block.format("theirs")})
@@ -330,7 +330,7 @@ def test_repeated_blocks_added(lab: Lab) -> None:
 
 
 def test_binary_by_the_template(lab: Lab) -> None:
-    """A binary that the user left alone becomes the template's."""
+    """A binary file that the user did not touch follows the template."""
     lab.release({"logo.png": PICTURE + b"\x00theirs"})
 
     lab.assert_clean(lab.update())
@@ -339,7 +339,7 @@ def test_binary_by_the_template(lab: Lab) -> None:
 
 
 def test_binary_by_the_user(lab: Lab) -> None:
-    """A binary that the user changed stays the user's."""
+    """A binary file that the user changed stays unchanged."""
     lab.commit({"logo.png": PICTURE + b"\x00mine"})
     lab.release({"numbers.txt": change(NUMBERS, 5, by="theirs")})
 
@@ -351,7 +351,7 @@ def test_binary_by_the_user(lab: Lab) -> None:
 
 
 def test_binary_by_both(lab: Lab) -> None:
-    """A binary that both changed is a conflict; the user's is in place and the template's in the index."""
+    """A binary file that both sides changed is a conflict, with the user's file in the work tree."""
     lab.commit({"logo.png": PICTURE + b"\x00mine"})
     lab.release({"logo.png": PICTURE + b"\x00theirs"})
 
@@ -365,7 +365,7 @@ def test_binary_by_both(lab: Lab) -> None:
 
 
 def test_binary_by_both_alike(lab: Lab) -> None:
-    """A binary that both changed alike is no conflict."""
+    """An equal change to a binary file on both sides is not a conflict."""
     lab.commit({"logo.png": PICTURE + b"\x00both"})
     lab.release({"logo.png": PICTURE + b"\x00both"})
 
@@ -375,7 +375,7 @@ def test_binary_by_both_alike(lab: Lab) -> None:
 
 
 def test_other_encodings(lab: Lab) -> None:
-    """Bytes that are no UTF-8 pass through a merge as they are."""
+    """Bytes that are not UTF-8 stay unchanged in a merge."""
     mine = LATIN.replace("Stück 03".encode("latin-1"), "Mörtel 03".encode("latin-1"))
     lab.commit({"latin.txt": mine})
     lab.release({"latin.txt": LATIN.replace("Stück 18".encode("latin-1"), "Übrig 18".encode("latin-1"))})
@@ -387,7 +387,7 @@ def test_other_encodings(lab: Lab) -> None:
 
 
 def test_other_encodings_in_conflict(lab: Lab) -> None:
-    """Bytes that are no UTF-8 stand in a conflict as they are, and an abort brings them back."""
+    """Bytes that are not UTF-8 stay unchanged in a conflict, and an abort restores them."""
     mine = LATIN.replace("Stück 03".encode("latin-1"), "Mörtel 03".encode("latin-1"))
     lab.commit({"latin.txt": mine})
     before = lab.snapshot()
@@ -404,7 +404,7 @@ def test_other_encodings_in_conflict(lab: Lab) -> None:
 
 
 def test_user_wrote_other_encoding(lab: Lab) -> None:
-    """A user's bytes that are no UTF-8, in a file that was, survive the template's edit of it."""
+    """A user's bytes that are not UTF-8 are kept when the template edits the file."""
     mine = NUMBERS.encode() + "Grüße\n".encode("latin-1")
     lab.commit({"numbers.txt": mine})
     lab.release({"numbers.txt": change(NUMBERS, 5, by="theirs")})
@@ -416,7 +416,7 @@ def test_user_wrote_other_encoding(lab: Lab) -> None:
 
 
 def test_symbolic_link(lab: Lab) -> None:
-    """A file that the user replaced by a link stays the link, or is a conflict; nothing is written through it."""
+    """A file that the user replaced with a link stays a link or is a conflict. Nothing is written through it."""
     (lab.path / "elsewhere.txt").write_text("mine\n")
     (lab.path / "numbers.txt").unlink()
     (lab.path / "numbers.txt").symlink_to("elsewhere.txt")
@@ -432,7 +432,7 @@ def test_symbolic_link(lab: Lab) -> None:
 
 
 def test_file_became_a_folder(lab: Lab) -> None:
-    """A user's folder in the place of a template's file stays, and the template's text is not lost."""
+    """A user's folder in the place of a template file is kept, and the template's text is not lost."""
     lab.git("rm", "--quiet", "blocks.yaml")
     lab.commit({"blocks.yaml/mine.txt": "mine\n"})
     lab.release({"blocks.yaml": BLOCKS + "theirs\n"})
@@ -443,7 +443,7 @@ def test_file_became_a_folder(lab: Lab) -> None:
 
 
 def test_skipped_file(lab: Lab) -> None:
-    """A file that is written once stays as the user left it, whatever the template does to it."""
+    """A file that is written once stays as the user left it."""
     lab.commit({"CHANGELOG.md": "# Changes\n\n- Mine\n"})
     lab.release({"CHANGELOG.md": "# Changes\n\n- Start anew\n"})
 
@@ -454,7 +454,7 @@ def test_skipped_file(lab: Lab) -> None:
 
 
 def test_skipped_file_untouched(lab: Lab) -> None:
-    """A file that is written once stays even where the user never touched it."""
+    """A file that is written once stays unchanged even if the user never edited it."""
     lab.release({"CHANGELOG.md": "# Changes\n\n- Start anew\n"})
 
     lab.assert_clean(lab.update())
@@ -463,7 +463,7 @@ def test_skipped_file_untouched(lab: Lab) -> None:
 
 
 def test_skipped_file_deleted(lab: Lab) -> None:
-    """A file that is written once and that the user deleted does not come back."""
+    """A file that is written once stays deleted after the user deletes it."""
     lab.commit({"CHANGELOG.md": None})
     lab.release({"CHANGELOG.md": "# Changes\n\n- Start anew\n"})
 

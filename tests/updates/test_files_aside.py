@@ -1,4 +1,4 @@
-"""Files that an update has no business with, and those that stand in its way."""
+"""Files that an update must not change, and files that block an update."""
 
 import json
 import os
@@ -17,7 +17,7 @@ THEIRS = {"numbers.txt": NUMBERS.replace("line 05", "theirs 5")}
 
 
 def refused(lab: Lab, *names: str) -> None:
-    """Require that an update is refused with the files named, and touches nothing."""
+    """Require that an update is refused, names the files and changes nothing."""
     before = lab.snapshot()
     with pytest.raises(RefusedError) as error:
         lab.update()
@@ -28,7 +28,7 @@ def refused(lab: Lab, *names: str) -> None:
 
 
 def test_unrelated_files_stay(lab: Lab) -> None:
-    """Dirty, staged, half staged, deleted, untracked and ignored files elsewhere stay exactly as they are."""
+    """Dirty, staged, partly staged, deleted, untracked and ignored files elsewhere stay unchanged."""
     lab.write({"run.sh": "#!/bin/sh\n# dirty\n", "blocks.yaml": "staged\n", "unended.txt": "staged"})
     lab.write({"mine/new.py": "NEW = 1\n"})
     lab.git("add", "blocks.yaml", "unended.txt", "mine/new.py")
@@ -52,7 +52,7 @@ def test_unrelated_files_stay(lab: Lab) -> None:
 
 
 def test_unrelated_files_stay_in_a_conflict(lab: Lab) -> None:
-    """The same through a conflict and its end."""
+    """These files also stay unchanged during a conflict and after its end."""
     lab.commit({"numbers.txt": NUMBERS.replace("line 05", "mine 5")})
     lab.write({"run.sh": "#!/bin/sh\n# dirty\n", "blocks.yaml": "staged\n", "untracked.py": "x\n"})
     lab.git("add", "blocks.yaml")
@@ -72,7 +72,7 @@ def test_unrelated_files_stay_in_a_conflict(lab: Lab) -> None:
 
 @pytest.mark.parametrize("staged", [False, True], ids=["dirty", "staged"])
 def test_colliding_edit(lab: Lab, *, staged: bool) -> None:
-    """An uncommitted edit of a file that the update changes is refused, and nothing is touched."""
+    """An uncommitted edit of a file that the update changes is refused, and nothing changes."""
     lab.write({"numbers.txt": NUMBERS.replace("line 40", "mine 40")})
     if staged:
         lab.git("add", "numbers.txt")
@@ -82,7 +82,7 @@ def test_colliding_edit(lab: Lab, *, staged: bool) -> None:
 
 
 def test_colliding_deletion(lab: Lab) -> None:
-    """An uncommitted deletion of a file that the update changes brings nothing back."""
+    """An uncommitted deletion of a file that the update changes is not undone."""
     lab.write({"numbers.txt": None})
     before = lab.snapshot()
     lab.release(THEIRS)
@@ -120,7 +120,7 @@ def test_colliding_untracked_file(lab: Lab, content: str) -> None:
 
 
 def test_untracked_file_with_the_same_content(lab: Lab) -> None:
-    """An untracked file that is what the update would add loses nothing, refused or not."""
+    """An untracked file with the same content as the new file loses nothing, refused or not."""
     lab.write({"app/new.py": "NEW = 'theirs'\n"})
     lab.release({"{{ package_name }}/new.py": "NEW = 'theirs'\n"})
 
@@ -133,7 +133,7 @@ def test_untracked_file_with_the_same_content(lab: Lab) -> None:
 
 
 def test_untracked_file_where_a_folder_would_be(lab: Lab) -> None:
-    """An untracked file in the place of a folder that the update needs is refused."""
+    """An untracked file in the place of a new folder is refused."""
     lab.write({"app/health": "mine\n"})
     lab.release({"{{ package_name }}/health/live.py": "LIVE = True\n"})
 
@@ -141,7 +141,7 @@ def test_untracked_file_where_a_folder_would_be(lab: Lab) -> None:
 
 
 def test_untracked_folder_where_a_file_would_be(lab: Lab) -> None:
-    """A folder with untracked files in the place of a file that the update adds is refused."""
+    """A folder with untracked files in the place of a new file is refused."""
     lab.write({"app/health/mine.py": "mine\n"})
     lab.release({"{{ package_name }}/health": "theirs\n"})
 
@@ -149,7 +149,7 @@ def test_untracked_folder_where_a_file_would_be(lab: Lab) -> None:
 
 
 def test_untracked_link_where_a_folder_would_be(lab: Lab, tmp_path: Path) -> None:
-    """Nothing is written through a link that leads out of the service."""
+    """Nothing is written through an untracked link that leads out of the service."""
     outside = tmp_path / "outside"
     outside.mkdir()
     (lab.path / "app" / "health").symlink_to(outside)
@@ -160,7 +160,7 @@ def test_untracked_link_where_a_folder_would_be(lab: Lab, tmp_path: Path) -> Non
 
 
 def test_committed_link_where_a_folder_would_be(lab: Lab, tmp_path: Path) -> None:
-    """Nothing is written through a link that the user committed either."""
+    """Nothing is written through a committed link that leads out of the service."""
     outside = tmp_path / "outside"
     outside.mkdir()
     (lab.path / "app" / "health").symlink_to(outside)
@@ -176,7 +176,7 @@ def test_committed_link_where_a_folder_would_be(lab: Lab, tmp_path: Path) -> Non
 
 
 def test_folder_replaced_by_a_link(lab: Lab, tmp_path: Path) -> None:
-    """Files that the user moved out and linked to are not written through the link."""
+    """Nothing is written through a link that replaces a folder of the service."""
     outside = tmp_path / "outside"
     (lab.path / "app" / "orders").rename(outside)
     (lab.path / "app" / "orders").symlink_to(outside)
@@ -194,7 +194,7 @@ def test_folder_replaced_by_a_link(lab: Lab, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("present", [True, False])
 def test_ignored_file_that_the_template_renders(lab: Lab, *, present: bool) -> None:
-    """A file that the user ignores and no longer tracks is not touched, and does not come back."""
+    """A file that the user ignores and no longer tracks stays unchanged and is not added again."""
     lab.git("rm", "--quiet", "--cached", "numbers.txt")
     lab.write({".gitignore": lab.read(".gitignore") + "numbers.txt\n"})
     lab.write({"numbers.txt": "mine, and secret\n" if present else None})
@@ -213,7 +213,7 @@ def test_ignored_file_that_the_template_renders(lab: Lab, *, present: bool) -> N
 
 
 def test_ignored_file_that_the_template_adds(lab: Lab) -> None:
-    """A file that the template adds where the user has an ignored one leaves that alone."""
+    """An ignored file of the user stays unchanged when the template adds a file with its name."""
     lab.write({"local.log": "mine\n", ".venv/pyvenv.cfg": "mine\n"})
     lab.release({"local.log": "theirs\n", ".venv/pyvenv.cfg": "theirs\n", "kept.txt": "theirs\n"})
 
@@ -229,7 +229,7 @@ def test_ignored_file_that_the_template_adds(lab: Lab) -> None:
 
 @pytest.mark.parametrize("where", ["info", "global"])
 def test_ignored_elsewhere(lab: Lab, home: Path, where: str) -> None:
-    """Files that the user ignores by other means than .gitignore count as ignored, too."""
+    """Files that are ignored by other means than .gitignore count as ignored."""
     if where == "info":
         (lab.git_dir / "info").mkdir(exist_ok=True)
         (lab.git_dir / "info" / "exclude").write_text("private.txt\n")
@@ -246,7 +246,7 @@ def test_ignored_elsewhere(lab: Lab, home: Path, where: str) -> None:
 
 
 def test_environment_file(lab: Lab) -> None:
-    """The service's .env keeps its bytes and its mode, whatever the template does to the example of it."""
+    """The service's .env keeps its content and its mode when the template changes the example file."""
     before, mode = lab.read_bytes(".env"), (lab.path / ".env").stat().st_mode
     lab.release({".env.example": "# settings\nSECRET_KEY=change-me\nNEW=1\n"})
 
@@ -258,7 +258,7 @@ def test_environment_file(lab: Lab) -> None:
 
 
 def test_tracked_file_that_is_ignored(lab: Lab) -> None:
-    """A file that the user tracks although it is ignored is merged as any other."""
+    """A tracked file that is also ignored is merged like any other."""
     lab.commit({".gitignore": lab.read(".gitignore") + "numbers.txt\n"})
     lab.release(THEIRS)
 
@@ -268,7 +268,7 @@ def test_tracked_file_that_is_ignored(lab: Lab) -> None:
 
 
 def test_assume_unchanged(lab: Lab) -> None:
-    """An edit that git was told to overlook is not overwritten."""
+    """An edit of a file with the `assume-unchanged` flag is not overwritten."""
     lab.git("update-index", "--assume-unchanged", "numbers.txt")
     lab.write({"numbers.txt": NUMBERS.replace("line 40", "mine 40")})
     lab.release(THEIRS)
@@ -282,7 +282,7 @@ def test_assume_unchanged(lab: Lab) -> None:
 
 
 def test_edit_within_the_same_second(lab: Lab) -> None:
-    """An edit that leaves a file's size and times as they were is not overwritten."""
+    """An edit that does not change a file's size and timestamps is not overwritten."""
     file = lab.path / "numbers.txt"
     lab.git("status")
     times = file.stat()
@@ -299,7 +299,7 @@ def test_edit_within_the_same_second(lab: Lab) -> None:
 
 
 def test_intent_to_add(lab: Lab) -> None:
-    """A file that is only announced to the index stays so."""
+    """A file that was added with `git add --intent-to-add` stays that way."""
     lab.write({"mine.py": "x\n"})
     lab.git("add", "--intent-to-add", "mine.py")
     before = lab.git("status", "--porcelain", "mine.py")
@@ -312,7 +312,7 @@ def test_intent_to_add(lab: Lab) -> None:
 
 
 def test_new_file_that_a_broad_pattern_ignores(lab: Lab) -> None:
-    """A new file of the template that the user ignores is reported with the pattern, and the way out works."""
+    """A new file that the user ignores is reported with the pattern, and the proposed command works."""
     lab.commit({".gitignore": lab.read(".gitignore") + "lib/\n"})
     lab.release({"{{ package_name }}/lib/helper.py": "HELP = 1\n", "numbers.txt": NUMBERS + "more\n"})
     expected = {"path": "app/lib/helper.py", "kind": "ignored", "note": ".gitignore:4 (lib/)"}
@@ -332,7 +332,7 @@ def test_new_file_that_a_broad_pattern_ignores(lab: Lab) -> None:
 
 
 def test_ignored_file_of_the_users_is_not_overwritten(lab: Lab) -> None:
-    """Where the user has an ignored file at the place of a template's, no command that writes there is proposed."""
+    """If an ignored file of the user is in the place of a template file, no command that overwrites it is proposed."""
     lab.commit({".gitignore": lab.read(".gitignore") + "lib/\n"})
     lab.write({"app/lib/helper.py": "MINE = 1\n"})
     lab.release({"{{ package_name }}/lib/helper.py": "HELP = 1\n"})
@@ -347,7 +347,7 @@ def test_ignored_file_of_the_users_is_not_overwritten(lab: Lab) -> None:
 
 
 def test_ignored_file_that_the_template_changes(lab: Lab) -> None:
-    """A template file that the user took out of git and ignores is reported, with how to see the template's."""
+    """A template file that the user ignores is reported together with the command that shows its new content."""
     lab.git("rm", "--cached", "--quiet", "numbers.txt")
     lab.commit({".gitignore": lab.read(".gitignore") + "numbers.txt\n"})
     lab.release({"numbers.txt": NUMBERS + "more\n"})

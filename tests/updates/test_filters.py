@@ -1,4 +1,4 @@
-"""Files that go through a filter of the user's on their way into the repository, as git-lfs and git-crypt set them."""
+"""Files with a git filter of the user, such as those of git-lfs and git-crypt."""
 
 import base64
 
@@ -17,7 +17,7 @@ def encoded(content: str | bytes) -> bytes:
 
 @pytest.fixture
 def lab(lab: Lab) -> Lab:
-    """A service that keeps text files and pictures encoded, so that a stored file has a single line."""
+    """A service that stores text files and images encoded, so that a stored file has a single line."""
     lab.git("config", "--global", "filter.base64.clean", "base64 --wrap=0")
     lab.git("config", "--global", "filter.base64.smudge", "base64 --decode")
     lab.git("config", "--global", "filter.base64.required", "true")
@@ -29,7 +29,7 @@ def lab(lab: Lab) -> Lab:
 
 
 def commit(lab: Lab) -> None:
-    """Commit what an update staged, and require that nothing is left over."""
+    """Commit the staged result of an update, and require that nothing else is changed."""
     lab.git("commit", "--quiet", "--message", "Update")
     assert lab.git("status", "--porcelain") == ""
     lab.git("rm", "--quiet", "-r", "--cached", ".")
@@ -38,7 +38,7 @@ def commit(lab: Lab) -> None:
 
 
 def test_added(lab: Lab) -> None:
-    """What the template adds is stored as `git add` stores it."""
+    """A file that the template adds is stored as `git add` stores it."""
     lab.release({"added.txt": FIXED, "added.png": PICTURE, "plain.md": FIXED})
 
     result = lab.update()
@@ -53,7 +53,7 @@ def test_added(lab: Lab) -> None:
 
 
 def test_untouched(lab: Lab) -> None:
-    """A file that the user left alone is the template's, also where either side moved it."""
+    """A file that the user did not touch follows the template, even if either side moved it."""
     lab.git("mv", "latin.txt", "old.txt")
     lab.commit()
     latin = lab.read_bytes("old.txt") + b"theirs\n"
@@ -70,7 +70,7 @@ def test_untouched(lab: Lab) -> None:
 
 
 def test_merged(lab: Lab) -> None:
-    """Edits of both sides in different lines are merged as text, and stored."""
+    """Edits of both sides in different lines are merged as text and stored through the filter."""
     lab.commit({"numbers.txt": NUMBERS.replace("line 40", "mine 40")})
     lab.release({"numbers.txt": FIXED})
 
@@ -84,7 +84,7 @@ def test_merged(lab: Lab) -> None:
 
 
 def test_moved_and_edited(lab: Lab) -> None:
-    """A file that the user moved and edited takes the fix, though its stored forms have nothing in common."""
+    """A file that the user moved and edited gets the fix, although its stored forms have nothing in common."""
     lab.git("mv", "numbers.txt", "mine.txt")
     lab.commit({"mine.txt": NUMBERS.replace("line 40", "mine 40"), "own.txt": "quite another\n"})
     lab.release({"numbers.txt": FIXED})
@@ -99,7 +99,7 @@ def test_moved_and_edited(lab: Lab) -> None:
 
 
 def test_conflict(lab: Lab) -> None:
-    """A conflict has markers that can be read, and stages that git can check out; `--abort` leaves nothing."""
+    """A conflict has readable markers and stages that git can check out. `--abort` leaves nothing behind."""
     lab.commit({"numbers.txt": NUMBERS.replace("line 05", "mine 5"), "both.txt": "mine\n"})
     before = lab.snapshot()
     committed = lab.git("cat-file", "blob", "HEAD:numbers.txt")
@@ -127,7 +127,7 @@ def test_conflict(lab: Lab) -> None:
 
 
 def test_markers_are_seen(lab: Lab) -> None:
-    """A file with markers that is added as it is stops `--continue`, though its stored form shows none."""
+    """A file that is added with conflict markers blocks `--continue`, although its stored form shows none."""
     lab.commit({"numbers.txt": NUMBERS.replace("line 05", "mine 5")})
     lab.release({"numbers.txt": FIXED})
     lab.update()
@@ -138,7 +138,7 @@ def test_markers_are_seen(lab: Lab) -> None:
 
 
 def test_committed_before_the_filter(lab: Lab) -> None:
-    """A file that was committed as it is stays so until the template changes it."""
+    """A file that was committed without the filter stays that way until the template changes it."""
     lab.git("config", "--global", "filter.base64.required", "false")
     lab.write({".gitattributes": f"{ATTRIBUTES}*.yaml filter=base64\n"})
     lab.git("commit", "--quiet", "--message", "More", "--", ".gitattributes")
@@ -156,7 +156,7 @@ def test_committed_before_the_filter(lab: Lab) -> None:
 
 
 def test_template_names_the_filter(lab: Lab) -> None:
-    """What a release brings together with the attributes that name a filter is stored through it."""
+    """Files that a release adds together with the attributes of a filter are stored through it."""
     lab.commit({"blocks.yaml": BLOCKS.replace("number: 1", "number: 10")})
     theirs = BLOCKS.replace("number: 8", "number: 80")
     lab.commit({"docs/mine.cfg": "mine\n"})
@@ -176,7 +176,7 @@ def test_template_names_the_filter(lab: Lab) -> None:
 
 
 def test_filter_fails(lab: Lab) -> None:
-    """A filter that fails ends an update that needs it, before anything is touched, and no other one."""
+    """A filter that fails ends only an update that needs it, and before any change."""
     lab.git("config", "--global", "filter.base64.clean", "false")
     lab.release({"plain.md": FIXED})
     lab.assert_clean(lab.update())
@@ -194,7 +194,7 @@ def test_filter_fails(lab: Lab) -> None:
 @pytest.mark.parametrize("program", ["clean", "smudge", "process"])
 @pytest.mark.parametrize("required", ["true", "false"])
 def test_filter_is_missing(lab: Lab, capfd: pytest.CaptureFixture[str], program: str, required: str) -> None:
-    """A filter whose program is missing is named with its file, in one line; git's own words are not printed."""
+    """A missing filter program is reported in one line with its file, without git's own message."""
     lab.git("config", "--global", f"filter.base64.{program}", "missing-program --of-mine")
     lab.git("config", "--global", "filter.base64.required", required)
     lab.release({"added.txt": FIXED})
@@ -216,7 +216,7 @@ def test_filter_is_missing(lab: Lab, capfd: pytest.CaptureFixture[str], program:
 
 
 def test_preview_stores_nothing(lab: Lab) -> None:
-    """A preview writes no object into the user's repository."""
+    """A preview writes no object to the user's repository."""
     lab.commit({"numbers.txt": NUMBERS.replace("line 40", "mine 40")})
     lab.release({"numbers.txt": FIXED, "added.txt": FIXED})
     before = lab.git("count-objects")
@@ -237,7 +237,7 @@ def test_preview_stores_nothing(lab: Lab) -> None:
     ids=["line endings", "encoding", "keyword"],
 )
 def test_other_conversions(lab: Lab, attributes: str, content: bytes, stored: bytes) -> None:
-    """Other conversions hold for the template's files too: what it adds is stored converted, and then untouched."""
+    """Other conversions also apply to the template's files: a new file is stored converted and counts as unmodified."""
     lab.commit({".gitattributes": ATTRIBUTES + attributes})
     lab.release({"added.cfg": content})
     lab.assert_clean(lab.update())

@@ -1,4 +1,4 @@
-"""Templates of other people, which do what Copier allows and ours does not."""
+"""Templates of other authors that use features of Copier which this template does not use."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ ANSWERS = {"{{ _copier_conf.answers_file }}.jinja": "{{ _copier_answers | to_nic
 
 
 def make(folder: Path, questions: str, files: dict[str, str | bytes], **data: object) -> Lab:
-    """Make a template with a release 0.1.0, and a service of it."""
+    """Create a template with a release 0.1.0, and a service from it."""
     config = f"_subdirectory: template\n_exclude: [.git]\n{questions}"
     origin = make_origin(folder / "origin", config, {**ANSWERS, **files})
     lab = Lab(origin, folder / "orders", folder / "orders")
@@ -30,7 +30,7 @@ def make(folder: Path, questions: str, files: dict[str, str | bytes], **data: ob
 
 
 def test_choice_with_a_space(tmp_path: Path) -> None:
-    """A choice may hold what the name of a git ref cannot."""
+    """A choice may contain characters that are invalid in a git ref."""
     questions = 'engine: {type: str, choices: [none, "small (cheap): ~1..2", x.lock], default: none}\n'
     lab = make(tmp_path, questions, {"engine.txt.jinja": "{{ engine }}\n"})
 
@@ -41,7 +41,7 @@ def test_choice_with_a_space(tmp_path: Path) -> None:
 
 
 def test_jinja_in_what_is_written_once(tmp_path: Path) -> None:
-    """A pattern of `_skip_if_exists` is rendered with the answers, derived ones included."""
+    """A pattern of `_skip_if_exists` is rendered with the answers, including derived ones."""
     questions = '_skip_if_exists: ["{{ place }}/own.txt"]\nname: a\nplace: {default: "{{ name }}-b", when: false}\n'
     lab = make(tmp_path, questions, {"{{ place }}/own.txt": "1\n", "{{ place }}/other.txt": "1\n"})
     lab.release({"{{ place }}/own.txt": "2\n", "{{ place }}/other.txt": "2\n"})
@@ -52,7 +52,7 @@ def test_jinja_in_what_is_written_once(tmp_path: Path) -> None:
 
 
 def test_choices_in_jinja(tmp_path: Path) -> None:
-    """Only Copier knows choices that are written in Jinja: what it takes is taken, what it refuses is refused."""
+    """Choices that are written in Jinja are checked by Copier: its decision is followed."""
     questions = """\
 name: a
 flavor: {type: str, choices: ["{{ name }}-x", "{{ name }}-y"], default: "{{ name }}-x"}
@@ -74,7 +74,7 @@ color: {type: str, choices: "{% if name == 'a' %}[red, blue]{% else %}[green]{% 
 
 
 def test_components_with_choices_in_jinja(tmp_path: Path) -> None:
-    """`info` finds a component's files where another answer is not valid without it, or the template needs it."""
+    """`info` finds a component's files if another answer depends on it, or if the template requires it."""
     questions = """\
 fast: false
 store:
@@ -96,7 +96,7 @@ needed: {type: bool, default: true, validator: "{{ 'It is needed.' if not needed
 
 
 def test_recorded_answer_that_only_copier_refuses(tmp_path: Path) -> None:
-    """A choice in Jinja that is gone, or a new condition on a text, names the way out, which is taken."""
+    """A removed choice in Jinja, or a new condition on a text, is refused with a solution that works."""
     questions = """\
 name: a
 color: {type: str, choices: ["{{ name }}-red", "{{ name }}-blue"], default: "{{ name }}-red"}
@@ -117,7 +117,7 @@ port: {type: str, default: "80"}
 
 
 def test_secret_in_an_update(tmp_path: Path) -> None:
-    """A secret that is given again makes both renders those of the service, so that its line is no conflict."""
+    """A secret that is given again is used in both renders, so its line is not a conflict."""
     questions = "token: {type: str, secret: true, default: ''}\n"
     lab = make(tmp_path, questions, {"a.txt.jinja": "key={{ token }}\n"}, token="s3")
     lab.release({"a.txt.jinja": "key={{ token }}!\n"})
@@ -130,7 +130,7 @@ def test_secret_in_an_update(tmp_path: Path) -> None:
 
 
 def test_secret_that_is_missing(tmp_path: Path) -> None:
-    """A secret without which nothing renders is asked for by each command, and taken; no title repeats it."""
+    """A secret that rendering requires is requested by each command and accepted, and no title contains it."""
     questions = """\
 _secret_questions: [token]
 token: {type: str, default: "{{ UNSET }}"}
@@ -167,7 +167,7 @@ sizes: {type: str, multiselect: true, choices: [s, m], validator: "{{ 'Choose so
 
 @pytest.mark.parametrize("listed", [False, True])
 def test_secret_question(tmp_path: Path, *, listed: bool) -> None:
-    """A secret can be answered, is not recorded, and is still refused where its condition rules it out."""
+    """A secret can be answered, is not recorded, and is refused if its condition excludes it."""
     secret = "" if listed else "secret: true, "
     questions = f"active: true\ntoken: {{type: str, {secret}default: '', when: '{{{{ active }}}}'}}\n"
     questions += "_secret_questions: [token]\n" * listed
@@ -180,7 +180,7 @@ def test_secret_question(tmp_path: Path, *, listed: bool) -> None:
 
 
 def test_ruled_out_answer_takes_its_default(tmp_path: Path) -> None:
-    """What a change rules out is gone from the files, too, and so is what follows from it."""
+    """An answer that a change excludes is removed from the files, together with values that depend on it."""
     questions = """\
 first: false
 second: {type: bool, default: false, when: "{{ first }}"}
@@ -197,7 +197,7 @@ third: {type: str, default: "{{ 'big' if second else 'small' }}", when: "{{ seco
 
 
 def test_answers_file_of_another_name(tmp_path: Path) -> None:
-    """Answers are found under the name that the template gives them, and `--continue` records them there."""
+    """An answers file is found under the template's name for it, and `--continue` records the version there."""
     lab = make(tmp_path, "_answers_file: .copier-answers.odoo.yml\nbig: false\n", {"a.txt": "1\n"})
     assert lab.exists(NAMED)
     assert not lab.exists(ANSWERS_FILE)
@@ -222,7 +222,7 @@ def test_answers_file_of_another_name(tmp_path: Path) -> None:
 
 
 def test_several_answers_files(tmp_path: Path) -> None:
-    """A project of several templates says which one is meant; the usual name is taken without asking."""
+    """A project with several answers files requires a choice. The usual name is used without one."""
     lab = make(tmp_path, "_answers_file: .copier-answers.odoo.yml\n", {"a.txt": "1\n"})
     lab.release({"a.txt": "2\n"})
     lab.commit({".copier-answers.b.yml": "_commit: v1\n_src_path: gh:a/b\n"})
@@ -249,13 +249,13 @@ def test_nothing_to_lock(tmp_path: Path) -> None:
 
 
 def test_expression_that_raises(tmp_path: Path) -> None:
-    """Whatever a template's expressions raise is one line."""
+    """An exception in a template's expression is reported in one line."""
     with pytest.raises(QuicksetError, match=r"could not be rendered: ZeroDivisionError: division by zero"):
         make(tmp_path, "a: 1\n", {"a.txt.jinja": "{{ 1 / 0 }}\n"})
 
 
 def test_questions_of_several_documents_and_files(tmp_path: Path) -> None:
-    """Questions and patterns that `copier.yml` includes, or holds in another document, count as with Copier."""
+    """Questions and patterns that `copier.yml` includes, or that are in another document of it, are used."""
     questions = "_skip_if_exists: [a.txt]\n---\n!include shared/*.yml\n---\nname: x\n"
     shared = "_skip_if_exists: [b.txt]\nname: a\nbig: false\n"
     origin = make_origin(tmp_path / "origin", f"_subdirectory: template\n{questions}", {**ANSWERS, "a.txt": "1\n"})
@@ -275,7 +275,7 @@ def test_questions_of_several_documents_and_files(tmp_path: Path) -> None:
 
 
 def test_what_copier_says_of_a_render(tmp_path: Path) -> None:
-    """A file that holds Copier's settings and the folder's name is no conflict while nobody edits it."""
+    """An unedited file that contains Copier's settings and the folder's name is not a conflict."""
     conf = "{{ _copier_conf | to_json }}\n{{ _folder_name }} {{ _copier_python }}\n"
     lab = make(tmp_path, "name: {default: '{{ _folder_name }}'}\n", {"conf.txt.jinja": conf}, name="a")
     assert str(tmp_path) not in lab.read("conf.txt")

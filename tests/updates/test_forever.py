@@ -1,4 +1,4 @@
-"""What an owner adds where the pages of a service say outlives every component, and the step from the last release."""
+"""An owner's additions in the places that survive every component change, and the update from the last release."""
 
 import os
 import re
@@ -26,7 +26,7 @@ from tests.services.running import Variant
 from tests.services.servers import Kind, Server
 from tests.services.test_compose import services
 from tests.updates.owners import Layout, add_notes, module, path
-from tests.updates.test_components import said
+from tests.updates.test_components import as_option
 
 pytestmark = pytest.mark.ci
 
@@ -34,7 +34,7 @@ __all__ = ["missing_server", "server_of"]
 
 EVERY_CHECK = bool(os.environ.get("QUICKSET_TEST_EVERYTHING"))
 LAST_RELEASE = "0.3.4"
-# The tests of updates have a home of their own, and the environments are kept in that of whoever runs them.
+# Tests of updates have their own home, but the environments are in the home of the person who runs them.
 CACHE = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
 
 VARIANTS = [
@@ -48,7 +48,7 @@ COMPONENTS = {
     for question in load_questions((REPOSITORY / "copier.yml").read_text()).values()
     if is_component(question)
 }
-# These decide over texts, a job and the oldest Python: no line of them is next to one of the owner's.
+# These change only texts, a job and the oldest Python, and none of their lines is next to a line of the owner.
 RARE = {"license", "python_version", "template_updates"}
 # The resource needs a database, and its rows stay in the old one.
 FIXED = {"database"}
@@ -106,7 +106,7 @@ CODE = ("app", "migrations", "pyproject.toml", "tests")
 
 @pytest.fixture
 def source() -> Source:
-    """This project's template, as committed."""
+    """This project's template at its last commit."""
     return Source(REPOSITORY)
 
 
@@ -119,7 +119,7 @@ def owned(
     server_of: Callable[[Kind], Server],
     missing_server: Callable[[str], None],
 ) -> Iterator[Owned]:
-    """A service that is not made yet, with a database, and an environment in which every component runs."""
+    """A path for a service with a database, and an environment in which every component runs."""
     variant: Variant = request.param
     monkeypatch.setenv("XDG_CACHE_HOME", CACHE)
     everything = {
@@ -134,13 +134,13 @@ def owned(
 
 
 def make(owned: Owned, source: Source, ref: str) -> None:
-    """Make the service with the defaults."""
+    """Create the service with the defaults."""
     data = {"project_name": "Shop", "layout": owned.variant.layout, "database": owned.variant.database}
     new(Request(path=owned.folder, ref=ref, data=data, lock=False), template_source=source)
 
 
 def own(owned: Owned) -> None:
-    """Add to the service what its pages add, with what they print, and commit it."""
+    """Add the parts that the service's guides describe, in their words, and commit them."""
     commands = follow(owned.folder, RESOURCE)
     follow(owned.folder, EXTEND)
     (owned.folder / "tests" / "test_own.py").write_text(OWN_TESTS)
@@ -151,17 +151,17 @@ def own(owned: Owned) -> None:
 
 
 def steps() -> Iterator[str]:
-    """Yield every change of a component: each other choice, and in the end the default again."""
+    """Yield every change of a component: each other choice, and finally the default again."""
     for name, question in COMPONENTS.items():
         if name in FIXED or (name in RARE and not EVERY_CHECK):
             continue
         choices = [True, False] if question.type == "bool" else question.choices
         for choice in [*(choice for choice in choices if choice != question.default), question.default]:
-            yield f"{name}={said(choice)}"
+            yield f"{name}={as_option(choice)}"
 
 
 def change(owned: Owned, source: Source, step: str) -> None:
-    """Add or remove a component, and do what is printed."""
+    """Add or remove a component, and follow the printed steps."""
     name, _, value = step.partition("=")
     act = components.remove if is_off(COMPONENTS[name].parse(value)) else components.add
     given = name if act is components.remove else step
@@ -176,12 +176,12 @@ def change(owned: Owned, source: Source, step: str) -> None:
 
 
 def code(owned: Owned) -> str:
-    """Name the state of the code; what passed in a state passes there again."""
+    """Return the identity of the code's state. Checks that passed in a state are not repeated."""
     return git.run("rev-parse", *(f"HEAD:{part}" for part in CODE), cwd=owned.folder)
 
 
 def ours(owned: Owned) -> dict[str, str]:
-    """Return the committed files of the service, but for the migrations, which only grow."""
+    """Return the committed files of the service except migrations, which only grow."""
     lines = git.run("ls-tree", "-r", "HEAD", cwd=owned.folder).splitlines()
     entries = (line.split("\t") for line in lines)
     return {name: entry for entry, name in entries if not name.startswith("migrations/versions/")}
@@ -189,7 +189,7 @@ def ours(owned: Owned) -> dict[str, str]:
 
 @pytest.mark.parametrize("owned", VARIANTS, indirect=True, ids=str)
 def test_components_come_and_go(owned: Owned, source: Source) -> None:
-    """No change of a component conflicts with what the owner added, which works after each, and all is as before."""
+    """The owner's additions survive each component change without a conflict and work after it."""
     make(owned, source, "HEAD")
     own(owned)
     before, tested = ours(owned), {code(owned)}
@@ -214,14 +214,14 @@ def test_components_come_and_go(owned: Owned, source: Source) -> None:
 
 
 def upgrades_of(owned: Owned) -> Iterator[str]:
-    """Yield what each migration does on the way up."""
+    """Yield the upgrade steps of each migration."""
     for file in (owned.folder / "migrations" / "versions").glob("*.py"):
         yield file.read_text().partition("def downgrade")[0]
 
 
 @pytest.mark.parametrize("owned", VARIANTS, indirect=True, ids=str)
 def test_from_the_last_release(owned: Owned, source: Source) -> None:
-    """A resource of 0.3.4 meets one conflict, in `api.py`; each of its lines there and in `tables.py` is listed."""
+    """A resource of 0.3.4 gets one conflict, in `api.py`, and each of its lines there and in `tables.py` is listed."""
     layout: Layout = owned.variant.layout
     make(owned, source, LAST_RELEASE)
     add_notes(owned.folder, layout)
@@ -264,7 +264,7 @@ def test_from_the_last_release(owned: Owned, source: Source) -> None:
         ("app/tables.py", "from app.core.database import Base", "from app.core.db.database import Base"),
     }
 
-    # What the owner does with it.
+    # The owner's resolution.
     git.run("checkout", "--theirs", "app/api.py", cwd=owned.folder)
     owned.replace("app/resources.py", "from app.settings", f"{line}\nfrom app.settings")
     owned.replace("app/resources.py", "routers: list[APIRouter] = [", "routers: list[APIRouter] = [\n    notes_router,")

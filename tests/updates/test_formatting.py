@@ -1,4 +1,4 @@
-"""A project that the user formats in another way than the template."""
+"""A project that the user formats differently from the template."""
 
 import subprocess
 import sys
@@ -17,13 +17,13 @@ LIVE = FORMATTED.replace('"/health/live"', '"/live"')
 
 
 def ruff(lab: Lab, *options: str) -> None:
-    """Format the service with the settings that ruff finds for it, or others."""
+    """Format the service with its own settings for ruff, or with others."""
     command = [sys.executable, "-m", "ruff", "format", "--no-cache", "--quiet", *options, "."]
     subprocess.run(command, cwd=lab.path, check=True)
 
 
 def reformat(lab: Lab, setting: str = "line-length = 79") -> None:
-    """Set another line length and format everything."""
+    """Set another line length and format all files."""
     lab.replace("pyproject.toml", ("line-length = 120", setting))
     before = lab.read("app/main.py")
     ruff(lab)
@@ -32,7 +32,7 @@ def reformat(lab: Lab, setting: str = "line-length = 79") -> None:
 
 
 def test_reformatted(lab: Lab) -> None:
-    """A line that the template changed and the user only wrapped is the template's, wrapped."""
+    """A line that the template changed and the user only wrapped gets the template's change, wrapped."""
     reformat(lab)
     lab.release({MAIN_PY: FORMATTED.replace('"/health/live"', '"/live"')})
 
@@ -47,7 +47,7 @@ def test_reformatted(lab: Lab) -> None:
 
 
 def test_reformatted_and_edited(lab: Lab) -> None:
-    """The user's real edits in a reformatted file stay beside the template's."""
+    """A user's edits in a reformatted file are kept together with the template's."""
     reformat(lab)
     lab.replace("app/main.py", ("    app.clear()\n", '    app.clear()\n    print("closed")\n'))
     lab.commit()
@@ -61,7 +61,7 @@ def test_reformatted_and_edited(lab: Lab) -> None:
 
 
 def test_reformatted_and_the_same_line(lab: Lab) -> None:
-    """A real edit of the same line is still a conflict in a reformatted file."""
+    """Edits of the same line on both sides are still a conflict in a reformatted file."""
     reformat(lab)
     lab.replace("app/main.py", ('"/metrics"', '"/mine"'))
     lab.commit()
@@ -75,7 +75,7 @@ def test_reformatted_and_the_same_line(lab: Lab) -> None:
 
 
 def test_other_quotes(lab: Lab) -> None:
-    """A user who takes single quotes gets fixes in single quotes."""
+    """A user who uses single quotes gets fixes in single quotes."""
     reformat(lab, "line-length = 120\n\n[tool.ruff.format]\nquote-style = 'single'")
     lab.release({MAIN_PY: FORMATTED.replace('"/health/live"', '"/live"')})
 
@@ -87,7 +87,7 @@ def test_other_quotes(lab: Lab) -> None:
 
 
 def test_untouched_files_are_not_formatted(lab: Lab) -> None:
-    """A file that the template did not change is left alone, formatted or not."""
+    """A file that the template did not change stays unchanged, formatted or not."""
     lab.replace("pyproject.toml", ("line-length = 120", "line-length = 79"))
     lab.commit()
     before = lab.read("app/main.py")
@@ -101,7 +101,7 @@ def test_untouched_files_are_not_formatted(lab: Lab) -> None:
 
 
 def test_same_settings(lab: Lab) -> None:
-    """With the template's own settings a user's unformatted file is left as unformatted as it was."""
+    """With the template's own settings, a user's unformatted file is not formatted."""
     lab.replace("app/main.py", ("    app.clear()\n", "    app.clear( )\n"))
     lab.commit()
     lab.release({MAIN_PY: FORMATTED.replace('"/health/live"', '"/live"')})
@@ -114,7 +114,7 @@ def test_same_settings(lab: Lab) -> None:
 
 
 def test_template_changes_the_line_length(lab: Lab) -> None:
-    """A template that changes its own formatting does not conflict with a user's edit elsewhere in the file."""
+    """A change of the template's formatting does not conflict with a user's edit elsewhere in the file."""
     lab.replace("app/main.py", ("    app.clear()\n", '    app.clear()\n    print("closed")\n'))
     lab.commit()
     wrapped = FORMATTED.replace('return ["errors", "context"', 'return [\n        "errors",\n        "context"')
@@ -128,7 +128,7 @@ def test_template_changes_the_line_length(lab: Lab) -> None:
 
 
 def test_broken_file(lab: Lab) -> None:
-    """A file that no formatter can read is merged as text all the same."""
+    """A file that no formatter can parse is merged as text."""
     lab.replace("pyproject.toml", ("line-length = 120", "line-length = 79"))
     lab.replace("app/core/settings.py", ("    title: str", "    mine = (\n    title: str"))
     lab.commit()
@@ -142,7 +142,7 @@ def test_broken_file(lab: Lab) -> None:
 
 
 def test_broken_settings(lab: Lab) -> None:
-    """A formatter's settings that cannot be read stop no update."""
+    """Formatter settings that cannot be read do not stop an update."""
     lab.replace("pyproject.toml", ("line-length = 120", 'line-length = "wide"'))
     lab.commit()
     lab.release({SETTINGS_PY: SETTINGS.replace("30.0", "60.0")})
@@ -154,7 +154,7 @@ def test_broken_settings(lab: Lab) -> None:
 
 
 def test_notebook_and_generated_files(lab: Lab) -> None:
-    """Other files than the service's Python are never formatted."""
+    """Only the Python files of the service are formatted."""
     lab.replace("pyproject.toml", ("line-length = 120", "line-length = 79"))
     lab.commit({"scripts/mine.py": "x = { 'a':1 }\n"})
     lab.release({MAIN_PY: FORMATTED.replace('"/health/live"', '"/live"')})
@@ -166,7 +166,7 @@ def test_notebook_and_generated_files(lab: Lab) -> None:
 
 @pytest.mark.parametrize("own", ["", '[tool.ruff]\nextend = "../../ruff.toml"\n'], ids=["above", "extended"])
 def test_settings_of_the_repository(another: Callable[..., list[Lab]], tmp_path: Path, own: str) -> None:
-    """Settings at the top of a repository hold for a service in one of its folders."""
+    """Settings at the root of a repository apply to a service in a subfolder."""
     top = tmp_path / "mono"
     top.mkdir()
     git("init", "--quiet", cwd=top)
@@ -189,7 +189,7 @@ def test_settings_of_the_repository(another: Callable[..., list[Lab]], tmp_path:
 
 
 def test_settings_of_a_folder(lab: Lab) -> None:
-    """Settings in a folder hold for it, also for a file that the template adds there."""
+    """Settings of a folder apply to its files, including a file that the template adds."""
     lab.commit({"app/ruff.toml": "line-length = 79\n"})
     ruff(lab)
     lab.commit(message="Format")
@@ -204,7 +204,7 @@ def test_settings_of_a_folder(lab: Lab) -> None:
 
 @pytest.mark.parametrize("settings", ["", "[tool.black]\nline-length = 79\n"], ids=["defaults", "settings"])
 def test_black(lab: Lab, settings: str) -> None:
-    """A project formatted with black, by its own settings or the defaults, takes the template's changes."""
+    """A project formatted with black, by its own settings or the defaults, gets the template's changes."""
     lab.replace("pyproject.toml", ("[tool.ruff]\nline-length = 120\n", settings))
     ruff(lab, "--isolated", "--line-length", "79" if settings else "88")
     lab.replace("app/main.py", ("    app.clear()\n", '    app.clear()\n    print("closed")\n'))
@@ -218,7 +218,7 @@ def test_black(lab: Lab, settings: str) -> None:
 
 
 def test_other_settings_on_the_command_line(lab: Lab) -> None:
-    """A file that was formatted otherwise than its settings say takes the template's changes all the same."""
+    """A file whose format differs from its settings gets the template's changes."""
     ruff(lab, "--isolated")
     lab.commit(message="Format")
     before = lab.read("app/main.py")
@@ -230,7 +230,7 @@ def test_other_settings_on_the_command_line(lab: Lab) -> None:
 
 
 def test_wrapped_by_hand(lab: Lab) -> None:
-    """A line that the user wrapped is no sign of another style: what the template adds stays as wide as it is."""
+    """A line that the user wrapped does not change the style of lines that the template adds."""
     wide = "total = sum([{}, 2000000000, 3000000000, 4000000000, 5000000000, 6000000000, 7000000000, 8000])\n"
     lab.release({"one.py": f"{wide.format(1)}\nend = 1\n", "two.py": wide.format(2)})
     lab.update()
@@ -244,7 +244,7 @@ def test_wrapped_by_hand(lab: Lab) -> None:
 
 
 def test_reformatted_and_moved(lab: Lab) -> None:
-    """A file that the user reformatted and moved takes the template's changes, formatted."""
+    """A file that the user reformatted and moved gets the template's changes, formatted."""
     reformat(lab)
     before = lab.read("app/main.py")
     lab.git("mv", "app/main.py", "app/server.py")
@@ -275,7 +275,7 @@ WRAPPED = "# Start\n\nRun it, then test it: `just\ntest`, or 3 times.\n\n- one\n
 def test_formatting_is_named_as_the_reason(
     lab: Lab, name: str, text: str, formatted: str, theirs: tuple[str, str]
 ) -> None:
-    """A conflict that only another formatter's style makes says so, and what to do."""
+    """A conflict that only the formatting style causes is reported as such, with a solution."""
     lab.release({name: text})
     lab.update()
     lab.commit({name: formatted})
@@ -289,7 +289,7 @@ def test_formatting_is_named_as_the_reason(
 
 
 def test_formatting_and_an_edit(lab: Lab) -> None:
-    """A conflict says that formatting is its reason when the edits are elsewhere, and does not when they meet."""
+    """A conflict is attributed to formatting if the edits are in different places, and not if they overlap."""
     lab.release({"ci.yml": YAML})
     lab.update()
     lab.commit({"ci.yml": PRETTY.replace("main", "mine")})
@@ -322,7 +322,7 @@ def test_formatting_and_an_edit(lab: Lab) -> None:
     ],
 )
 def test_nearest_settings(files: dict[str, str], first: tuple[str, ...]) -> None:
-    """Settings are found as ruff finds them, in the folders of the repository only."""
+    """Settings are found as ruff finds them, but only in folders of the repository."""
     contents = {name: text.encode() for name, text in files.items()}
 
     assert set(first) <= set(Styles(contents.get).of("a/b.py")[0])
@@ -343,5 +343,5 @@ def test_nearest_settings(files: dict[str, str], first: tuple[str, ...]) -> None
     ids=["wrapped", "edited", "comment"],
 )
 def test_reason_of_a_conflict_in_python(mine: str, note: str) -> None:
-    """Only what a formatter decides counts as formatting, and a comment does not."""
+    """Only changes that a formatter makes count as formatting. A comment does not."""
     assert reason("a.py", b"x = f(1, 2)\n", b"x = f(1, 4)\n", mine.encode()) == note

@@ -1,4 +1,4 @@
-"""Settings of the user's git that must not matter."""
+"""Git settings of the user that must have no effect."""
 
 import os
 import stat
@@ -28,7 +28,7 @@ def script(file: Path, text: str) -> Path:
 
 
 def through(lab: Lab) -> None:
-    """Take a service through an update, a conflict that is undone, one that is finished, and a branch."""
+    """Run an update, an aborted conflict, a finished conflict and an update on a branch."""
     mine = lab.commit({"blocks.yaml": "mine\n"})
     before = lab.snapshot()
     lab.release(THEIRS | {"blocks.yaml": "theirs\n"})
@@ -51,7 +51,7 @@ def through(lab: Lab) -> None:
 
 
 def test_signing(lab: Lab, tmp_path: Path) -> None:
-    """Commits that are to be signed, with a program that fails, stop nothing."""
+    """A failing program for signed commits stops no update."""
     program = script(tmp_path / "bin" / "gpg", "exit 1")
     settings = {"gpg.program": program, "commit.gpgsign": "true", "tag.gpgsign": "true", "user.signingkey": "none"}
     for name, value in settings.items():
@@ -65,7 +65,7 @@ def test_signing(lab: Lab, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("where", ["repository", "global"])
 def test_failing_hooks(lab: Lab, home: Path, where: str) -> None:
-    """Hooks that fail are not run."""
+    """Failing hooks are not run."""
     hooks = lab.git_dir / "hooks" if where == "repository" else home / "hooks"
     names = ("pre-commit", "commit-msg", "post-checkout", "post-index-change", "reference-transaction", "post-commit")
     if where == "global":
@@ -87,7 +87,7 @@ def test_failing_hooks(lab: Lab, home: Path, where: str) -> None:
 
 @pytest.mark.parametrize("value", ["true", "input"])
 def test_autocrlf(lab: Lab, value: str) -> None:
-    """Files keep their line ends where git is told to convert them, and nothing becomes dirty."""
+    """Files keep their line endings if git converts them, and no file becomes dirty."""
     git("config", "core.autocrlf", "false", cwd=lab.origin)
     lab.git("config", "--global", "core.autocrlf", value)
     lab.git("rm", "-r", "--quiet", "--cached", ".")
@@ -116,7 +116,7 @@ def test_autocrlf(lab: Lab, value: str) -> None:
 
 
 def test_attributes(lab: Lab) -> None:
-    """Line ends that the repository's own attributes ask for are those of the updated files."""
+    """Updated files have the line endings that the repository's attributes require."""
     lab.commit({".gitattributes": "*.txt text eol=crlf\nwindows.txt -text\nlatin.txt -text\n"})
     lab.git("rm", "-r", "--quiet", "--cached", ".")
     lab.git("reset", "--quiet", "--hard")
@@ -131,7 +131,7 @@ def test_attributes(lab: Lab) -> None:
 
 
 def test_smudge_filter(lab: Lab) -> None:
-    """A filter of the user's, such as that of large files, sees the files as with any git command, or none does."""
+    """A filter of the user, such as git-lfs, sees all files as with any git command, or none."""
     lab.git("config", "filter.shout.clean", "tr A-Z a-z")
     lab.git("config", "filter.shout.smudge", "tr a-z A-Z")
     lab.commit({".gitattributes": "numbers.txt filter=shout\n"})
@@ -149,7 +149,7 @@ def test_smudge_filter(lab: Lab) -> None:
 
 
 def test_file_mode(lab: Lab) -> None:
-    """Where git ignores modes, those on disk make no dirty file, and those in the index stay."""
+    """If git ignores modes, modes on disk make no file dirty, and those in the index are kept."""
     lab.git("config", "core.fileMode", "false")
     (lab.path / "numbers.txt").chmod(0o755)
     (lab.path / "run.sh").chmod(0o644)
@@ -209,7 +209,7 @@ HABITS = {
 
 @pytest.mark.parametrize("habits", HABITS.values(), ids=HABITS.keys())
 def test_habits(lab: Lab, habits: Mapping[str, str]) -> None:
-    """Settings that are somebody's habit change nothing."""
+    """Personal settings have no effect."""
     lab.commit({"blocks.yaml": "mine\n", "app/orders/service.py": ORDERS + "# mine\n"})
     lab.release(THEIRS | {"blocks.yaml": "theirs\n", "{{ package_name }}/orders/sums.py": ORDERS})
     before = lab.snapshot()
@@ -229,7 +229,7 @@ def test_habits(lab: Lab, habits: Mapping[str, str]) -> None:
 
 
 def test_external_diff(lab: Lab, tmp_path: Path) -> None:
-    """Neither a diff program, a text conversion nor a merge driver of the user's is run."""
+    """No diff program, text conversion or merge driver of the user is run."""
     trace = tmp_path / "trace"
     program = script(tmp_path / "bin" / "tool", f"echo ran >> '{trace}'; exit 1")
     for name in ("diff.external", "diff.own.textconv", "diff.own.command", "merge.own.driver", "merge.tool"):
@@ -245,7 +245,7 @@ def test_external_diff(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_fsmonitor(lab: Lab, tmp_path: Path) -> None:
-    """A file system monitor that knows nothing hides no edit."""
+    """A file system monitor that reports no changes does not hide an edit."""
     script(tmp_path / "monitor", "printf 'token\\0'")
     lab.git("config", "core.fsmonitor", str(tmp_path / "monitor"))
     lab.git("update-index", "--fsmonitor")
@@ -261,7 +261,7 @@ def test_fsmonitor(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_no_identity(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a name and an address the merge works; only a branch needs them, and says so or does without."""
+    """Without a name and an email address the merge works, and a branch is created or refused with the reason."""
     lab.release({"numbers.txt": NUMBERS.replace("line 05", "theirs 5")})
     for role in ("AUTHOR", "COMMITTER"):
         for part in ("NAME", "EMAIL"):
@@ -282,7 +282,7 @@ def test_no_identity(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_unsafe_directory(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A repository that git distrusts is refused with git's reason, untouched."""
+    """A repository that git does not trust is refused with git's reason and stays unchanged."""
     before = lab.snapshot()
     lab.release({"numbers.txt": NUMBERS.replace("line 05", "theirs 5")})
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
@@ -295,7 +295,7 @@ def test_unsafe_directory(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_environment_of_a_hook(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What git exports to a hook of another repository leads nowhere else."""
+    """Variables that git exports to a hook of another repository have no effect."""
     other = copy(lab.path, tmp_path / "other")
     before = Snapshot.of(other)
     lab.release({"numbers.txt": NUMBERS.replace("line 05", "theirs 5")})
@@ -313,7 +313,7 @@ def test_environment_of_a_hook(lab: Lab, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_narrow_umask(lab: Lab) -> None:
-    """New files get the modes that the user's umask gives."""
+    """New files have the modes of the user's umask."""
     lab.release({"added.txt": "theirs\n", "added.sh": "#!/bin/sh\n"})
     (lab.origin / "template" / "added.sh").chmod(0o755)
     lab.release()

@@ -1,4 +1,4 @@
-"""Commands that are killed, and the repository afterwards."""
+"""Killed commands and the repository after them."""
 
 import os
 import random
@@ -17,9 +17,9 @@ from tests.updates.processes import KILLED, Driver
 
 pytestmark = pytest.mark.ci
 
-# Of each of the four commands.
+# Boundaries for each of the four commands.
 MOMENTS = int(os.environ.get("QUICKSET_TEST_KILLS", "40")) // 4
-# The rest are at random.
+# The other kills are at random times.
 BOUNDARIES = MOMENTS * 3 // 5
 
 COMMANDS = ("update", "conflicts", "resume", "abort")
@@ -29,26 +29,26 @@ _LEFT_BESIDE = re.compile(r"(.*/)?\.quickset-[0-9a-f]{16}")
 
 @dataclass(frozen=True)
 class Case:
-    """A service, and what one command makes of it."""
+    """A service and the result of one command."""
 
     action: str
     folder: Path
     before: Snapshot
     after: Snapshot
     seconds: float
-    """How long the command takes."""
+    """The duration of the command."""
     boundaries: int
-    """How many moments between changes on disk it passes."""
+    """The number of moments between changes on disk."""
 
     def lab(self, folder: Path) -> Lab:
-        """Copy it."""
+        """Return a copy of it."""
         copy(self.folder, folder)
         return Lab(folder / "origin", folder / "service", folder / "service", version="0.2.0")
 
 
 @pytest.fixture(scope="module")
 def cases(pristine: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Case]]:
-    """Services before each command, with how they are afterwards."""
+    """Services before each command, with their state afterwards."""
     root = tmp_path_factory.mktemp("cases")
     known: dict[str, Case] = {}
     driver = Driver(root)
@@ -76,7 +76,7 @@ def _case(command: str, pristine: Path, root: Path, driver: Driver) -> Case:
             "mine.txt": "mine\n",
         }
     )
-    # A folder takes a file's place, a binary changes, a file moves, one becomes executable.
+    # A folder replaces a file, a binary file changes, a file moves, and one becomes executable.
     (lab.origin / "template" / "unended.txt").chmod(0o755)
     lab.release(
         {
@@ -113,7 +113,7 @@ def _case(command: str, pristine: Path, root: Path, driver: Driver) -> Case:
 
 
 def accounted(lab: Lab, case: Case) -> None:
-    """Require that every file is as before or as afterwards, wherever the command was."""
+    """Require that every file is in its old or its new state."""
     now = lab.snapshot()
     assert now.head == case.before.head
     for name in now.files.keys() | case.before.files.keys() | case.after.files.keys():
@@ -124,7 +124,7 @@ def accounted(lab: Lab, case: Case) -> None:
 
 
 def go_on(lab: Lab, action: str) -> str:
-    """Run the next command; one that has nothing to do says so."""
+    """Run the next command. If it has nothing to do, its error must be the one for that."""
     try:
         result = {"update": lab.update, "resume": lab.resume, "abort": lab.abort}[action]()
     except QuicksetError as error:
@@ -133,7 +133,7 @@ def go_on(lab: Lab, action: str) -> str:
 
 
 def settled(lab: Lab, case: Case) -> Snapshot:
-    """Require that the repository is as before or as afterwards, with nothing left over."""
+    """Require that the repository is in its old or its new state, with nothing left over."""
     now = lab.snapshot()
     assert not now.differences(case.before) or not now.differences(case.after), (
         f"neither as before: {now.differences(case.before)} nor as afterwards: {now.differences(case.after)}"
@@ -144,14 +144,14 @@ def settled(lab: Lab, case: Case) -> Snapshot:
 
 
 def finish(lab: Lab, case: Case, following: str) -> None:
-    """Let the next command find the repository, and require that everything is accounted for afterwards."""
+    """Run the next command on the repository, and require that every file is in a known state afterwards."""
     accounted(lab, case)
-    said = go_on(lab, following)
-    assert not said.startswith(("1:", "5:")), said
+    outcome = go_on(lab, following)
+    assert not outcome.startswith(("1:", "5:")), outcome
     if lab.journal.exists() and '"conflicts"' not in lab.journal.read_text().split("\n")[1]:
-        pytest.fail(f"{following} left the update interrupted: {said}")
+        pytest.fail(f"{following} left the update interrupted: {outcome}")
     now = settled(lab, case)
-    # It is no dead end: the command itself can be given again.
+    # The command can be given again.
     if not now.differences(case.before) and case.before != case.after:
         go_on(lab, case.action)
         if not lab.snapshot().differences(case.before):
@@ -162,11 +162,11 @@ def finish(lab: Lab, case: Case, following: str) -> None:
 @pytest.mark.parametrize("number", range(BOUNDARIES))
 @pytest.mark.parametrize("command", COMMANDS)
 def test_at_a_boundary(cases: Callable[[str], Case], driver: Driver, tmp_path: Path, command: str, number: int) -> None:
-    """Killed between two changes on disk, a command is finished or undone by the next one."""
+    """A command that is killed between two changes on disk is finished or undone by the next one."""
     case = cases(command)
     lab = case.lab(tmp_path / "lab")
     assert case.boundaries > 1
-    # The first, the last, and evenly between them; in turn when there are fewer than moments.
+    # The first, the last and evenly spaced ones between, or repeated if there are fewer moments.
     at = 1 + (number * (case.boundaries - 1) // (BOUNDARIES - 1) if case.boundaries >= BOUNDARIES else number)
     at = (at - 1) % case.boundaries + 1
 
@@ -178,7 +178,7 @@ def test_at_a_boundary(cases: Callable[[str], Case], driver: Driver, tmp_path: P
 @pytest.mark.parametrize("number", range(MOMENTS - BOUNDARIES))
 @pytest.mark.parametrize("command", COMMANDS)
 def test_at_random(cases: Callable[[str], Case], driver: Driver, tmp_path: Path, command: str, number: int) -> None:
-    """Killed at any time, with the git that it started, a command is finished or undone by the next one."""
+    """A command that is killed at any time, with its git processes, is finished or undone by the next one."""
     case = cases(command)
     lab = case.lab(tmp_path / "lab")
     chance = random.Random(f"{command} {number}")  # noqa: S311 -- a moment, no secret
@@ -189,7 +189,7 @@ def test_at_random(cases: Callable[[str], Case], driver: Driver, tmp_path: Path,
 
 
 def test_killed_again(cases: Callable[[str], Case], driver: Driver, tmp_path: Path) -> None:
-    """What finishes or undoes an update can be killed itself, again and again."""
+    """The command that finishes or undoes an update can itself be killed repeatedly."""
     case = cases("update")
     lab = case.lab(tmp_path / "lab")
     assert driver.run("update", lab.path, lab.origin, kill_at=3) == KILLED
@@ -202,7 +202,7 @@ def test_killed_again(cases: Callable[[str], Case], driver: Driver, tmp_path: Pa
 
 
 def test_edited_after_a_kill(cases: Callable[[str], Case], driver: Driver, tmp_path: Path) -> None:
-    """What the user edited after a kill is not overwritten by whatever finishes or undoes the update."""
+    """Edits that the user makes after a kill are not overwritten by the next command."""
     case = cases("update")
     lab = case.lab(tmp_path / "lab")
     assert driver.run("update", lab.path, lab.origin, kill_at=2) == KILLED

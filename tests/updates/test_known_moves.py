@@ -1,4 +1,4 @@
-"""Moves of files that the template names in `upgrades.yml`, so that none of them is guessed."""
+"""File moves that the template names in `upgrades.yml`, so that none of them is guessed."""
 
 from pathlib import Path
 
@@ -15,13 +15,13 @@ MORE = "\n\n".join(
     f'def rule_{number}() -> str:\n    """Name rule {number}."""\n    return "{number}"' for number in range(40)
 )
 GROWN = f"{ORDERS}\n\n{MORE}\n"
-"""Too unlike the old file to be found by likeness."""
+"""A text that is not similar enough to the old file to be matched."""
 SUMS_PY = "{{ package_name }}/orders/sums.py"
 SHIM = '"""Forwards to the new module."""\n\nfrom app.orders.sums import total\n\n__all__ = ["total"]\n'
 
 
-def told(**sections: object) -> dict[str, Content]:
-    """Return an `upgrades.yml` that says something of the second release."""
+def upgrades(**sections: object) -> dict[str, Content]:
+    """Return an `upgrades.yml` with entries for the second release."""
     return {"upgrades.yml": yaml.safe_dump({"releases": {"0.2.0": sections}})}
 
 
@@ -31,11 +31,11 @@ def edit(lab: Lab) -> None:
 
 
 def test_edits_follow_a_move_that_is_named(lab: Lab) -> None:
-    """An edit follows to a new file that is unlike the old one, past a file that is just like it."""
+    """An edit follows a named move to a different-looking file, even if another file is identical to the old one."""
     edit(lab)
     lab.release(
         {SERVICE_PY: None, SUMS_PY: GROWN, "{{ package_name }}/orders/like.py": ORDERS},
-        root=told(files={"{{ package_name }}/orders/service.py": SUMS_PY}),
+        root=upgrades(files={"{{ package_name }}/orders/service.py": SUMS_PY}),
     )
 
     preview, result = lab.preview(), lab.update()
@@ -49,9 +49,11 @@ def test_edits_follow_a_move_that_is_named(lab: Lab) -> None:
 
 
 def test_a_file_without_a_successor(lab: Lab) -> None:
-    """A file that is named as gone is kept with its edits, and no look-alike receives them."""
+    """A file that is named as removed is kept with its edits, and no similar file receives them."""
     edit(lab)
-    lab.release({SERVICE_PY: None, SUMS_PY: ORDERS}, root=told(files={"{{ package_name }}/orders/service.py": None}))
+    lab.release(
+        {SERVICE_PY: None, SUMS_PY: ORDERS}, root=upgrades(files={"{{ package_name }}/orders/service.py": None})
+    )
 
     result = lab.update()
 
@@ -62,7 +64,7 @@ def test_a_file_without_a_successor(lab: Lab) -> None:
 
 
 def test_a_folder_that_is_named(tmp_path: Path) -> None:
-    """A folder stands for its files in any package, the most specific entry counts, and what stayed has stayed."""
+    """A folder entry covers its files in any package, the most specific entry wins, and other files stay."""
     files = {
         "{{ package_name }}/orders/": "{{ package_name }}/{% if layout == 'feature' %}shop{% else %}stores{% endif %}/",
         "{{ package_name }}/orders/router.py": "{{ package_name }}/routes.py",
@@ -82,7 +84,7 @@ def test_a_folder_that_is_named(tmp_path: Path) -> None:
             "{{ package_name }}/shop/service.py": GROWN,
             "{{ package_name }}/routes.py": f"{ROUTER}\n\n{MORE}\n",
         },
-        root=told(files=files),
+        root=upgrades(files=files),
     )
 
     result = lab.update()
@@ -101,7 +103,7 @@ def test_a_folder_that_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("steps", [["0.2.0", "0.3.0"], ["0.3.0"]], ids=["one-by-one", "at-once"])
 def test_moves_of_several_releases(lab: Lab, steps: list[str]) -> None:
-    """A file that two releases move goes the whole way, and another one may take the place that it left."""
+    """A file that two releases move goes to its final path, and another file may take a path in between."""
     edit(lab)
     last = {"{{ package_name }}/orders/router.py": SUMS_PY, SUMS_PY: "{{ package_name }}/money/sums.py"}
     first = {"releases": {"0.2.0": {"files": {SERVICE_PY: SUMS_PY}}}}
@@ -120,7 +122,7 @@ def test_moves_of_several_releases(lab: Lab, steps: list[str]) -> None:
 
 
 def test_a_place_that_is_left_and_taken(lab: Lab) -> None:
-    """A file moves to the path of one that moves away, and the edits of both follow."""
+    """A file may move to the path of another file that moves away, and the edits of both follow."""
     edit(lab)
     lab.replace("app/orders/router.py", ('PREFIX = "/orders"', 'PREFIX = "/mine"'))
     lab.commit()
@@ -140,9 +142,9 @@ def test_a_place_that_is_left_and_taken(lab: Lab) -> None:
 
 
 def test_a_file_that_forwards(lab: Lab) -> None:
-    """Where the old path has a file that forwards, the edits follow to the new one and are gone from the old one."""
+    """If the old path has a forwarding file, the edits follow to the new path and are removed from the old one."""
     edit(lab)
-    lab.release({SERVICE_PY: SHIM, SUMS_PY: GROWN}, root=told(files={SERVICE_PY: SUMS_PY}))
+    lab.release({SERVICE_PY: SHIM, SUMS_PY: GROWN}, root=upgrades(files={SERVICE_PY: SUMS_PY}))
 
     result = lab.update()
 
@@ -154,9 +156,9 @@ def test_a_file_that_forwards(lab: Lab) -> None:
 
 @pytest.mark.parametrize("place", [None, "app/money.py"], ids=["deleted", "moved"])
 def test_a_file_that_forwards_to_what_the_user_has_not(lab: Lab, place: str | None) -> None:
-    """What the user deleted or moved away comes back neither as itself nor as what forwards to it."""
+    """A file that the user deleted or moved is not restored, and neither is its forwarding file."""
     lab.commit({"app/orders/service.py": None} | ({place: ORDERS} if place else {}))
-    lab.release({SERVICE_PY: SHIM, SUMS_PY: GROWN}, root=told(files={SERVICE_PY: SUMS_PY}))
+    lab.release({SERVICE_PY: SHIM, SUMS_PY: GROWN}, root=upgrades(files={SERVICE_PY: SUMS_PY}))
 
     result = lab.update()
 
@@ -171,11 +173,11 @@ def test_a_file_that_forwards_to_what_the_user_has_not(lab: Lab, place: str | No
 
 
 def test_a_file_that_the_user_moved(lab: Lab) -> None:
-    """A file that the user moved stays there and receives the change, though the template names another place."""
+    """A file that the user moved stays there and gets the change, although the template names another path."""
     lab.git("mv", "app/orders/service.py", "app/prices.py")
     lab.replace("app/prices.py", ("TAX = 19", "TAX = 7"))
     lab.commit()
-    lab.release({SERVICE_PY: None, SUMS_PY: GROWN}, root=told(files={SERVICE_PY: SUMS_PY}))
+    lab.release({SERVICE_PY: None, SUMS_PY: GROWN}, root=upgrades(files={SERVICE_PY: SUMS_PY}))
 
     result = lab.update()
 
@@ -185,10 +187,10 @@ def test_a_file_that_the_user_moved(lab: Lab) -> None:
 
 
 def test_a_file_that_the_user_moved_past_one_of_their_own(lab: Lab) -> None:
-    """A file that the user moved receives the change also where the template moves it onto a file of the user's."""
+    """A file that the user moved gets the change even if the template moves it onto a file of the user."""
     lab.git("mv", "app/orders/service.py", "app/prices.py")
     lab.commit({"app/orders/sums.py": "MINE = 1\n"})
-    lab.release({SERVICE_PY: None, SUMS_PY: GROWN}, root=told(files={SERVICE_PY: SUMS_PY}))
+    lab.release({SERVICE_PY: None, SUMS_PY: GROWN}, root=upgrades(files={SERVICE_PY: SUMS_PY}))
 
     result = lab.update()
 
@@ -199,10 +201,10 @@ def test_a_file_that_the_user_moved_past_one_of_their_own(lab: Lab) -> None:
 
 
 def test_a_file_of_the_users_own_is_in_the_way(lab: Lab) -> None:
-    """A named move never goes over a file of the user's own, and the file that stays says why."""
+    """A named move never overwrites a file of the user, and the report gives the reason."""
     edit(lab)
     lab.commit({"app/orders/sums.py": "MINE = 1\n"})
-    lab.release({SERVICE_PY: None, SUMS_PY: GROWN}, root=told(files={SERVICE_PY: SUMS_PY}))
+    lab.release({SERVICE_PY: None, SUMS_PY: GROWN}, root=upgrades(files={SERVICE_PY: SUMS_PY}))
 
     result = lab.update()
 
@@ -222,7 +224,7 @@ def test_a_file_of_the_users_own_is_in_the_way(lab: Lab) -> None:
     ids=["folder", "one-file"],
 )
 def test_a_new_file_in_a_folder_that_both_moved(lab: Lab, mine: dict[str, str], there: str) -> None:
-    """A new file of a moved folder goes where the user has the folder, and not where the user has one file of it."""
+    """A new file of a moved folder is added to the user's new folder, but a single moved file does not count."""
     for old, new in mine.items():
         (lab.path / new.rstrip("/")).parent.mkdir(exist_ok=True)
         lab.git("mv", old, new)
@@ -238,7 +240,7 @@ def test_a_new_file_in_a_folder_that_both_moved(lab: Lab, mine: dict[str, str], 
             f"{sales}/router.py": ROUTER,
             f"{sales}/events.py": "EVENTS = ()\n",
         },
-        root=told(files={"{{ package_name }}/orders/": f"{sales}/"}),
+        root=upgrades(files={"{{ package_name }}/orders/": f"{sales}/"}),
     )
 
     result = lab.update()
@@ -259,8 +261,8 @@ def test_a_new_file_in_a_folder_that_both_moved(lab: Lab, mine: dict[str, str], 
     ],
 )
 def test_names_that_cannot_be_used(lab: Lab, files: dict[str, str], fault: str) -> None:
-    """A name that cannot be rendered, or that is no folder's, refuses the update before anything is touched."""
-    lab.release({MAIN_PY: "MAIN = 1\n"}, root=told(files=files))
+    """A name that cannot be rendered, or that is not a folder, refuses the update before any change."""
+    lab.release({MAIN_PY: "MAIN = 1\n"}, root=upgrades(files=files))
 
     with pytest.raises(QuicksetError, match=r"upgrades\.yml cannot be used") as raised:
         lab.update()

@@ -1,4 +1,4 @@
-"""Line endings that the user turned to CRLF, or back, in files that moved."""
+"""Moved files whose line endings the user changed to CRLF, or back."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def move(lab: Lab, old: str, new: str) -> None:
 @pytest.mark.parametrize("new", ["docs/numbers.txt", "lines.txt"])
 @pytest.mark.parametrize("mine", [("line 40", "line 40"), ("line 40", "mine 40")], ids=["as it was", "edited"])
 def test_user_moved(lab: Lab, new: str, mine: tuple[str, str]) -> None:
-    """A fix goes into a file that the user moved and turned to CRLF."""
+    """A file that the user moved and changed to CRLF gets the fix."""
     move(lab, "numbers.txt", new)
     lab.commit({new: crlf(NUMBERS.replace(*mine))})
     lab.release({"numbers.txt": FIXED})
@@ -33,7 +33,7 @@ def test_user_moved(lab: Lab, new: str, mine: tuple[str, str]) -> None:
 
 @pytest.mark.parametrize("new", ["docs/numbers.txt", "lines.txt"])
 def test_template_moved(lab: Lab, new: str) -> None:
-    """A file in CRLF keeps its line endings and the user's edits where the template moves it."""
+    """A file with CRLF keeps its line endings and the user's edits when the template moves it."""
     lab.commit({"numbers.txt": crlf(NUMBERS.replace("line 40", "mine 40"))})
     lab.release({"numbers.txt": None, new: FIXED})
 
@@ -45,7 +45,7 @@ def test_template_moved(lab: Lab, new: str) -> None:
 
 
 def test_both_moved(lab: Lab) -> None:
-    """A move by both sides to one place keeps the user's line endings."""
+    """If both sides move a file to one path, it keeps the user's line endings."""
     move(lab, "numbers.txt", "docs/numbers.txt")
     lab.commit({"docs/numbers.txt": crlf(NUMBERS)})
     lab.release({"numbers.txt": None, "docs/numbers.txt": FIXED})
@@ -56,7 +56,7 @@ def test_both_moved(lab: Lab) -> None:
 
 
 def test_folder_moved(lab: Lab) -> None:
-    """A folder that the user renamed, with every file in CRLF, gets fixes and keeps CRLF."""
+    """A folder that the user renamed and changed to CRLF gets fixes and keeps CRLF."""
     lab.git("mv", "app/orders", "app/purchases")
     names = lab.git("ls-files", "app/purchases").split()
     before = {name: lab.read(name) for name in names}
@@ -70,7 +70,7 @@ def test_folder_moved(lab: Lab) -> None:
 
 
 def test_to_lf(lab: Lab) -> None:
-    """A file of the template's in CRLF that the user moved and turned to LF gets the fix in LF."""
+    """A CRLF file of the template that the user moved and changed to LF gets the fix in LF."""
     move(lab, "windows.txt", "docs/rows.txt")
     lab.commit({"docs/rows.txt": WINDOWS.replace("\r\n", "\n")})
     lab.release({"windows.txt": WINDOWS.replace("row 05", "theirs 5")})
@@ -81,7 +81,7 @@ def test_to_lf(lab: Lab) -> None:
 
 
 def test_mostly_crlf(lab: Lab) -> None:
-    """Some lines of the user's that end otherwise do not make the whole file conflict."""
+    """A few lines with different endings do not make the whole file a conflict."""
     lines = crlf(NUMBERS).replace("line 40\r\n", "line 40\nmine\n")
     lab.commit({"numbers.txt": lines})
     lab.release({"numbers.txt": FIXED})
@@ -92,7 +92,7 @@ def test_mostly_crlf(lab: Lab) -> None:
 
 
 def test_both_added(lab: Lab) -> None:
-    """A file that both sides added, the same but for line endings, stays the user's without a conflict."""
+    """A file that both sides added, equal except for line endings, stays as it is without a conflict."""
     lab.commit({"added.txt": crlf(NUMBERS)})
     lab.release({"added.txt": NUMBERS})
 
@@ -102,7 +102,7 @@ def test_both_added(lab: Lab) -> None:
 
 
 def test_conflict_stays_small(lab: Lab) -> None:
-    """A real conflict in a moved file in CRLF is about the lines in question, and not about the whole file."""
+    """A conflict in a moved file with CRLF covers only the lines in question."""
     name = "docs/numbers.txt"
     move(lab, "numbers.txt", name)
     committed = crlf(NUMBERS.replace("line 05", "mine 5"))

@@ -27,7 +27,7 @@ def moves(lab: Lab, old: str, new: str) -> None:
 
 @pytest.mark.parametrize("new", ["app/orders/sums.py", "app/money/service.py", "lib/sums.py"])
 def test_user_moved_a_file(lab: Lab, new: str) -> None:
-    """The template's fix goes into the file that the user moved, and the old name stays gone."""
+    """The template's fix goes into the file that the user moved, and the old path stays removed."""
     moves(lab, "app/orders/service.py", new)
     lab.commit()
     lab.release({SERVICE_PY: FIXED})
@@ -41,7 +41,7 @@ def test_user_moved_a_file(lab: Lab, new: str) -> None:
 
 
 def test_user_moved_and_edited(lab: Lab) -> None:
-    """A moved file keeps the user's edits beside the template's fix."""
+    """A moved file keeps the user's edits together with the template's fix."""
     moves(lab, "app/orders/service.py", "app/orders/sums.py")
     lab.replace("app/orders/sums.py", ("TAX = 19", "TAX = 7"))
     lab.commit()
@@ -55,7 +55,7 @@ def test_user_moved_and_edited(lab: Lab) -> None:
 
 
 def test_user_moved_and_conflicts(lab: Lab) -> None:
-    """A conflict in a moved file stands at its new name."""
+    """A conflict in a moved file is at its new path."""
     moves(lab, "app/orders/service.py", "app/orders/sums.py")
     lab.replace("app/orders/sums.py", ("TAX = 19", "TAX = 7"))
     lab.commit()
@@ -70,7 +70,7 @@ def test_user_moved_and_conflicts(lab: Lab) -> None:
 
 
 def test_user_moved_a_folder(lab: Lab) -> None:
-    """Fixes follow a folder that the user renamed; a file that the template adds there is not lost."""
+    """Fixes follow a folder that the user renamed, and a file that the template adds there is not lost."""
     lab.git("mv", "app/orders", "app/purchases")
     lab.commit()
     lab.release({SERVICE_PY: FIXED, "{{ package_name }}/orders/events.py": "EVENTS = ()\n"})
@@ -85,7 +85,7 @@ def test_user_moved_a_folder(lab: Lab) -> None:
 
 
 def test_user_moved_the_package(lab: Lab) -> None:
-    """Fixes follow a package that the user renamed by hand, with its imports changed."""
+    """Fixes follow a package that the user renamed by hand, with its changed imports."""
     lab.git("mv", "app", "shop")
     lab.replace("shop/main.py", ("from app.core", "from shop.core"))
     lab.commit()
@@ -107,7 +107,7 @@ def test_user_moved_the_package(lab: Lab) -> None:
 
 
 def test_template_renamed(lab: Lab) -> None:
-    """A file that the template renamed is at its new name only."""
+    """A file that the template renamed is only at its new path."""
     lab.release({SERVICE_PY: None, "{{ package_name }}/orders/sums.py": ORDERS})
 
     result = lab.update()
@@ -118,7 +118,7 @@ def test_template_renamed(lab: Lab) -> None:
 
 
 def test_template_renamed_what_the_user_edited(lab: Lab) -> None:
-    """A file that the template renamed keeps the user's edits at its new name."""
+    """A file that the template renamed has the user's edits at its new path."""
     lab.replace("app/orders/service.py", ("TAX = 19", "TAX = 7"))
     lab.commit()
     lab.release({SERVICE_PY: None, "{{ package_name }}/orders/sums.py": FIXED})
@@ -134,7 +134,7 @@ def test_template_renamed_what_the_user_edited(lab: Lab) -> None:
 
 
 def test_template_renamed_over_a_users_file(lab: Lab) -> None:
-    """A rename by the template never overwrites a file that the user made at the new name."""
+    """A rename by the template never overwrites a file of the user at the new path."""
     lab.commit({"app/orders/sums.py": '"""Mine, and quite another thing."""\n\nSUMS = {"mine": 1}\n'})
     lab.release({SERVICE_PY: None, "{{ package_name }}/orders/sums.py": FIXED})
 
@@ -144,7 +144,7 @@ def test_template_renamed_over_a_users_file(lab: Lab) -> None:
 
 
 def test_both_renamed_alike(lab: Lab) -> None:
-    """A rename that both sides made to the same name is no conflict."""
+    """A rename by both sides to the same path is not a conflict."""
     moves(lab, "app/orders/service.py", "app/orders/sums.py")
     lab.replace("app/orders/sums.py", ("TAX = 19", "TAX = 7"))
     lab.commit()
@@ -157,7 +157,7 @@ def test_both_renamed_alike(lab: Lab) -> None:
 
 
 def test_both_renamed_otherwise(lab: Lab) -> None:
-    """Renames of one file to two names lose neither the user's edit nor the template's."""
+    """If the sides rename a file to different paths, the user's edit and the template's are kept."""
     moves(lab, "app/orders/service.py", "app/orders/mine.py")
     lab.replace("app/orders/mine.py", ("TAX = 19", "TAX = 7"))
     lab.commit()
@@ -171,7 +171,7 @@ def test_both_renamed_otherwise(lab: Lab) -> None:
 
 
 def test_template_deleted(lab: Lab) -> None:
-    """A file that the template deleted and the user left alone goes, and its folder when it is empty."""
+    """A file that the template deletes is removed if it has no edits, and so is its empty folder."""
     lab.release(
         {
             SERVICE_PY: None,
@@ -188,7 +188,7 @@ def test_template_deleted(lab: Lab) -> None:
 
 
 def test_template_deleted_what_the_user_edited(lab: Lab) -> None:
-    """A file that the template deleted and the user edited is kept and reported."""
+    """A file that the template deletes is kept and reported if the user edited it."""
     lab.replace("app/orders/service.py", ("TAX = 19", "TAX = 7"))
     lab.commit()
     lab.release({SERVICE_PY: None})
@@ -202,7 +202,7 @@ def test_template_deleted_what_the_user_edited(lab: Lab) -> None:
 
 
 def test_template_deleted_beside_a_users_file(lab: Lab) -> None:
-    """What the user added to a folder stays when the template's files in it go."""
+    """A user's file in a folder stays when the template's files in it are removed."""
     lab.commit({"app/orders/mine.py": "MINE = 1\n"})
     lab.release({SERVICE_PY: None, ROUTER_PY: None, "{{ package_name }}/orders/__init__.py": None})
 
@@ -213,7 +213,7 @@ def test_template_deleted_beside_a_users_file(lab: Lab) -> None:
 
 
 def test_user_deleted_what_the_template_changed(lab: Lab) -> None:
-    """A file that the user deleted stays deleted, without a conflict, and is reported."""
+    """A file that the user deleted stays deleted without a conflict and is reported."""
     lab.commit({"app/orders/service.py": None})
     lab.release({SERVICE_PY: FIXED})
 
@@ -225,7 +225,7 @@ def test_user_deleted_what_the_template_changed(lab: Lab) -> None:
 
 
 def test_user_deleted_what_the_template_renamed(lab: Lab) -> None:
-    """A file that the user deleted does not come back under another name without a word."""
+    """A file that the user deleted and the template renamed does not return without a report."""
     lab.commit({"app/orders/service.py": None})
     lab.release({SERVICE_PY: None, "{{ package_name }}/orders/sums.py": FIXED})
 
@@ -237,7 +237,7 @@ def test_user_deleted_what_the_template_renamed(lab: Lab) -> None:
 
 
 def test_both_deleted(lab: Lab) -> None:
-    """A file that both sides deleted is gone, and that is all."""
+    """A file that both sides deleted is removed, and nothing else changes."""
     lab.commit({"app/orders/service.py": None})
     lab.release({SERVICE_PY: None})
 
@@ -247,7 +247,7 @@ def test_both_deleted(lab: Lab) -> None:
 
 
 def test_deleted_stays_deleted_for_good(lab: Lab) -> None:
-    """A file that the user deleted stays so through a second update that changes it again."""
+    """A file that the user deleted stays deleted in a second update that changes it again."""
     lab.commit({"app/orders/service.py": None})
     lab.release({SERVICE_PY: FIXED})
     lab.update()
@@ -260,7 +260,7 @@ def test_deleted_stays_deleted_for_good(lab: Lab) -> None:
 
 
 def test_template_added(lab: Lab) -> None:
-    """A new file of the template is there and staged."""
+    """A new file of the template is added and staged."""
     lab.release({"{{ package_name }}/health/live.py": "LIVE = True\n"})
 
     result = lab.update()
@@ -271,7 +271,7 @@ def test_template_added(lab: Lab) -> None:
 
 
 def test_both_added_the_same(lab: Lab) -> None:
-    """A file that both sides added alike is no conflict."""
+    """A file that both sides added with equal content is not a conflict."""
     lab.commit({"app/live.py": "LIVE = True\n"})
     lab.release({"{{ package_name }}/live.py": "LIVE = True\n"})
 
@@ -281,7 +281,7 @@ def test_both_added_the_same(lab: Lab) -> None:
 
 
 def test_both_added_otherwise(lab: Lab) -> None:
-    """A file that both sides added keeps the user's lines, in conflict or in place."""
+    """A file that both sides added with different content keeps the user's lines."""
     lab.commit({"app/live.py": "LIVE = 'mine'\n"})
     lab.release({"{{ package_name }}/live.py": "LIVE = 'theirs'\n"})
 
@@ -297,7 +297,7 @@ def test_both_added_otherwise(lab: Lab) -> None:
 
 
 def test_look_alike_gets_no_fix(lab: Lab) -> None:
-    """A user's older, similar file does not receive the fix of a file that the user deleted later."""
+    """An older, similar file of the user does not receive the fix of a file that the user deleted later."""
     similar = ORDERS.replace("Orders", "Mine")
     lab.commit({"app/mine.py": similar})
     lab.commit({"app/orders/service.py": None})
@@ -311,7 +311,7 @@ def test_look_alike_gets_no_fix(lab: Lab) -> None:
 
 
 def test_look_alike_from_before_the_last_update(lab: Lab) -> None:
-    """The same for a file that was there when the service was updated last."""
+    """A similar file that existed at the last update does not receive the fix."""
     similar = ORDERS.replace("Orders", "Mine")
     lab.commit({"app/mine.py": similar})
     lab.release({"numbers.txt": NUMBERS.replace("line 05", "theirs 5")})
@@ -328,7 +328,7 @@ def test_look_alike_from_before_the_last_update(lab: Lab) -> None:
 
 
 def test_look_alike_of_the_template_gets_no_fix(lab: Lab) -> None:
-    """A file that the template has always had does not receive the fix of a similar one that the user deleted."""
+    """A file of the template does not receive the fix of a similar file that the user deleted."""
     assert lab.read("numbers.txt") == NUMBERS
     unicode = "größe/naïve ☃.txt"
     lab.commit({"numbers.txt": None})
@@ -343,7 +343,7 @@ def test_look_alike_of_the_template_gets_no_fix(lab: Lab) -> None:
 
 
 def test_look_alike_edited_gets_no_fix(lab: Lab) -> None:
-    """The same when the user edited the file that stayed."""
+    """A file that the user edited does not receive the fix of a similar file that the user deleted."""
     unicode = "größe/naïve ☃.txt"
     lab.commit({"numbers.txt": None, unicode: NUMBERS.replace("line 40", "mine 40")})
     lab.release({"numbers.txt": NUMBERS.replace("line 05", "theirs 5")})
@@ -369,7 +369,7 @@ def test_swap(lab: Lab) -> None:
 
 
 def test_only_the_case_changes(lab: Lab) -> None:
-    """A rename by the template that changes nothing but the case carries the user's edit along."""
+    """A rename by the template that changes only the case keeps the user's edit."""
     lab.replace("README.md", ("Run it.", "Run it here."))
     lab.commit()
     text = (lab.origin / "template" / "README.md.jinja").read_text()
@@ -381,7 +381,7 @@ def test_only_the_case_changes(lab: Lab) -> None:
 
 
 def test_file_and_folder_change_places(lab: Lab) -> None:
-    """A template that puts a file where a folder was, and a folder where a file was, gets both."""
+    """A template may replace a folder with a file, and a file with a folder."""
     lab.release(
         {
             "größe/naïve ☃.txt": None,
@@ -399,7 +399,7 @@ def test_file_and_folder_change_places(lab: Lab) -> None:
 
 
 def test_look_alike_after_an_earlier_deletion(lab: Lab) -> None:
-    """A look-alike is protected also when another file of the template was deleted before the last update."""
+    """A similar file is not changed if another file of the template was deleted before the last update."""
     similar = ORDERS.replace("Orders", "Mine")
     lab.commit({"app/mine.py": similar, "app/orders/router.py": None})
     lab.release({"numbers.txt": NUMBERS.replace("line 05", "theirs 5")})
@@ -415,7 +415,7 @@ def test_look_alike_after_an_earlier_deletion(lab: Lab) -> None:
 
 
 def test_look_alike_of_what_a_merge_deleted(lab: Lab) -> None:
-    """A look-alike is protected also when the file was deleted in a merge commit."""
+    """A similar file is not changed if a merge commit deleted the original."""
     similar = ORDERS.replace("Orders", "Mine")
     lab.commit({"app/mine.py": similar})
     lab.git("switch", "--quiet", "--create", "topic")
@@ -434,7 +434,7 @@ def test_look_alike_of_what_a_merge_deleted(lab: Lab) -> None:
 
 
 def test_look_alike_that_was_renamed_since(lab: Lab) -> None:
-    """A look-alike is protected under a new name, too."""
+    """A similar file is not changed under a new name."""
     similar = ORDERS.replace("Orders", "Mine")
     lab.commit({"app/mine.py": similar})
     lab.commit({"app/orders/service.py": None})
@@ -451,7 +451,7 @@ def test_look_alike_that_was_renamed_since(lab: Lab) -> None:
 @pytest.mark.parametrize("copied", [ORDERS, ORDERS.replace("Orders", "Mine")], ids=["unchanged", "edited"])
 @pytest.mark.parametrize("edit", [("", ""), ("TAX = 19", "TAX = 7")], ids=["renamed", "renamed and edited"])
 def test_copy_that_was_renamed_since(lab: Lab, copied: str, edit: tuple[str, str]) -> None:
-    """A copy is protected under each later name, as it was copied and edited."""
+    """A copy, edited or not, is not changed under any later name."""
     lab.commit({"app/mine.py": copied})
     lab.commit({"app/orders/service.py": None})
     moves(lab, "app/mine.py", "app/own.py")
@@ -468,7 +468,7 @@ def test_copy_that_was_renamed_since(lab: Lab, copied: str, edit: tuple[str, str
 
 
 def test_moved_twice_next_to_a_copy(lab: Lab) -> None:
-    """The fix goes into the file that was moved twice, not into its copy."""
+    """The fix goes into the file that was moved twice, and not into its copy."""
     lab.commit({"app/mine.py": ORDERS})
     moves(lab, "app/orders/service.py", "app/sums.py")
     lab.commit()
@@ -484,7 +484,7 @@ def test_moved_twice_next_to_a_copy(lab: Lab) -> None:
 
 
 def test_moved_on_a_branch_next_to_a_look_alike(lab: Lab) -> None:
-    """The fix goes into the moved file, also when that came with a merge and an older file is more similar."""
+    """The fix goes into a file that a merged branch moved, even if an older file is more similar."""
     lab.commit({"app/mine.py": ORDERS.replace("Orders", "Mine")})
     lab.git("switch", "--quiet", "--create", "topic")
     moves(lab, "app/orders/service.py", "app/sums.py")
@@ -503,7 +503,7 @@ def test_moved_on_a_branch_next_to_a_look_alike(lab: Lab) -> None:
 
 
 def test_user_moved_and_edited_among_many_files(lab: Lab) -> None:
-    """A moved, renamed and edited file gets its fix, however many files the user has."""
+    """A moved and edited file gets its fix among any number of files."""
     moves(lab, "app/orders/service.py", "app/sums.py")
     lab.replace("app/sums.py", ("TAX = 19", "TAX = 7"))
     lab.commit({f"app/own/module_{number}.py": f"NUMBER = {number}\n" for number in range(1100)})
@@ -519,7 +519,7 @@ def test_user_moved_and_edited_among_many_files(lab: Lab) -> None:
 
 
 def test_template_renamed_a_folder_with_a_users_file(lab: Lab) -> None:
-    """A folder that the template renames takes none of the user's own files along."""
+    """A folder that the template renames leaves the user's own files in place."""
     lab.commit({"app/orders/mine.py": "MINE = 1\n", "numbers.txt": None})
     lab.release(
         {
@@ -548,7 +548,7 @@ def test_template_renamed_a_folder_with_a_users_file(lab: Lab) -> None:
 
 
 def test_template_makes_a_folder_of_an_edited_file(lab: Lab) -> None:
-    """An edited file that gives its place to a folder of the template is a conflict, and says why."""
+    """An edited file that a folder of the template replaces is a conflict with the reason."""
     lab.commit({"run.sh": "#!/bin/sh\n# quite another program\n"})
     before = lab.snapshot()
     lab.release({"run.sh": None, "run.sh/start.txt": "Start it.\n"})
@@ -558,8 +558,8 @@ def test_template_makes_a_folder_of_an_edited_file(lab: Lab) -> None:
     lab.assert_conflict(result, "run.sh~yours")
     assert lab.read("run.sh~yours") == "#!/bin/sh\n# quite another program\n"
     assert lab.read("run.sh/start.txt") == "Start it.\n"
-    told = [(change.source, change.path, change.kind, change.note) for change in result.changes[1:]]
-    assert told == [
+    reported = [(change.source, change.path, change.kind, change.note) for change in result.changes[1:]]
+    assert reported == [
         (None, "run.sh/start.txt", "added", ""),
         ("run.sh", "run.sh~yours", "conflict", "the template's folder run.sh/ has its place"),
     ]
@@ -573,7 +573,7 @@ def test_template_makes_a_folder_of_an_edited_file(lab: Lab) -> None:
 
 @pytest.mark.parametrize(("old", "new"), [("run", "run/main"), ("tools/run", "tools")])
 def test_template_moved_a_file_into_a_folder_of_its_name(lab: Lab, old: str, new: str) -> None:
-    """An edited file that moves into a folder in its own place, or takes its folder's place, is moved."""
+    """An edited file can move into a new folder with its old name, or take the place of its folder."""
     lab.release({old: NUMBERS})
     lab.update()
     lab.commit({old: NUMBERS.replace("line 05", "mine 5")})
@@ -593,7 +593,7 @@ def test_template_moved_a_file_into_a_folder_of_its_name(lab: Lab, old: str, new
 
 
 def test_user_made_a_folder_of_a_file(lab: Lab) -> None:
-    """A file that the user replaced by a folder counts as deleted."""
+    """A file that the user replaced with a folder counts as deleted."""
     lab.commit({"numbers.txt": None})
     lab.commit({"numbers.txt/mine.txt": "mine\n"})
     lab.release({"numbers.txt": NUMBERS.replace("line 05", "theirs 5")})
@@ -613,7 +613,7 @@ def test_user_made_a_folder_of_a_file(lab: Lab) -> None:
 def test_file_in_the_place_of_a_folder(
     lab: Lab, mine: str, theirs: str, aside: str, whose: str, command: tuple[str, ...]
 ) -> None:
-    """A file in the place of the other side's folder is a conflict that says whose it is, also at the end."""
+    """A file in the place of the other side's folder is a conflict, and `--continue` reports the remaining file."""
     lab.commit({mine: "mine\n"})
     version = lab.release({theirs: "theirs\n"})
     aside = aside.format(version=f"v{version}")
@@ -637,7 +637,7 @@ def test_file_in_the_place_of_a_folder(
     ],
 )
 def test_template_moved_a_file_to_where_a_folder_is(lab: Lab, mine: str, new: str, aside: str) -> None:
-    """A file that the template moves to where it and the user's own files cannot both be is a conflict there."""
+    """If the template moves a file to a path that the user's files occupy, that path is a conflict."""
     edited = ORDERS.replace("TAX = 19", "TAX = 7")
     lab.commit({mine: "mine\n", "app/orders/service.py": edited})
     lab.release({SERVICE_PY: None, ROUTER_PY: None, f"{{{{ package_name }}}}/{new}": FIXED})
@@ -651,7 +651,7 @@ def test_template_moved_a_file_to_where_a_folder_is(lab: Lab, mine: str, new: st
 
 
 def test_same_change(lab: Lab) -> None:
-    """What the user has already is reported as such."""
+    """A change that the user already has is reported as such."""
     lab.commit({"app/orders/service.py": FIXED, "numbers.txt": None, "app/live.py": "LIVE = True\n"})
     lab.release({SERVICE_PY: FIXED, "numbers.txt": None, "{{ package_name }}/live.py": "LIVE = True\n"})
 
@@ -675,7 +675,7 @@ def test_user_moved_what_the_template_removed(lab: Lab) -> None:
 
 
 def test_user_moved_to_the_name_of_a_new_file(lab: Lab) -> None:
-    """A new file of the template with the name that the user gave to a moved one conflicts with it."""
+    """A new file of the template conflicts with a file that the user moved to its path."""
     moves(lab, "app/orders/service.py", "app/sums.py")
     lab.commit()
     lab.release({SERVICE_PY: FIXED, "{{ package_name }}/sums.py": "SUMS = ()\n"})

@@ -1,4 +1,4 @@
-"""Where a service can be."""
+"""Locations of a service."""
 
 import os
 import re
@@ -19,7 +19,7 @@ THEIRS = {"numbers.txt": NUMBERS.replace("line 05", "theirs 5"), SERVICE_PY: ORD
 
 @pytest.fixture
 def monorepo(tmp_path: Path) -> Path:
-    """A repository with something in it."""
+    """A repository with other content."""
     top = tmp_path / "monorepo"
     top.mkdir()
     git("init", "--quiet", "--initial-branch=main", cwd=top)
@@ -34,7 +34,7 @@ def changed(before: Snapshot, after: Snapshot) -> set[str]:
 
 
 def test_sub_folder(another: Another, monorepo: Path) -> None:
-    """A service in a sub-folder is updated there, and nothing beside it."""
+    """An update of a service in a subfolder changes nothing outside it."""
     [lab] = another(monorepo, "services/orders")
     lab.commit()
     lab.commit({"numbers.txt": NUMBERS.replace("line 40", "mine 40")})
@@ -53,7 +53,7 @@ def test_sub_folder(another: Another, monorepo: Path) -> None:
 
 
 def test_ignored_file_in_a_sub_folder(another: Another, monorepo: Path) -> None:
-    """The command for a file that is left out follows the service's own attributes."""
+    """The command for an ignored file follows the attributes of the service."""
     [lab] = another(monorepo, "services/orders")
     lab.commit({".gitignore": "lib/\n", ".gitattributes": "*.txt text eol=crlf\n"})
     lab.release({"lib/new.txt": "theirs\n"})
@@ -66,7 +66,7 @@ def test_ignored_file_in_a_sub_folder(another: Another, monorepo: Path) -> None:
 
 
 def test_sub_folder_in_conflict(another: Another, monorepo: Path) -> None:
-    """A conflict in a sub-folder has its stages at the whole path, and is finished or undone there."""
+    """A conflict in a subfolder has its stages at the full path, and is finished or undone there."""
     [lab] = another(monorepo, "services/orders")
     lab.commit()
     lab.commit({"numbers.txt": NUMBERS.replace("line 05", "mine 5")})
@@ -88,7 +88,7 @@ def test_sub_folder_in_conflict(another: Another, monorepo: Path) -> None:
 
 
 def test_called_from_elsewhere(another: Another, monorepo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A relative path means the same from any folder."""
+    """A relative path works from any folder."""
     [lab] = another(monorepo, "services/orders")
     lab.commit()
     lab.release(THEIRS)
@@ -100,7 +100,7 @@ def test_called_from_elsewhere(another: Another, monorepo: Path, monkeypatch: py
 
 
 def test_two_services(another: Another, monorepo: Path) -> None:
-    """Of two services in one repository only the named one is updated; the other is no place for its fixes."""
+    """Of two services in one repository only the given one is updated, and the other receives none of its fixes."""
     orders, stock = another(monorepo, "orders", "stock")
     orders.commit()
     orders.commit({"app/orders/service.py": None})
@@ -116,7 +116,7 @@ def test_two_services(another: Another, monorepo: Path) -> None:
 
 
 def test_two_services_one_after_the_other(another: Another, monorepo: Path) -> None:
-    """The second service can be updated while the first one's result is staged."""
+    """The second service can be updated while the update of the first one is staged."""
     orders, stock = another(monorepo, "orders", "stock")
     orders.commit()
     stock.version = orders.release(THEIRS)
@@ -129,7 +129,7 @@ def test_two_services_one_after_the_other(another: Another, monorepo: Path) -> N
 
 
 def test_nested_service(another: Another, monorepo: Path) -> None:
-    """A service inside another one is no part of it."""
+    """A service inside another one is not part of it."""
     outer, inner = another(monorepo, "outer", "outer/services/inner")
     outer.commit()
     outer.commit({"app/orders/service.py": None})
@@ -144,7 +144,7 @@ def test_nested_service(another: Another, monorepo: Path) -> None:
 
 
 def test_inner_service(another: Another, monorepo: Path) -> None:
-    """A service inside another one is updated by itself."""
+    """A service inside another one can be updated separately."""
     outer, inner = another(monorepo, "outer", "outer/services/inner")
     outer.commit()
     inner.release(THEIRS)
@@ -156,7 +156,7 @@ def test_inner_service(another: Another, monorepo: Path) -> None:
 
 
 def test_linked_worktree(lab: Lab, tmp_path: Path) -> None:
-    """In a linked work tree the update is that work tree's alone: its index, its journal."""
+    """In a linked work tree the update uses only the index and the journal of that work tree."""
     lab.git("worktree", "add", "--quiet", "-b", "side", str(tmp_path / "linked"))
     linked = Lab(lab.origin, tmp_path / "linked", tmp_path / "linked")
     linked.commit({"numbers.txt": NUMBERS.replace("line 05", "mine 5")})
@@ -175,7 +175,7 @@ def test_linked_worktree(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_shallow_clone(lab: Lab, tmp_path: Path) -> None:
-    """A shallow clone is enough."""
+    """A shallow clone is sufficient."""
     lab.commit({"numbers.txt": NUMBERS.replace("line 40", "mine 40")})
     lab.git("clone", "--quiet", "--depth=1", lab.path.as_uri(), str(tmp_path / "clone"))
     clone = Lab(lab.origin, tmp_path / "clone", tmp_path / "clone")
@@ -187,13 +187,13 @@ def test_shallow_clone(lab: Lab, tmp_path: Path) -> None:
 
 
 def shallow(lab: Lab, folder: Path, depth: int) -> Lab:
-    """Clone a service with its last commits only."""
+    """Clone a service with only its last commits."""
     lab.git("clone", "--quiet", f"--depth={depth}", lab.path.as_uri(), str(folder))
     return Lab(lab.origin, folder, folder)
 
 
 def test_shallow_clone_without_the_deletion(lab: Lab, tmp_path: Path) -> None:
-    """Where history is cut off after a file went, no other file is taken for it until the history is fetched."""
+    """In a shallow clone without the commit of a deletion no other file receives the fix."""
     similar = ORDERS.replace("Orders", "Mine")
     lab.commit({"app/mine.py": similar})
     lab.commit({"app/orders/service.py": None})
@@ -216,7 +216,7 @@ def test_shallow_clone_without_the_deletion(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_shallow_clone_without_the_move(lab: Lab, tmp_path: Path) -> None:
-    """A folder that was moved before history is cut off takes nothing along; with full history it does."""
+    """In a shallow clone without the commit of a move the folder is not followed. With full history it is."""
     lab.git("mv", "app/orders", "app/sales")
     lab.commit()
     lab.commit({"other.txt": "other\n"})
@@ -232,7 +232,7 @@ def test_shallow_clone_without_the_move(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_shallow_clone_with_the_move(lab: Lab, tmp_path: Path) -> None:
-    """A move that a shallow clone shows is followed, and a deletion without a look-alike needs no note."""
+    """A move that a shallow clone includes is followed, and a deletion without a similar file needs no note."""
     lab.git("mv", "app/orders/service.py", "app/sums.py")
     lab.commit({"numbers.txt": None})
     clone = shallow(lab, tmp_path / "clone", 2)
@@ -246,7 +246,7 @@ def test_shallow_clone_with_the_move(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_partial_clone(lab: Lab, tmp_path: Path) -> None:
-    """A partial and sparse clone fetches what the merge reads, and nothing else is put on disk."""
+    """A partial and sparse clone fetches the objects of the merge and adds no other files to disk."""
     lab.commit({"app/orders/service.py": ORDERS + "# mine\n"})
     for setting in ("uploadpack.allowFilter", "uploadpack.allowAnySHA1InWant"):
         lab.git("config", setting, "true")
@@ -264,7 +264,7 @@ def test_partial_clone(lab: Lab, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cone", [True, False])
 def test_sparse_checkout(lab: Lab, *, cone: bool) -> None:
-    """In a sparse checkout nothing of the user's is lost, what is left out is not put on disk, or it is refused."""
+    """In a sparse checkout an update loses no file and checks out no excluded file, or it is refused."""
     lab.commit({"mine/deep/file.txt": "mine\n"})
     patterns = ("--cone", "app/core") if cone else ("--no-cone", "/*", "!/app/orders/", "!/mine/")
     lab.git("sparse-checkout", "set", *patterns)
@@ -291,7 +291,7 @@ def test_sparse_checkout(lab: Lab, *, cone: bool) -> None:
 @pytest.mark.parametrize("cone", [True, False])
 @pytest.mark.parametrize("given", ["", ".copier-answers.yml"])
 def test_answers_outside_a_sparse_checkout(another: Another, monorepo: Path, *, cone: bool, given: str) -> None:
-    """An answers file that is not checked out is named with the command that checks it out."""
+    """An answers file outside the sparse checkout is reported with the command that checks it out."""
     [service] = another(monorepo, "services/my one")
     service.commit()
     service.git("sparse-checkout", "set", *(("--cone", "lib") if cone else ("--no-cone", "/*", "!.copier-answers.yml")))
@@ -307,7 +307,7 @@ def test_answers_outside_a_sparse_checkout(another: Another, monorepo: Path, *, 
 
 
 def test_submodule(lab: Lab, tmp_path: Path) -> None:
-    """A submodule stays at its commit, with whatever is dirty in it."""
+    """A submodule stays at its commit, with its uncommitted changes."""
     library = tmp_path / "library"
     library.mkdir()
     git("init", "--quiet", cwd=library)
@@ -328,7 +328,7 @@ def test_submodule(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_inside_a_submodule(lab: Lab, tmp_path: Path) -> None:
-    """A service that is a submodule of something is updated in its own repository."""
+    """A service that is a submodule is updated in its own repository."""
     outer = tmp_path / "outer"
     outer.mkdir()
     git("init", "--quiet", cwd=outer)
@@ -345,7 +345,7 @@ def test_inside_a_submodule(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_submodule_in_the_way(lab: Lab, tmp_path: Path) -> None:
-    """A submodule in the place of a template's folder is not written into."""
+    """Nothing is written into a submodule in the place of a template folder."""
     library = copy(lab.path, tmp_path / "library")
     lab.git("rm", "-r", "--quiet", "app/orders")
     lab.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(library), "app/orders")
@@ -362,7 +362,7 @@ def test_submodule_in_the_way(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_detached_head(lab: Lab) -> None:
-    """A detached HEAD stays detached, where it is."""
+    """A detached HEAD stays at its commit."""
     lab.git("checkout", "--quiet", "--detach")
     before = lab.snapshot().head
     lab.release(THEIRS)
@@ -373,7 +373,7 @@ def test_detached_head(lab: Lab) -> None:
 
 
 def test_unborn_head(lab: Lab) -> None:
-    """A repository without a commit is refused, with the way out."""
+    """A repository without a commit is refused with a solution."""
     lab.git("checkout", "--quiet", "--orphan", "fresh")
     lab.release(THEIRS)
     index, status = lab.git("ls-files", "-s"), lab.git("status", "--porcelain")
@@ -398,7 +398,7 @@ def test_bare_repository(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_no_repository(lab: Lab, tmp_path: Path) -> None:
-    """A service in no repository is refused, with the way out."""
+    """A service outside a repository is refused with a solution."""
     plain = copy(lab.path, tmp_path / "plain")
     subprocess.run(["rm", "-rf", str(plain / ".git")], check=True)
     before = {path: path.read_bytes() for path in plain.rglob("*") if path.is_file()}
@@ -411,7 +411,7 @@ def test_no_repository(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_no_service(tmp_path: Path, lab: Lab) -> None:
-    """A folder that is no service is refused, and one that is not there."""
+    """A folder without a service is refused, and so is a missing folder."""
     for path in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(QuicksetError) as error:
             lab.update(path=path)
@@ -420,7 +420,7 @@ def test_no_service(tmp_path: Path, lab: Lab) -> None:
 
 
 def test_service_that_is_not_committed(another: Another, monorepo: Path) -> None:
-    """A service that nobody committed yet is refused: nothing could bring it back."""
+    """A service that was never committed is refused, because its files could not be restored."""
     [lab] = another(monorepo, "services/orders")
     before = lab.snapshot()
     lab.release(THEIRS)
@@ -432,7 +432,7 @@ def test_service_that_is_not_committed(another: Another, monorepo: Path) -> None
 
 
 def test_ignored_service(another: Another, monorepo: Path) -> None:
-    """A service in a folder that its repository ignores is refused."""
+    """A service in an ignored folder is refused."""
     write(monorepo, {".gitignore": "scratch/\n"})
     git("add", "--all", cwd=monorepo)
     git("commit", "--quiet", "--message", "Ignore", cwd=monorepo)
@@ -447,7 +447,7 @@ def test_ignored_service(another: Another, monorepo: Path) -> None:
 
 
 def test_service_with_spaces_in_its_path(another: Another, tmp_path: Path) -> None:
-    """A path with spaces, quotes and other scripts is a path like any other."""
+    """A path may contain spaces, quotes and any letters."""
     top = tmp_path / 'my "own" café\'s repository'
     top.mkdir()
     git("init", "--quiet", "--initial-branch=main", cwd=top)
@@ -466,7 +466,7 @@ def test_service_with_spaces_in_its_path(another: Another, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("name", [b"caf\xe9", b"line\nbreak", b'"quo\\ted"'], ids=["bytes", "line", "quotes"])
 def test_folder_with_an_odd_name(lab: Lab, tmp_path: Path, name: bytes) -> None:
-    """A folder whose name is no UTF-8, or holds a line break or quotes, is a folder like any other."""
+    """A folder name may contain a line break, quotes or bytes that are not UTF-8."""
     lab.commit({"numbers.txt": NUMBERS.replace("line 05", "mine 5")})
     folder = lab.path.rename(tmp_path / os.fsdecode(name))
     moved = Lab(lab.origin, folder, folder)
@@ -484,7 +484,7 @@ def test_folder_with_an_odd_name(lab: Lab, tmp_path: Path, name: bytes) -> None:
 
 
 def test_path_through_a_link(lab: Lab, tmp_path: Path) -> None:
-    """A link to the service leads to it."""
+    """A link to the service can be used as its path."""
     (tmp_path / "link").symlink_to(lab.path)
     lab.release(THEIRS)
 

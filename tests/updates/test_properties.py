@@ -15,7 +15,7 @@ EXAMPLES = int(os.environ.get("QUICKSET_TEST_EXAMPLES", "15"))
 
 FILES = {"numbers.txt": NUMBERS, "windows.txt": WINDOWS, "blocks.yaml": BLOCKS}
 
-# Each by where (a share of the file) and how many lines.
+# Each is a position (a share of the file) and a number of lines.
 Edit = tuple[str, float, int]
 edits = st.lists(
     st.tuples(st.sampled_from(["insert", "delete", "replace", "move", "double"]), st.floats(0, 1), st.integers(1, 4)),
@@ -27,7 +27,7 @@ Side = Mapping[str, tuple[str, list[Edit]]]
 
 
 def edit(name: str, text: str, changes: list[Edit], by: str) -> str:
-    """Edit a text; every line that comes in says who wrote it, and no two are alike."""
+    """Edit a text. Each new line names its author and is unique."""
     end = "\r\n" if "\r\n" in text else "\n"
     lines = text.splitlines(keepends=True)
     for number, (kind, where, count) in enumerate(changes):
@@ -49,7 +49,7 @@ def edit(name: str, text: str, changes: list[Edit], by: str) -> str:
 
 
 def apply_update(texts: Mapping[str, str], wanted: Side, by: str) -> dict[str, str | None]:
-    """Say what one side makes of the files; None where it deletes one."""
+    """Return the result of one side's changes to the files. None means that it deletes a file."""
     made: dict[str, str | None] = {}
     for name, (kind, changes) in wanted.items():
         text = edit(name, texts[name], changes, by)
@@ -75,10 +75,10 @@ def lines_of(files: Mapping[str, str | None]) -> set[str]:
 )
 @given(mine=side, theirs=side)
 def test_no_line_is_lost(pristine: Path, mine: Side, theirs: Side) -> None:
-    """Every line of the user's is in the result, in a conflict, or was taken out by the template where nobody edited.
+    """Every line of the user is in the result, in a conflict, or removed by the template from an unedited place.
 
-    Every line of the template's is there, or the user deleted its file and is told so. Each file in which the renders
-    differ is named, and none that is only the user's.
+    Every line of the template is in the result, or the user deleted its file and the report names it. Each file that
+    differs between the renders is reported, and no file that belongs only to the user.
     """
     with tempfile.TemporaryDirectory() as scratch:
         lab = Lab(
@@ -99,9 +99,9 @@ def test_no_line_is_lost(pristine: Path, mine: Side, theirs: Side) -> None:
         present = lines_of(found)
         removed = lines_of(FILES) - lines_of(templates)
         assert lines_of(users) - removed <= present
-        told = {name for name, kind in kinds(result).items() if kind == "deleted"}
+        reported = {name for name, kind in kinds(result).items() if kind == "deleted"}
         new = {line for line in lines_of(templates) if line.startswith("theirs")}
-        assert all(any(name in path for path in told) for line in new - present for name in FILES if name in line)
+        assert all(any(name in path for path in reported) for line in new - present for name in FILES if name in line)
         named = {name for change in result.changes for name in (change.path, change.source, *change.template_paths)}
         assert {name for name in FILES.keys() | templates.keys() if FILES.get(name) != templates.get(name)} <= named
         assert not named & {"unrelated.txt", "mine/alike.txt"}

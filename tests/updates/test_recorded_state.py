@@ -1,4 +1,4 @@
-"""What the journal records of an update with conflicts, and what the commands after it make of that."""
+"""The journal of an update with conflicts, and the commands that read it."""
 
 import errno
 import io
@@ -27,14 +27,14 @@ THEIRS = NUMBERS.replace("line 05", "theirs 5")
 
 
 def conflict(lab: Lab, *, only: bool = False) -> None:
-    """Bring a service to a conflict in one file; without `only`, another file is changed without a conflict."""
+    """Bring a service to a conflict in one file. Without `only`, another file changes without a conflict."""
     lab.commit({"numbers.txt": MINE})
     lab.release({"numbers.txt": THEIRS, **({} if only else {"blocks.yaml": "theirs\n"})})
     lab.assert_conflict(lab.update(), "numbers.txt")
 
 
 def resolve(lab: Lab, name: str, side: str) -> None:
-    """Take one side of a conflict, as with git."""
+    """Resolve a conflict with one of its sides, as git does."""
     lab.git("checkout", "--quiet", f"--{side}", name)
     lab.git("add", name)
 
@@ -43,10 +43,10 @@ def resolve(lab: Lab, name: str, side: str) -> None:
 
 
 def answers_in_conflict(lab: Lab, files: dict[str, str]) -> Snapshot:
-    """Bring a service to a conflict in its answers file, which is written in a way that is not merged by lines.
+    """Bring a service to a conflict in its answers file, whose layout cannot be merged by lines.
 
     Returns:
-        The service before.
+        The service before the update.
     """
     lab.commit({ANSWERS_FILE: json.dumps(lab.recorded()) + "\n", **files})
     before = lab.snapshot()
@@ -58,7 +58,7 @@ def answers_in_conflict(lab: Lab, files: dict[str, str]) -> Snapshot:
 
 @pytest.mark.parametrize("second", [{}, {"numbers.txt": MINE}], ids=["only", "with another"])
 def test_conflict_in_the_answers(lab: Lab, second: dict[str, str]) -> None:
-    """A conflict in the answers file has stages, waits for --continue and is refused while it is open."""
+    """A conflict in the answers file has stages, and `--continue` is refused until it is resolved."""
     answers_in_conflict(lab, second)
     for action in (lab.resume, lab.update, lab.preview):
         with pytest.raises(ConflictError, match=ANSWERS_FILE):
@@ -76,7 +76,7 @@ def test_conflict_in_the_answers(lab: Lab, second: dict[str, str]) -> None:
 
 
 def test_own_side_of_the_answers(lab: Lab) -> None:
-    """The user's answers, kept as they are, lack the new version: that is said, and written by hand it is enough."""
+    """If the user keeps their own answers, `--continue` reports the missing version and accepts it by hand."""
     answers_in_conflict(lab, {})
     resolve(lab, ANSWERS_FILE, "ours")
 
@@ -91,7 +91,7 @@ def test_own_side_of_the_answers(lab: Lab) -> None:
 
 
 def test_abort_with_the_answers_in_conflict(lab: Lab) -> None:
-    """An abort takes markers out of the answers file, too."""
+    """An abort also removes markers from the answers file."""
     before = answers_in_conflict(lab, {})
 
     lab.abort()
@@ -104,7 +104,7 @@ def test_abort_with_the_answers_in_conflict(lab: Lab) -> None:
 
 @pytest.mark.parametrize("only", [True, False])
 def test_nothing_of_a_conflict_is_wanted(lab: Lab, *, only: bool) -> None:
-    """The user's side is a resolution: the version advances, and the next update does not conflict again."""
+    """The user's side is a valid resolution: the version advances, and the next update has no conflict."""
     conflict(lab, only=only)
     resolve(lab, "numbers.txt", "ours")
 
@@ -118,7 +118,7 @@ def test_nothing_of_a_conflict_is_wanted(lab: Lab, *, only: bool) -> None:
 
 
 def test_nothing_is_wanted_and_something_is_committed(lab: Lab) -> None:
-    """The same after a commit of something else in between."""
+    """The user's side is a valid resolution after an unrelated commit."""
     conflict(lab, only=True)
     resolve(lab, "numbers.txt", "ours")
     lab.commit({"mine.txt": "mine\n"})
@@ -130,7 +130,7 @@ def test_nothing_is_wanted_and_something_is_committed(lab: Lab) -> None:
 
 @pytest.mark.parametrize("only", [True, False])
 def test_reset_of_everything(lab: Lab, *, only: bool) -> None:
-    """After `git reset --hard` there is nothing to go on with, whatever was committed since."""
+    """After `git reset --hard` there is nothing to continue, whatever was committed since."""
     conflict(lab, only=only)
     resolve(lab, "numbers.txt", "ours")
     lab.git("reset", "--quiet", "--hard")
@@ -151,7 +151,7 @@ def test_reset_of_everything(lab: Lab, *, only: bool) -> None:
 @pytest.mark.parametrize("only", [True, False])
 @pytest.mark.parametrize("command", [["reset", "--hard"], ["checkout", "--force", "-b", "other"]], ids=" ".join)
 def test_edits_after_a_reset(lab: Lab, command: list[str], mine: dict[str, str], *, only: bool) -> None:
-    """An update that was taken back is not continued when the user edits its files, and its change is not lost."""
+    """An update that was reset is not continued when the user edits its files, and its change is not lost."""
     conflict(lab, only=only)
     if not only and len(mine) > 1:
         lab.abort()
@@ -166,7 +166,7 @@ def test_edits_after_a_reset(lab: Lab, command: list[str], mine: dict[str, str],
 
 
 def test_update_of_somebody_else_after_a_reset(lab: Lab) -> None:
-    """An update that was taken back is forgotten when the same update comes with a merge."""
+    """An update that was reset is forgotten when a merge brings the same update."""
     conflict(lab)
     lab.git("reset", "--quiet", "--hard")
     lab.git("switch", "--quiet", "--create", "theirs")
@@ -182,7 +182,7 @@ def test_update_of_somebody_else_after_a_reset(lab: Lab) -> None:
 
 @pytest.mark.parametrize("command", [["checkout", "HEAD", "--", "."], ["restore", "-SW", "."]], ids=" ".join)
 def test_edits_after_a_checkout_of_all_files(lab: Lab, command: list[str]) -> None:
-    """The same where every file was taken from HEAD, which leaves the sides of the conflict in the index."""
+    """An update is forgotten if all files were checked out from HEAD, which leaves the stages in the index."""
     conflict(lab)
     lab.git(*command)
     assert lab.git("ls-files", "--resolve-undo")
@@ -200,7 +200,7 @@ def test_edits_after_a_checkout_of_all_files(lab: Lab, command: list[str]) -> No
     ],
 )
 def test_own_text_as_a_resolution(lab: Lab, text: str, kind: str) -> None:
-    """A resolution that has nothing of the template's change is not called merged."""
+    """A resolution without any of the template's change is not reported as merged."""
     conflict(lab, only=True)
     lab.commit({"numbers.txt": text})
 
@@ -211,7 +211,7 @@ def test_own_text_as_a_resolution(lab: Lab, text: str, kind: str) -> None:
 
 
 def test_resolved_committed_and_away(lab: Lab) -> None:
-    """A resolution that is committed can be continued after another branch was checked out in between."""
+    """A committed resolution can be continued after a checkout of another branch."""
     conflict(lab)
     resolve(lab, "numbers.txt", "theirs")
     lab.commit()
@@ -225,7 +225,7 @@ def test_resolved_committed_and_away(lab: Lab) -> None:
 
 
 def test_reset_of_the_index(lab: Lab) -> None:
-    """After `git reset` neither markers nor changes that are no longer staged are taken for the user's decision."""
+    """After `git reset` neither markers nor unstaged changes count as the user's decision."""
     conflict(lab)
     lab.git("reset", "--quiet")
     before = lab.snapshot()
@@ -245,7 +245,7 @@ def test_reset_of_the_index(lab: Lab) -> None:
 
 
 def test_change_that_is_not_wanted(lab: Lab) -> None:
-    """A change that the user restored is a decision, is reported as one, and not in the way."""
+    """A change that the user restored counts as a decision, is reported as one and does not block `--continue`."""
     lab.commit({"numbers.txt": MINE})
     lab.release({"numbers.txt": THEIRS, "blocks.yaml": "theirs\n", "latin.txt": None, "new.txt": "theirs\n"})
     lab.assert_conflict(lab.update(), "numbers.txt")
@@ -271,7 +271,7 @@ def test_change_that_is_not_wanted(lab: Lab) -> None:
     ("style", "kept"), [("merge", "=>"), ("merge", "="), ("diff3", "<|=>"), ("diff3", "|"), ("zdiff3", "<=")]
 )
 def test_markers_left(lab: Lab, style: str, kept: str) -> None:
-    """Each marker of each style is found, also where the user let git write the conflict again."""
+    """Markers of every style are found, even if git wrote the conflict again."""
     conflict(lab, only=True)
     lab.git("checkout", f"--conflict={style}", "numbers.txt")
     lines = lab.read("numbers.txt").splitlines(keepends=True)
@@ -286,7 +286,7 @@ def test_markers_left(lab: Lab, style: str, kept: str) -> None:
 
 
 def test_lines_that_look_like_markers(lab: Lab) -> None:
-    """A heading that is underlined with seven signs is no marker when one of the sides has it."""
+    """A heading that is underlined with seven equals signs is not a marker if one side contains it."""
     heading = "Changes\n=======\n\n"
     lab.commit({"numbers.txt": heading + MINE})
     lab.release({"numbers.txt": heading + THEIRS})
@@ -300,7 +300,7 @@ def test_lines_that_look_like_markers(lab: Lab) -> None:
 
 
 def test_journal_of_an_older_version(lab: Lab) -> None:
-    """A conflict that quickset 0.3.3 left can be continued, with answers that were edited since."""
+    """A conflict from quickset 0.3.3 can be continued, with answers that were edited since."""
     conflict(lab)
     journal = json.loads(lab.journal.read_text())
     for step in journal["steps"].values():
@@ -321,7 +321,7 @@ def test_journal_of_an_older_version(lab: Lab) -> None:
 
 
 def test_conflict_outside_a_sparse_checkout(lab: Lab) -> None:
-    """A conflict in a file that is left out of the work tree is undone with that."""
+    """A conflict in a file outside the sparse checkout is undone together with the flag."""
     lab.commit({"app/orders/service.py": ORDERS + "# mine\n"})
     lab.git("sparse-checkout", "set", "app/core")
     before = lab.snapshot()
@@ -343,7 +343,7 @@ def test_conflict_outside_a_sparse_checkout(lab: Lab) -> None:
 
 
 def test_command_outside_a_sparse_checkout(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The printed command adds a resolved file that the sparse checkout leaves out."""
+    """The printed command adds a resolved file that the sparse checkout excludes."""
     monkeypatch.chdir(lab.path)
     lab.commit({"app/orders/service.py": ORDERS + "# mine\n", "numbers.txt": MINE})
     lab.git("sparse-checkout", "set", "app/core")
@@ -360,7 +360,7 @@ def test_command_outside_a_sparse_checkout(lab: Lab, monkeypatch: pytest.MonkeyP
 
 
 def flags(lab: Lab) -> str:
-    """Return the flags of each path that has some."""
+    """Return the flags of each path that has any."""
     return "".join(line for line in lab.git("ls-files", "-v").splitlines(keepends=True) if not line.startswith("H "))
 
 
@@ -386,7 +386,7 @@ def test_flags_set_by_hand(lab: Lab, flag: str) -> None:
 
 
 def test_edit_after_a_resolution(lab: Lab) -> None:
-    """To set a flag again does not touch what the user wrote after staging a resolution."""
+    """Restoring a flag does not change the user's edits after a staged resolution."""
     lab.commit({"numbers.txt": MINE})
     lab.git("update-index", "--assume-unchanged", "numbers.txt")
     lab.release({"numbers.txt": THEIRS})
@@ -404,7 +404,7 @@ def test_edit_after_a_resolution(lab: Lab) -> None:
 
 
 def test_no_hard_links(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the file system has no hard links, an update, its abort and its end work all the same."""
+    """On a file system without hard links an update, its abort and its end work."""
 
     def link(*_args: object, **_options: object) -> None:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
@@ -427,7 +427,7 @@ def test_no_hard_links(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("command", ["abort", "resume"])
 def test_index_is_locked_later(lab: Lab, command: str) -> None:
-    """Neither command writes anything while another git holds the index, and each works afterwards."""
+    """Neither command writes while another git process holds the index lock. Each works afterwards."""
     conflict(lab)
     if command == "resume":
         resolve(lab, "numbers.txt", "theirs")
@@ -447,7 +447,7 @@ def test_index_is_locked_later(lab: Lab, command: str) -> None:
 
 
 def test_late_refusal_leaves_nothing(lab: Lab) -> None:
-    """A refusal after new files were put aside takes them away, and frees the index."""
+    """A refusal after new files were prepared removes them and releases the index lock."""
     lab.git("update-index", "--assume-unchanged", "numbers.txt")
     lab.write({"numbers.txt": MINE})
     lab.release({"numbers.txt": THEIRS})
@@ -463,7 +463,7 @@ def test_late_refusal_leaves_nothing(lab: Lab) -> None:
     ("number", "reason"), [(errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "the disk quota is used up")]
 )
 def test_full_disk_leaves_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch, number: int, reason: str) -> None:
-    """The same where the journal cannot be written: the update did not begin, and the error names the file."""
+    """If the journal cannot be written, the update does not start, and the error names the file."""
     lab.release({"numbers.txt": THEIRS})
     before = lab.snapshot()
 
@@ -481,7 +481,7 @@ def test_full_disk_leaves_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch, num
     lab.assert_clean(lab.update())
 
 
-# What stands in for git on a full disk: one command of it writes a part, and fails.
+# A replacement for git on a full disk: one of its commands writes a part and fails.
 FULL = """\
 #!/bin/sh
 if [ "$1" = "%(command)s" ]; then
@@ -501,7 +501,7 @@ exec %(git)s "$@"
 def test_full_disk_in_git(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, command: str, reason: str, place: str
 ) -> None:
-    """Where git cannot write, the error says that the disk is full, and where, and git's own leftovers are removed."""
+    """If git cannot write, the error names the full disk, and git's temporary files are removed."""
     lab.release({"numbers.txt": THEIRS})
     before = lab.snapshot()
     program = tmp_path / "bin" / "git"
@@ -522,7 +522,7 @@ def test_full_disk_in_git(
 
 
 def test_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder in which nothing can be written any more is on a full disk; one that is missing is not."""
+    """A folder without space for a file is on a full disk. A missing folder is not."""
     assert why_full(tmp_path) is None
     assert why_full(tmp_path / "missing") is None
 
@@ -537,7 +537,7 @@ def test_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("room_for", [0, 1, 2])
 @pytest.mark.parametrize("finish", [True, False])
 def test_full_disk_half_way(lab: Lab, monkeypatch: pytest.MonkeyPatch, room_for: int, *, finish: bool) -> None:
-    """Where the disk is full half-way, no part of a file stays, the error says how to go on, and that works."""
+    """If the disk fills up during an update, no partial file remains, and the error names a solution that works."""
     copy2, left = shutil.copy2, [None] * room_for
     lab.release({"numbers.txt": THEIRS, "added.txt": "added\n"})
     before = lab.snapshot()
@@ -580,7 +580,7 @@ def test_full_disk_half_way(lab: Lab, monkeypatch: pytest.MonkeyPatch, room_for:
     ],
 )
 def test_resolution_is_reported(lab: Lab, command: tuple[str, ...], kind: str) -> None:
-    """`--continue` reports which side a conflict ended with; it does not call every resolution merged."""
+    """`--continue` reports the chosen side of each conflict and reports "merged" only for a mixture."""
     lab.commit({"numbers.txt": MINE, "mine.txt": "mine\n"})
     lab.release({"numbers.txt": THEIRS, "run.sh": "#!/bin/sh\n# new\n"})
     assert "numbers.txt" in lab.update().conflicts
@@ -596,7 +596,7 @@ def test_resolution_is_reported(lab: Lab, command: tuple[str, ...], kind: str) -
     ids=["assume-unchanged", "skip-worktree", "both"],
 )
 def test_hidden_edits(lab: Lab, flags: list[str]) -> None:
-    """A refusal over edits that `git status` hides names one command for each flag that the file has, and they work."""
+    """A refusal for edits that `git status` hides names one working command for each flag of the file."""
     for flag in flags:
         lab.git("update-index", f"--{flag}", "numbers.txt")
     lab.write({"numbers.txt": MINE})

@@ -1,4 +1,4 @@
-"""The owner's lines that use names which the template moved: listed with the new names, rewritten only on request."""
+"""The owner's lines with names that the template moved are listed with new names and changed only on request."""
 
 import json
 from typing import Any
@@ -64,13 +64,13 @@ OWN: dict[str, Content] = {
 
 
 def upgrades(lab: Lab, release: dict[str, Content] | None = None, **more: Any) -> None:
-    """Release what moves the settings, with more said of it."""
+    """Release a version that moves the settings, with more entries in `upgrades.yml`."""
     text = yaml.safe_dump({"releases": {"0.2.0": UPGRADES | more}})
     lab.release(RELEASE | (release or {}), root={"upgrades.yml": text})
 
 
-def told(result: Any) -> list[tuple[str, str, str]]:
-    """Return each reference as place, old name and new one."""
+def listed(result: Any) -> list[tuple[str, str, str]]:
+    """Return each reference as its place, old name and new name."""
     return [(f"{each.path}:{each.line}", each.old, each.new) for each in result.references]
 
 
@@ -95,14 +95,14 @@ LISTED = [
 
 
 def test_listed(lab: Lab) -> None:
-    """Each use is listed with its line and its new form, in the preview as in the update, and nothing is rewritten."""
+    """Each use is listed with its line and new form, in the preview as in the update, and no file is rewritten."""
     lab.commit(OWN)
     upgrades(lab)
 
     preview, result = lab.preview(), lab.update()
 
     lab.assert_clean(result)
-    assert told(result) == LISTED
+    assert listed(result) == LISTED
     assert preview.references == result.references
     assert not any(each.rewritten for each in result.references)
     for path, content in OWN.items():
@@ -122,7 +122,7 @@ def test_listed(lab: Lab) -> None:
 
 
 def test_fixed(lab: Lab) -> None:
-    """On request imports are rewritten, staged with the update, listed as rewritten, and the rest stays."""
+    """On request imports are rewritten, staged with the update and listed. Other uses stay unchanged."""
     lab.commit(OWN)
     upgrades(lab)
 
@@ -149,7 +149,7 @@ def test_fixed(lab: Lab) -> None:
 
 
 def test_fixed_on_a_branch(lab: Lab) -> None:
-    """On a branch the rewritten imports are in the update's commit, and the work tree stays."""
+    """On a branch the rewritten imports are in the update's commit, and the work tree stays unchanged."""
     lab.commit(OWN)
     upgrades(lab)
     before = lab.snapshot()
@@ -161,7 +161,7 @@ def test_fixed_on_a_branch(lab: Lab) -> None:
 
 
 def test_fixing_what_is_not_committed(lab: Lab) -> None:
-    """A file of the owner's with uncommitted changes refuses the rewrite, and not the update without it."""
+    """Uncommitted changes in a file of the owner refuse the rewrite, but not an update without it."""
     lab.commit(OWN)
     upgrades(lab)
     lab.write({"app/core/mine.py": "X = 1\n"})
@@ -173,7 +173,7 @@ def test_fixing_what_is_not_committed(lab: Lab) -> None:
 
 
 def test_lines_of_the_owner_in_files_of_the_template(lab: Lab) -> None:
-    """In a merged file the owner's lines are listed, and the template's own are not."""
+    """In a merged file the owner's lines are listed, and the template's lines are not."""
     lab.replace("app/main.py", ("def shut_down", "from app.core.settings import PORT\n\n\ndef shut_down"))
     lab.commit()
     upgrades(lab, {"README.md.jinja": "Once `python -m app.migrate`.\n"})
@@ -182,13 +182,13 @@ def test_lines_of_the_owner_in_files_of_the_template(lab: Lab) -> None:
 
     lab.assert_clean(result)
     line = lab.read("app/main.py").splitlines().index("from app.core.settings import PORT") + 1
-    assert told(result) == [
+    assert listed(result) == [
         (f"app/main.py:{line}", "from app.core.settings import PORT", "from app.core.config.ports import PORT")
     ]
 
 
 def test_conflicts(lab: Lab) -> None:
-    """In a conflict the owner's own lines are listed and not rewritten; --continue lists them again."""
+    """In a conflict the owner's lines are listed and not rewritten. `--continue` lists them again."""
     mine = "from app.core.settings import PORT"
     lab.replace(
         "app/main.py", ("from app.core.settings import Settings", f"{mine}\nfrom app.core.settings import Settings")
@@ -207,7 +207,7 @@ def test_conflicts(lab: Lab) -> None:
 
 
 def test_taken_back(lab: Lab) -> None:
-    """`--abort` takes rewritten imports back with the rest of the update."""
+    """`--abort` undoes rewritten imports with the rest of the update."""
     lab.replace(
         "app/main.py", ("from app.core.settings import Settings", "from app.core.settings import Settings, PORT")
     )
@@ -223,7 +223,7 @@ def test_taken_back(lab: Lab) -> None:
 
 
 def test_a_file_that_moved_with_its_owners_imports(lab: Lab) -> None:
-    """A relative import of the owner's in a file that the template moves is listed by what it meant."""
+    """The owner's relative import in a file that the template moves is listed by the module that it meant."""
     lab.replace("app/core/settings.py", ("from dataclasses", "from .mine import X\nfrom dataclasses"))
     lab.commit({"app/core/mine.py": "X = 1\n"})
     upgrades(lab)
@@ -231,18 +231,18 @@ def test_a_file_that_moved_with_its_owners_imports(lab: Lab) -> None:
     result = lab.update(fix_imports=True)
 
     lab.assert_clean(result)
-    assert told(result) == [("app/core/config/settings.py:3", "from .mine import X", "from app.core.mine import X")]
+    assert listed(result) == [("app/core/config/settings.py:3", "from .mine import X", "from app.core.mine import X")]
     assert "\nfrom app.core.mine import X\n" in lab.read("app/core/config/settings.py")
     [change] = [each for each in result.changes if each.path == "app/core/config/settings.py"]
     assert (change.kind, change.note) == ("moved", "imports rewritten")
 
 
 def test_a_module_of_a_file_that_moved(lab: Lab) -> None:
-    """Uses of a module are listed where `upgrades.yml` names only its file."""
+    """Uses of a module are listed even if `upgrades.yml` names only its file."""
     lab.commit({"app/mine.py": "from app.core.settings import Settings\n"})
     lab.release(RELEASE, root={"upgrades.yml": yaml.safe_dump({"releases": {"0.2.0": {"files": UPGRADES["files"]}}})})
 
-    assert told(lab.preview()) == [
+    assert listed(lab.preview()) == [
         (
             "app/mine.py:1",
             "from app.core.settings import Settings",
@@ -253,7 +253,7 @@ def test_a_module_of_a_file_that_moved(lab: Lab) -> None:
 
 @pytest.mark.parametrize("keep", [False, True], ids=["listed", "kept"])
 def test_a_module_that_forwards(lab: Lab, *, keep: bool) -> None:
-    """Uses of a module at whose old path a file forwards are listed, unless its name is to stay."""
+    """Uses of a module with a forwarding file are listed, unless its name is kept."""
     lab.commit({"app/mine.py": "from app.core.settings import Settings\n"})
     told_names: dict[str, Any] = {"files": UPGRADES["files"]}
     if keep:
@@ -271,15 +271,15 @@ def test_a_module_that_forwards(lab: Lab, *, keep: bool) -> None:
 
 
 def test_modules_of_the_owner_in_a_folder_that_moves(lab: Lab) -> None:
-    """A module of the owner's in a folder that moves stays there, and so do its imports."""
+    """An owner's module in a folder that moves stays there, and so do its imports."""
     lab.commit(
         {"app/orders/mine.py": "", "app/use.py": "from app.orders.mine import x\nfrom app.orders import service\n"}
     )
     files: dict[str, Content] = {}
     for name, text in {"__init__.py": "", "service.py": ORDERS, "router.py": ROUTER}.items():
         files |= {f"{{{{ package_name }}}}/orders/{name}": None, f"{{{{ package_name }}}}/shop/{name}": text}
-    told = {"files": {"app/orders/": "app/shop/"}, "modules": {"app.orders": "app.shop"}}
-    lab.release(files, root={"upgrades.yml": yaml.safe_dump({"releases": {"0.2.0": told}})})
+    entries = {"files": {"app/orders/": "app/shop/"}, "modules": {"app.orders": "app.shop"}}
+    lab.release(files, root={"upgrades.yml": yaml.safe_dump({"releases": {"0.2.0": entries}})})
 
     result = lab.update(fix_imports=True)
 
@@ -288,13 +288,13 @@ def test_modules_of_the_owner_in_a_folder_that_moves(lab: Lab) -> None:
 
 
 def test_broken_python(lab: Lab) -> None:
-    """Old names in what is no valid Python are listed and not rewritten."""
+    """Old names in invalid Python are listed and not rewritten."""
     lab.commit({"app/broken.py": "from app.core.settings import (\n"})
     upgrades(lab)
 
     result = lab.update(fix_imports=True)
 
-    assert told(result) == [("app/broken.py:1", "app.core.settings", "app.core.config.settings")]
+    assert listed(result) == [("app/broken.py:1", "app.core.settings", "app.core.config.settings")]
     assert lab.read("app/broken.py") == "from app.core.settings import (\n"
 
 
@@ -317,7 +317,7 @@ python -m app.migrate-all
 
 
 def test_commands_in_any_form(lab: Lab) -> None:
-    """A command is found as whole words: in a line, in a list of arguments, and over several lines."""
+    """A command is found as whole words in a line, in a list of arguments and across lines."""
     lab.commit({"deploy/all.txt": COMMANDS, "picture.bin": b"\0python -m app.migrate"})
     upgrades(lab)
 
@@ -330,14 +330,14 @@ def test_commands_in_any_form(lab: Lab) -> None:
 
 
 def test_commands_of_several_releases(lab: Lab) -> None:
-    """A command that two releases change is listed with its newest form, and so is the one in between."""
+    """A command that two releases change is listed with its newest form, and so is its intermediate form."""
     lab.commit({"Makefile": "a:\n\tpython -m app.up\nb:\n\tpython -m app up\n"})
     first = {"commands": {"python -m app.up": "python -m app up"}}
     second = {"commands": {"python -m app up": "python -m app db up"}}
     lab.release({}, root={"upgrades.yml": yaml.safe_dump({"releases": {"0.2.0": first, "0.3.0": second}})})
     lab.release({MAIN_PY: MAIN_NEW})
 
-    assert told(lab.preview()) == [
+    assert listed(lab.preview()) == [
         ("Makefile:2", "python -m app.up", "python -m app db up"),
         ("Makefile:4", "python -m app up", "python -m app db up"),
     ]
@@ -346,7 +346,7 @@ def test_commands_of_several_releases(lab: Lab) -> None:
 LINES = {
     API_PY: {
         "from {module} import router as {name}": "app/resources.py: from {module} import router as {name}",
-        # The first that fits counts.
+        # The first match counts.
         "v1.include_router({name}, {more})": "app/resources.py, routers: {name} ({more})",
         "v1.include_router({name})": "app/resources.py, routers: {name}",
         '{"name": {name}},': "app/resources.py, tags: {name}",
@@ -356,7 +356,7 @@ LINES = {
 
 
 def test_lines_to_move(lab: Lab) -> None:
-    """Each line of the owner's in files that are rewritten or given up is listed with what to write elsewhere."""
+    """Each line of the owner in rewritten or removed files is listed with its new form and place."""
     lab.release({API_PY: API, TABLES_PY: "from app.orders import Order\n"})
     lab.update()
     mine = API.replace("\n\nTAGS", "\nfrom app.bills import router as bills_router  # mine\n\nTAGS")
@@ -386,14 +386,14 @@ def test_lines_to_move(lab: Lab) -> None:
         assert new in each.new
         assert each.kind == "line"
         assert now[each.line - 1].strip().startswith(old.partition("(")[0])
-    assert told(result)[-1] == ("app/tables.py:1", "from app.bills import Bill", "app/resources.py, models: Bill")
+    assert listed(result)[-1] == ("app/tables.py:1", "from app.bills import Bill", "app/resources.py, models: Bill")
     assert kinds(result)["app/tables.py"] == "kept"
     assert "## Your lines to move\n" in as_markdown(result)
 
 
 @pytest.mark.parametrize("fix", [False, True])
 def test_nothing_to_tell(lab: Lab, *, fix: bool) -> None:
-    """A service without lines of its owner's has nothing listed and nothing rewritten."""
+    """A service without lines of its owner has nothing to list or rewrite."""
     upgrades(lab)
 
     result = lab.update(fix_imports=fix)

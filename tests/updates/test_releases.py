@@ -1,4 +1,4 @@
-"""From release to release: this project's own template, and made-up ones where there are too few."""
+"""Updates from release to release: this project's template, and small templates where releases are missing."""
 
 import subprocess
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.ci
 
 FIRST, LAST = "0.1.0", "HEAD"
 
-# Written once: the service keeps what it was born with.
+# Files that are written once: the service keeps its first version.
 ONCE = {"CHANGELOG.md", "migrations/versions/0001_orders.py", "migrations/versions/0001_users.py"}
 
 _ROWS = {row.name: row.answers for row in build_rows(read_questions())}
@@ -45,7 +45,7 @@ SAMPLE = ["defaults", "preset-minimal", "flip-layout-layered", *_PAIRS[:: max(1,
 
 
 def answers_for(source: Source, name: str) -> dict[str, Any]:
-    """Return a row of the matrix, as far as the first release asks for it."""
+    """Return a row of the matrix without questions that the first release does not have."""
     questions = load_questions(source.template(FIRST).config())
     return {
         key: value
@@ -55,7 +55,7 @@ def answers_for(source: Source, name: str) -> dict[str, Any]:
 
 
 def files(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Read a service, but for what is its own."""
+    """Read a service except for the files of its owner."""
     found = (path for path in folder.rglob("*") if path.is_file() and ".git" not in path.relative_to(folder).parts)
     read = {path.relative_to(folder).as_posix(): (path.read_bytes(), path.stat().st_mode) for path in found}
     return {name: content for name, content in read.items() if name not in ONCE | {".env"}}
@@ -74,7 +74,7 @@ def go(source: Source, folder: Path, to: str) -> None:
 
 
 def fresh(source: Source, folder: Path, like: Path, ref: str) -> dict[str, tuple[bytes, int]]:
-    """Render a release with the answers that a service recorded, those included that nobody can give."""
+    """Render a release with a service's recorded answers, including those that no command accepts."""
     lab, template = Lab(source.root, like, like), source.template(ref)
     questions = load_questions(template.config())
     data = {name: value for name, value in lab.recorded().items() if name in questions and not questions[name].hidden}
@@ -85,7 +85,7 @@ def fresh(source: Source, folder: Path, like: Path, ref: str) -> dict[str, tuple
 
 @pytest.mark.parametrize("row", SAMPLE)
 def test_untouched_service_is_a_fresh_one(tmp_path: Path, row: str) -> None:
-    """A service that nobody touched becomes by an update what a new one with its answers is, byte for byte."""
+    """An unedited service is updated to the same files, byte for byte, as a new one with its answers."""
     source = Source(REPOSITORY)
     service = start(source, tmp_path / "service", FIRST, answers_for(source, row))
 
@@ -96,7 +96,7 @@ def test_untouched_service_is_a_fresh_one(tmp_path: Path, row: str) -> None:
 
 
 def test_every_release_on_the_way(tmp_path: Path) -> None:
-    """From release to release an untouched service is a fresh one, and in the end what one leap makes of it."""
+    """An unedited service is equal to a new one after each release, and one update gives the same as many."""
     source = Source(REPOSITORY)
     releases = [*reversed(source.releases()), LAST]
     service = start(source, tmp_path / "service", FIRST, answers_for(source, "defaults"))
@@ -112,7 +112,7 @@ def test_every_release_on_the_way(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("database", ["sqlite", "none"])
 def test_an_update_adds_nothing(tmp_path: Path, database: str) -> None:
-    """A service from before the questions is updated to one without what they offer, and is told so."""
+    """A service from before some questions is updated without their features, and the result names them."""
     source = Source(REPOSITORY)
     service = start(source, tmp_path / "service", "0.2.0", {"database": database})
     request = engine.Request(path=service, to=LAST, lock=False)
@@ -127,7 +127,7 @@ def test_an_update_adds_nothing(tmp_path: Path, database: str) -> None:
 
 
 def test_diff_of_this_template_is_its_update(tmp_path: Path) -> None:
-    """What `diff` shows of this project's own releases is what `update` does, file by file."""
+    """`diff` shows the same changes as `update` makes between this project's releases, file by file."""
     source = Source(REPOSITORY)
     service = start(source, tmp_path / "service", FIRST, answers_for(source, "defaults"))
     readme = service / "README.md"
@@ -143,7 +143,7 @@ def test_diff_of_this_template_is_its_update(tmp_path: Path) -> None:
 
 
 def three(lab: Lab) -> None:
-    """Release three versions that touch the same files again and again."""
+    """Release three versions that change the same files repeatedly."""
     lab.release(
         {
             "numbers.txt": NUMBERS.replace("line 05", "one 5"),
@@ -174,7 +174,7 @@ def three(lab: Lab) -> None:
 
 
 def test_three_steps_are_one_leap(lab: Lab, tmp_path: Path) -> None:
-    """Three updates make of an untouched service what one over three releases makes, and what a fresh one is."""
+    """Three updates of an unedited service give the same result as one update and as a new service."""
     leap = Lab(lab.origin, copy(lab.path, tmp_path / "leap"), tmp_path / "leap")
     three(lab)
 
@@ -187,7 +187,7 @@ def test_three_steps_are_one_leap(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_three_steps_are_one_leap_with_edits(lab: Lab, tmp_path: Path) -> None:
-    """The same for a service with edits that the template does not meet."""
+    """Three updates give the same result as one for a service with edits in other places."""
     lab.commit({"numbers.txt": NUMBERS.replace("line 25", "mine 25"), "app/orders/service.py": ORDERS + "\n# mine\n"})
     lab.commit({"app/orders/service.py": ORDERS.replace("TAX = 19", "TAX = 7"), "mine.txt": "mine\n"})
     leap = Lab(lab.origin, copy(lab.path, tmp_path / "leap"), tmp_path / "leap")
@@ -203,7 +203,7 @@ def test_three_steps_are_one_leap_with_edits(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_diff_is_what_update_does(lab: Lab, tmp_path: Path) -> None:
-    """What `diff` shows, applied as a patch, gives file by file what `update` stages."""
+    """The patch that `diff` shows gives the same files as `update` stages."""
     lab.commit(
         {
             "numbers.txt": NUMBERS.replace("line 25", "mine 25"),
@@ -222,9 +222,9 @@ def test_diff_is_what_update_does(lab: Lab, tmp_path: Path) -> None:
 
     assert preview.changes == result.changes
     assert kinds(preview)["blocks.yaml"] == "kept"
-    # The copies have other times than the index knows.
+    # The copies have other timestamps than the index.
     git.run("update-index", "-q", "--refresh", cwd=patched)
-    # Binaries are only named in a patch that people read.
+    # A patch for people only names binary files.
     subprocess.run(
         ["git", "apply", "--index", "--exclude=logo.png", "-"],
         cwd=patched,
@@ -239,7 +239,7 @@ def test_diff_is_what_update_does(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_diff_of_conflicts(lab: Lab) -> None:
-    """`diff` names the conflicts that `update` then leaves."""
+    """`diff` names the conflicts that `update` creates."""
     lab.commit({"numbers.txt": NUMBERS.replace("line 05", "mine 5"), "added.txt": "mine\n"})
     three(lab)
 
@@ -255,7 +255,7 @@ def test_diff_of_conflicts(lab: Lab) -> None:
 
 @pytest.mark.parametrize("name", ["docker", "cache=redis", "cache=memory"])
 def test_add_then_remove(lab: Lab, name: str) -> None:
-    """To add a component and to remove it again gives the tree back."""
+    """Adding a component and removing it restores the tree."""
     lab.commit({"numbers.txt": NUMBERS.replace("line 25", "mine 25")})
     before = lab.git("rev-parse", "HEAD^{tree}")
 
@@ -270,7 +270,7 @@ def test_add_then_remove(lab: Lab, name: str) -> None:
 
 
 def test_add_is_a_fresh_one(lab: Lab, tmp_path: Path) -> None:
-    """A component that was added is there as in a service that was made with it."""
+    """A service with an added component is equal to one that was created with it."""
     components.add(lab.path, ["docker", "cache=redis"], lock=False, template_source=lab.source)
     lab.commit(message="Add")
 
@@ -278,7 +278,7 @@ def test_add_is_a_fresh_one(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_remove_what_the_user_edited(lab: Lab) -> None:
-    """What the user made of a component's file is kept or a conflict when the component goes, never lost."""
+    """An edited file of a removed component is kept or a conflict, and never lost."""
     components.add(lab.path, ["docker"], lock=False, template_source=lab.source)
     lab.commit(message="Add")
     lab.commit({"Dockerfile": lab.read("Dockerfile") + "RUN mine\n"})
@@ -290,7 +290,7 @@ def test_remove_what_the_user_edited(lab: Lab) -> None:
 
 
 def test_add_over_a_users_file(lab: Lab) -> None:
-    """A file of the user's own in the place of a component's is not replaced."""
+    """A user's file in the place of a component's file is not replaced."""
     lab.commit({"Dockerfile": "FROM mine\n"})
 
     result = components.add(lab.path, ["docker"], lock=False, template_source=lab.source)
@@ -300,7 +300,7 @@ def test_add_over_a_users_file(lab: Lab) -> None:
 
 
 def test_add_and_undo(lab: Lab) -> None:
-    """An addition with a conflict is undone or finished as an update is."""
+    """An addition with a conflict is undone or finished like an update."""
     lab.replace("pyproject.toml", ("A service.", "Mine."))
     lab.commit({"Dockerfile": "FROM mine\n"})
     before = lab.snapshot()

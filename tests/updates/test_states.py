@@ -1,4 +1,4 @@
-"""States that a repository can be in before, between and after."""
+"""States of a repository before, during and after an update."""
 
 import os
 import shlex
@@ -26,7 +26,7 @@ def conflicting(lab: Lab) -> None:
 
 
 def refused(lab: Lab, *words: str) -> QuicksetError:
-    """Require that an update is refused and touches nothing."""
+    """Require that an update is refused and changes nothing."""
     before = lab.snapshot()
     with pytest.raises(QuicksetError) as error:
         lab.update()
@@ -40,7 +40,7 @@ def refused(lab: Lab, *words: str) -> QuicksetError:
 
 
 def test_markers_already_there(lab: Lab) -> None:
-    """Conflict markers that the user committed somewhere are text like any other."""
+    """Conflict markers that the user committed are merged like any other text."""
     left = "<<<<<<< HEAD\nmine\n=======\ntheirs\n>>>>>>> main\n"
     lab.commit({"notes.txt": left, "numbers.txt": NUMBERS + left})
     lab.release(THEIRS)
@@ -53,7 +53,7 @@ def test_markers_already_there(lab: Lab) -> None:
 
 
 def test_markers_already_there_and_a_conflict(lab: Lab) -> None:
-    """Markers that were committed before do not stand in the way of --continue."""
+    """Markers that were committed before do not block `--continue`."""
     left = "<<<<<<< HEAD\nmine\n=======\ntheirs\n>>>>>>> main\n"
     lab.commit({"notes.txt": left, "numbers.txt": MINE})
     lab.release(THEIRS)
@@ -69,7 +69,7 @@ def test_markers_already_there_and_a_conflict(lab: Lab) -> None:
 
 @pytest.mark.parametrize("command", ["merge", "rebase", "cherry-pick", "revert"])
 def test_something_in_progress(lab: Lab, command: str) -> None:
-    """While git is in the middle of something of its own, an update is refused with its name."""
+    """During another git operation an update is refused with the name of that operation."""
     lab.commit({"mine.txt": "one\n"})
     lab.git("switch", "--quiet", "--create", "side")
     side = lab.commit({"mine.txt": "side\n"})
@@ -86,7 +86,7 @@ def test_something_in_progress(lab: Lab, command: str) -> None:
 
 
 def test_merge_in_progress_without_a_conflict(lab: Lab) -> None:
-    """A merge that waits only for its commit counts, too."""
+    """A merge that only waits for its commit counts as an operation."""
     lab.git("switch", "--quiet", "--create", "side")
     lab.commit({"mine.txt": "side\n"})
     lab.git("switch", "--quiet", "-")
@@ -98,7 +98,7 @@ def test_merge_in_progress_without_a_conflict(lab: Lab) -> None:
 
 
 def test_unmerged_index(lab: Lab) -> None:
-    """Unmerged paths that a stash left are refused by their name."""
+    """Unmerged paths of a stash are refused by name."""
     lab.write({"numbers.txt": MINE})
     lab.git("stash", "--quiet")
     lab.commit({"numbers.txt": NUMBERS.replace("line 05", "other 5")})
@@ -110,7 +110,7 @@ def test_unmerged_index(lab: Lab) -> None:
 
 @pytest.mark.parametrize("content", ["", "DIRC"])
 def test_index_is_locked(lab: Lab, content: str) -> None:
-    """While another git holds the index, an update is refused before anything is written."""
+    """While another git process holds the index lock, an update is refused before it writes."""
     conflicting(lab)
     before = lab.snapshot()
     lock = lab.git_dir / "index.lock"
@@ -129,7 +129,7 @@ def test_index_is_locked(lab: Lab, content: str) -> None:
 @pytest.mark.parametrize("options", [(), ("--all",), ("--", "run.sh")], ids=["plain", "all", "paths"])
 @pytest.mark.parametrize("work_tree", ["main", "linked"])
 def test_update_in_a_hook(lab: Lab, tmp_path: Path, options: tuple[str, ...], work_tree: str) -> None:
-    """In a hook of `git commit` an update is refused with the reason, and the commit is what the user staged."""
+    """In a hook of `git commit` an update is refused with the reason, and the commit has only staged changes."""
     lab.release(THEIRS)
     hook = lab.git_dir / "hooks" / "pre-commit"
     if work_tree == "linked":
@@ -157,7 +157,7 @@ def test_update_in_a_hook(lab: Lab, tmp_path: Path, options: tuple[str, ...], wo
 
 
 def test_branch_in_a_hook(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An update on a branch of its own leaves the index alone, so a hook may make it."""
+    """An update on its own branch does not use the index, so a hook may run it."""
     lab.release(THEIRS)
     with monkeypatch.context() as patch:
         patch.setenv("GIT_INDEX_FILE", str(lab.git_dir / "index"))
@@ -169,7 +169,7 @@ def test_branch_in_a_hook(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_hook_of_another_repository(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hook of another repository may update a service, though the path of its index is relative."""
+    """A hook of another repository may update a service, although its index path is relative."""
     lab.release(THEIRS)
     git("init", "--quiet", str(tmp_path / "other"), cwd=tmp_path)
     with monkeypatch.context() as patch:
@@ -185,7 +185,7 @@ def test_hook_of_another_repository(lab: Lab, tmp_path: Path, monkeypatch: pytes
 
 
 def test_continue(lab: Lab) -> None:
-    """Once every conflict is resolved and staged, the recorded version advances, staged with the rest."""
+    """After every conflict is resolved and staged, `--continue` stages the new recorded version."""
     conflicting(lab)
     head = lab.git("rev-parse", "HEAD")
     lab.update()
@@ -207,7 +207,7 @@ def test_continue(lab: Lab) -> None:
 
 
 def test_continue_wants_no_unmerged_path(lab: Lab) -> None:
-    """With an unmerged path left --continue is refused with its name, and changes nothing."""
+    """With an unmerged path `--continue` is refused with its name and changes nothing."""
     conflicting(lab)
     lab.update()
     lab.write({"numbers.txt": MINE})
@@ -223,7 +223,7 @@ def test_continue_wants_no_unmerged_path(lab: Lab) -> None:
 
 
 def test_continue_wants_no_markers(lab: Lab) -> None:
-    """A file that was staged with its markers is refused with its name."""
+    """A staged file with conflict markers is refused with its name."""
     conflicting(lab)
     lab.update()
     lab.git("add", "--all")
@@ -238,7 +238,7 @@ def test_continue_wants_no_markers(lab: Lab) -> None:
 
 
 def test_continue_with_one_of_two(lab: Lab) -> None:
-    """Of two conflicts both are to be resolved."""
+    """`--continue` requires that both conflicts are resolved."""
     lab.commit({"numbers.txt": MINE, "blocks.yaml": "mine\n"})
     lab.release(THEIRS)
     lab.assert_conflict(lab.update(), "blocks.yaml", "numbers.txt")
@@ -255,7 +255,7 @@ def test_continue_with_one_of_two(lab: Lab) -> None:
 
 
 def test_continue_after_deleting(lab: Lab) -> None:
-    """To delete the file is a way to resolve its conflict."""
+    """Deleting the file is a valid resolution of its conflict."""
     conflicting(lab)
     lab.update()
     lab.git("rm", "--quiet", "numbers.txt")
@@ -267,7 +267,7 @@ def test_continue_after_deleting(lab: Lab) -> None:
 
 
 def test_continue_after_a_commit(lab: Lab) -> None:
-    """A user who committed the resolution first can still continue; the recorded version is then staged."""
+    """A resolution that is already committed can be continued, and the recorded version is then staged."""
     conflicting(lab)
     lab.update()
     lab.commit({"numbers.txt": MINE}, message="Update")
@@ -280,7 +280,7 @@ def test_continue_after_a_commit(lab: Lab) -> None:
 
 
 def test_continue_keeps_edits_of_others(lab: Lab) -> None:
-    """What the user edited between is theirs, staged or not."""
+    """Edits that the user makes during a conflict are kept, staged or not."""
     conflicting(lab)
     lab.update()
     lab.write({"numbers.txt": MINE, "run.sh": "#!/bin/sh\n# mine\n", "blocks.yaml": "theirs, then mine\n"})
@@ -294,7 +294,7 @@ def test_continue_keeps_edits_of_others(lab: Lab) -> None:
 
 
 def test_nothing_to_continue(lab: Lab) -> None:
-    """Without an update --continue and --abort are refused, and say that there is none."""
+    """Without an update `--continue` and `--abort` are refused with that reason."""
     before = lab.snapshot()
 
     for action in (lab.resume, lab.abort):
@@ -307,7 +307,7 @@ def test_nothing_to_continue(lab: Lab) -> None:
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"phase": "dancing"}'])
 def test_damaged_journal(lab: Lab, content: str) -> None:
-    """A journal that cannot be understood is refused, with its path; nothing is touched."""
+    """A journal that cannot be read is refused with its path, and nothing changes."""
     lab.release(THEIRS)
     lab.journal.parent.mkdir(exist_ok=True)
     lab.journal.write_text(content)
@@ -324,7 +324,7 @@ def test_damaged_journal(lab: Lab, content: str) -> None:
 
 
 def test_update_over_conflicts(lab: Lab) -> None:
-    """With conflicts left a second update and a preview are refused, and say how to go on."""
+    """With open conflicts a second update and a preview are refused with the next steps."""
     conflicting(lab)
     lab.update()
 
@@ -337,7 +337,7 @@ def test_update_over_conflicts(lab: Lab) -> None:
 
 
 def test_abort(lab: Lab) -> None:
-    """An abort restores HEAD, index and files as they were, with what was staged, dirty and untracked."""
+    """An abort restores HEAD, the index and all files, including staged, dirty and untracked ones."""
     conflicting(lab)
     lab.write({"run.sh": "#!/bin/sh\n# dirty\n", "unended.txt": "staged", "mine/untracked.txt": "x\n"})
     lab.git("add", "unended.txt")
@@ -354,7 +354,7 @@ def test_abort(lab: Lab) -> None:
 
 
 def test_abort_after_a_resolution(lab: Lab) -> None:
-    """A resolution that would be lost is not: the abort is refused with the file's name, until that is set aside."""
+    """An abort that would lose a resolution is refused with the file's name."""
     conflicting(lab)
     before = lab.snapshot()
     lab.update()
@@ -372,7 +372,7 @@ def test_abort_after_a_resolution(lab: Lab) -> None:
 
 @pytest.mark.parametrize("name", ["blocks.yaml", "added/new.txt"])
 def test_abort_after_an_edit(lab: Lab, name: str) -> None:
-    """An edit of a file that was merged without a conflict is not lost either."""
+    """An abort does not lose an edit of a file that was merged without a conflict."""
     conflicting(lab)
     lab.update()
     lab.write({name: "theirs, then mine\n"})
@@ -385,7 +385,7 @@ def test_abort_after_an_edit(lab: Lab, name: str) -> None:
 
 
 def test_abort_after_the_removed_came_back(lab: Lab) -> None:
-    """A file that the update removed and the user made again is not overwritten."""
+    """A file that the update removed and the user created again is not overwritten."""
     conflicting(lab)
     lab.update()
     lab.write({"app/orders/service.py": "mine\n"})
@@ -398,7 +398,7 @@ def test_abort_after_the_removed_came_back(lab: Lab) -> None:
 
 
 def test_abort_after_an_edit_elsewhere(lab: Lab) -> None:
-    """Edits of files that the update did not touch survive its end."""
+    """Edits of files that the update did not change survive an abort."""
     conflicting(lab)
     before = lab.snapshot()
     lab.update()
@@ -419,7 +419,7 @@ def test_abort_after_an_edit_elsewhere(lab: Lab) -> None:
 
 
 def test_abort_after_a_commit(lab: Lab) -> None:
-    """Once HEAD has moved an abort is refused, and says so."""
+    """After a new commit an abort is refused with the reason."""
     conflicting(lab)
     lab.update()
     lab.commit({"numbers.txt": MINE}, message="Update")
@@ -432,7 +432,7 @@ def test_abort_after_a_commit(lab: Lab) -> None:
 
 
 def test_abort_on_another_branch(lab: Lab) -> None:
-    """The same when HEAD is another branch's."""
+    """On another branch an abort is refused with the reason."""
     lab.git("branch", "side")
     conflicting(lab)
     lab.update()
@@ -446,7 +446,7 @@ def test_abort_on_another_branch(lab: Lab) -> None:
 
 
 def test_abort_twice(lab: Lab) -> None:
-    """A second abort has nothing to do, and touches nothing."""
+    """A second abort has nothing to do and changes nothing."""
     conflicting(lab)
     before = lab.snapshot()
     lab.update()
@@ -459,7 +459,7 @@ def test_abort_twice(lab: Lab) -> None:
 
 
 def test_abort_restores_modes_and_links(lab: Lab) -> None:
-    """Modes and links are as before, too."""
+    """An abort restores modes and links."""
     (lab.path / "blocks.yaml").chmod(0o755)
     (lab.path / "link").symlink_to("numbers.txt")
     conflicting(lab)
@@ -476,14 +476,14 @@ def test_abort_restores_modes_and_links(lab: Lab) -> None:
 
 
 def test_two_at_once(lab: Lab, driver: Driver) -> None:
-    """Of two updates at once in one repository one waits or is refused; the result is that of one."""
+    """Of two simultaneous updates in one repository one waits or is refused, and the result is that of one."""
     lab.commit({"numbers.txt": NUMBERS.replace("line 40", "mine 40")})
     lab.release(THEIRS)
 
     jobs = [driver.start("update", lab.path, lab.origin) for _ in range(3)]
     codes = [driver.wait(job) for job in jobs]
 
-    # A late one finds the files staged already, or nothing to do.
+    # The later update finds staged files or nothing to do.
     assert 0 in codes
     assert set(codes) <= {0, 4}, [job.error for job in jobs]
     assert lab.at() == "0.2.0"
@@ -495,7 +495,7 @@ def test_two_at_once(lab: Lab, driver: Driver) -> None:
 
 
 def test_two_services_at_once(lab: Lab, driver: Driver) -> None:
-    """Two services of one repository are updated at once without harm; one of them may be told to wait."""
+    """Two services in one repository can be updated at the same time, but one update may have to wait."""
     copy(lab.path / "app", lab.path / "aside")
     for name in [name for name in lab.git("ls-files", "-z").split("\0") if name]:
         lab.write({f"second/{name}": lab.read_bytes(name)})
@@ -517,7 +517,7 @@ def test_two_services_at_once(lab: Lab, driver: Driver) -> None:
 
 @pytest.mark.ci
 def test_forty_at_once(lab: Lab, driver: Driver) -> None:
-    """Forty updates of forty repositories at once all end well."""
+    """Forty simultaneous updates of forty repositories succeed."""
     lab.commit({"numbers.txt": NUMBERS.replace("line 40", "mine 40")})
     lab.release(THEIRS)
     paths = [copy(lab.path, lab.path.parent / f"service-{number}") for number in range(40)]
@@ -532,7 +532,7 @@ def test_forty_at_once(lab: Lab, driver: Driver) -> None:
 
 
 def test_preview_touches_nothing(lab: Lab) -> None:
-    """A preview says what would happen and touches nothing, not even with conflicts ahead."""
+    """A preview changes nothing, even with conflicts ahead."""
     conflicting(lab)
     lab.write({"run.sh": "#!/bin/sh\n# dirty\n"})
     before = lab.snapshot()
