@@ -1,4 +1,4 @@
-"""The template under test, and hooks: the process that starts test workers reads no conftest further down."""
+"""The template under test, and hooks. The process that starts test workers reads no conftest in a subfolder."""
 
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,13 @@ compile_once()
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
-    """Keep tests together that share what is costly to make."""
+    """Schedule tests together if they share an expensive fixture."""
     return GroupScheduling(config, log)
 
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the template, which stays as it is while the tests run."""
+    """Return a copy of the template, which does not change during the tests."""
     return copy_template(tmp_path_factory.mktemp("template"))
 
 

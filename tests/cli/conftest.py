@@ -49,7 +49,7 @@ TEMPLATE = {
 
 
 def isolate(home: Path, patch: pytest.MonkeyPatch) -> None:
-    """Give what follows a user with a name and an address, and with no other settings."""
+    """Set the name and the email address of a user, and no other settings."""
     home.mkdir()
     for name in [name for name in os.environ if name.startswith(("GIT_", "COPIER_", "UV"))]:
         patch.delenv(name)
@@ -61,7 +61,7 @@ def isolate(home: Path, patch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user with a name and an address, and with no other settings."""
+    """A home with a user's name and email address, and no other settings."""
     isolate(tmp_path / "home", monkeypatch)
     return tmp_path / "home"
 
@@ -87,7 +87,7 @@ def set_version(folder: Path, version: str) -> None:
 
 
 def release(checkout: Path, version: str) -> str:
-    """Release a version, and open the next one's development."""
+    """Release a version and set the next development version."""
     marker = checkout / "template" / "VERSION"
     marker.write_text(version)
     set_version(checkout, version)
@@ -110,7 +110,7 @@ def write_template(folder: Path) -> Path:
 
 
 def make_checkout(folder: Path) -> Path:
-    """Write a project like this one, with a small template, and make its first commit."""
+    """Create a project like this one with a small template, and make its first commit."""
     write_template(folder)
     git.run("init", "--quiet", "--initial-branch=main", cwd=folder)
     set_version(folder, "0.1.0.dev0")
@@ -130,7 +130,7 @@ def origin(checkout: Path) -> Source:
     return Source(checkout)
 
 
-# It is ready once it takes signals itself.
+# The process is ready when it handles signals itself.
 DRIVER = """
 import signal, sys
 from pathlib import Path
@@ -151,7 +151,7 @@ main()
 
 @pytest.fixture
 def command(checkout: Path) -> list[str]:
-    """The command line on the small template; it says `ready` on standard error first."""
+    """The command line with the small template. It prints `ready` to standard error first."""
     return [sys.executable, "-c", DRIVER, str(checkout)]
 
 
@@ -164,7 +164,7 @@ def warm() -> Iterator[WarmCommandLine]:
 
 @pytest.fixture
 def quickset(warm: WarmCommandLine, checkout: Path, work: Path) -> Run:
-    """Run the command line on the small template, as a process of its own and without a terminal."""
+    """Run the command line with the small template, as a separate process without a terminal."""
 
     def run(*args: str, cwd: Path = work) -> subprocess.CompletedProcess[str]:
         return warm.run(checkout, args, cwd, os.environ)
@@ -174,7 +174,7 @@ def quickset(warm: WarmCommandLine, checkout: Path, work: Path) -> Run:
 
 @pytest.fixture
 def fake_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Put a `uv` of the test's on PATH."""
+    """Put a fake `uv` on PATH."""
 
     def install(script: str) -> None:
         folder = tmp_path / "bin"
@@ -189,7 +189,7 @@ def fake_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 
 @pytest.fixture
 def only_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Make PATH hold nothing but the named programs."""
+    """Reduce PATH to the named programs."""
 
     def restrict(*names: str) -> None:
         folder = tmp_path / "only"
@@ -203,5 +203,5 @@ def only_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Name everything of quickset's making that is left anywhere below a folder."""
+    """Return every temporary file of quickset below a folder."""
     return [path.name for path in folder.rglob(".quickset-*")]

@@ -21,7 +21,7 @@ ANSWERS = ".copier-answers.yml"
 
 @pytest.fixture
 def released(checkout: Path) -> Path:
-    """The small template with three releases; each changed a file."""
+    """The small template with three releases. Each changes a file."""
     for number in range(3):
         (checkout / "template" / "VERSION").write_text(f"{number}\n")
         set_version(checkout, f"0.1.{number}")
@@ -32,7 +32,7 @@ def released(checkout: Path) -> Path:
 
 
 def record(folder: Path, commit: str = "v0.1.2", url: str = CANONICAL_URL) -> Path:
-    """Make what looks like a service to those who only compare versions."""
+    """Create a folder with the recorded version of a service, which is sufficient for a comparison of versions."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ANSWERS).write_text(f"# a comment\n_commit: {commit}\n_src_path: {url}\nproject_name: A\n")
     return folder
@@ -45,7 +45,7 @@ def repository(folder: Path) -> Path:
 
 
 def leave(git_dir: Path, phase: str, service: str = ".") -> None:
-    """Leave behind what an unfinished update does."""
+    """Create the leftovers of an unfinished update."""
     (git_dir / "quickset").mkdir()
     (git_dir / "quickset" / "journal.json").write_text(json.dumps({"phase": phase, "service": service}))
 
@@ -68,7 +68,7 @@ def leave(git_dir: Path, phase: str, service: str = ".") -> None:
 def test_status(
     released: Path, origin: Source, work: Path, commit: str, status: Status, behind: int, word: str, code: int
 ) -> None:
-    """What a service records is found among the releases, or it is said why it is not."""
+    """The recorded version of a service is found among the releases, or the result has a reason."""
     (found,) = check([record(work / "a", commit)], template_source=origin)
 
     assert (found.status, found.behind, found.exit_code) == (status, behind, code)
@@ -79,7 +79,7 @@ def test_status(
 
 
 def test_unreleased_states(released: Path, origin: Source, work: Path) -> None:
-    """An unreleased state is behind the releases after it, its own included; after the last it is ahead."""
+    """An unreleased state is behind all later releases. After the last release it is ahead."""
     commits = git.run("rev-list", "--reverse", "HEAD", cwd=released).split()
     paths = [
         record(work / name, f"v{version}+g{commit[:12]}")
@@ -93,7 +93,7 @@ def test_unreleased_states(released: Path, origin: Source, work: Path) -> None:
 
 
 def test_before_the_first_release(origin: Source, work: Path) -> None:
-    """Where there is not a release, none can be newer, and a recorded one cannot be placed."""
+    """Without releases none can be newer, and a recorded release is unknown."""
     unreleased = new(Request(path=work / "a", lock=False), template_source=origin).path
 
     found = check([unreleased, record(work / "b", "v0.1.0")], template_source=origin)
@@ -113,7 +113,7 @@ def test_before_the_first_release(origin: Source, work: Path) -> None:
     ],
 )
 def test_one_template_by_several_names(released: Path, origin: Source, work: Path, url: str) -> None:
-    """However the canonical URL is written, nobody has to be asked."""
+    """Every form of the canonical URL is found without a request to the network."""
     (found,) = check([record(work / "a", url=url)], template_source=origin)
 
     assert found.status is Status.CURRENT
@@ -121,7 +121,7 @@ def test_one_template_by_several_names(released: Path, origin: Source, work: Pat
 
 
 def test_several(released: Path, origin: Source, work: Path) -> None:
-    """Several services come in the order in which they were named; what is wrong with one stops none of the others."""
+    """Services are listed in the given order, and an error in one does not stop the others."""
     (work / "empty").mkdir()
     record(work / "broken")
     (work / "broken" / ANSWERS).write_text("a: [")
@@ -149,7 +149,7 @@ def test_several(released: Path, origin: Source, work: Path) -> None:
     ids=["empty", "list", "no release", "bytes", "markers", "deep", "deeper", "itself"],
 )
 def test_damaged_answers(work: Path, text: bytes) -> None:
-    """Whatever a file of answers holds, it is a fault of that path."""
+    """Any damage to an answers file is an error for that path."""
     record(work / "a")
     (work / "a" / ANSWERS).write_bytes(text)
 
@@ -176,7 +176,7 @@ def test_damaged_answers(work: Path, text: bytes) -> None:
     ],
 )
 def test_damage_is_named(work: Path, text: str, words: str) -> None:
-    """The error says what the answers file lacks, or what is too much in it."""
+    """The error names what is missing in the answers file, or what does not belong there."""
     record(work / "a")
     (work / "a" / ANSWERS).write_bytes(os.fsencode(text))
 
@@ -186,7 +186,7 @@ def test_damage_is_named(work: Path, text: str, words: str) -> None:
 
 
 def test_paths_that_lead_nowhere(work: Path) -> None:
-    """A file, a link to itself and a name that is too long are faults of that path, too."""
+    """A file, a link to itself and a name that is too long are errors for that path."""
     (work / "file").touch()
     (work / "loop").symlink_to("loop")
 
@@ -197,7 +197,7 @@ def test_paths_that_lead_nowhere(work: Path) -> None:
 
 
 def test_links(released: Path, origin: Source, work: Path) -> None:
-    """A link to a service is that service, under the name that was given."""
+    """A link to a service is reported under its own name."""
     top = repository(work / "real")
     record(top, "v0.1.1")
     leave(top / ".git", "conflicts")
@@ -213,7 +213,7 @@ def test_links(released: Path, origin: Source, work: Path) -> None:
     [("conflicts", "left conflicts"), ("applying", "was interrupted"), ("aborting", "was interrupted")],
 )
 def test_conflicted(released: Path, origin: Source, work: Path, phase: str, word: str) -> None:
-    """An update that is not finished comes before versions, which are still told."""
+    """An unfinished update has priority over versions, which are still reported."""
     top = repository(work / "a")
     record(top, "v0.1.1")
     leave(top / ".git", phase)
@@ -226,7 +226,7 @@ def test_conflicted(released: Path, origin: Source, work: Path, phase: str, word
 
 
 def test_conflicted_without_answers(work: Path) -> None:
-    """An interrupted update explains answers that are damaged or gone."""
+    """An interrupted update explains damaged or missing answers."""
     top = repository(work / "a")
     leave(top / ".git", "applying")
     (top / ANSWERS).write_text("<<<<<<< yours\n")
@@ -240,7 +240,7 @@ def test_conflicted_without_answers(work: Path) -> None:
 
 
 def test_conflicted_in_a_monorepo(released: Path, origin: Source, work: Path) -> None:
-    """Of several services in one repository, only the one that is being updated is conflicted."""
+    """Of several services in one repository only the one with an unfinished update is in conflict."""
     top = repository(work / "mono")
     paths = [record(top), record(top / "services" / "a"), record(top / "services" / "b b")]
     leave(top / ".git", "conflicts", "services/b b")
@@ -251,7 +251,7 @@ def test_conflicted_in_a_monorepo(released: Path, origin: Source, work: Path) ->
 
 
 def test_conflicted_in_a_linked_worktree(released: Path, origin: Source, work: Path) -> None:
-    """A linked worktree has updates of its own."""
+    """A linked work tree has its own updates."""
     top = repository(work / "a")
     record(top / "service")
     commit_all(top, "Start")
@@ -264,7 +264,7 @@ def test_conflicted_in_a_linked_worktree(released: Path, origin: Source, work: P
 
 
 def test_starts_no_git(released: Path, origin: Source, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many services there are, the releases are asked for once."""
+    """Releases are read once for any number of services."""
     asked = []
 
     def releases(self: Source) -> dict[str, str]:
@@ -285,7 +285,7 @@ def test_starts_no_git(released: Path, origin: Source, work: Path, monkeypatch: 
 
 
 def test_other_templates(tmp_path: Path, released: Path, origin: Source, work: Path) -> None:
-    """A template from elsewhere is asked for its tags; one that cannot be reached is unknown, and the rest goes on."""
+    """Another template's tags are listed. A template that cannot be reached is unknown, and the check continues."""
     foreign = tmp_path / "foreign"
     shutil.copytree(released, foreign)
     for tag in ("v1.9.0", "v1.10.0"):
@@ -307,7 +307,7 @@ def test_other_templates(tmp_path: Path, released: Path, origin: Source, work: P
 
 
 def test_credentials_stay_secret(work: Path) -> None:
-    """What a URL holds beside the address is told to nobody, not even by git's own words."""
+    """Credentials in a URL are never printed, including in git's own messages."""
     url = "https://jane:s3cr3t@localhost:1/template.git?token=s3cr3t"
 
     (found,) = check([record(work / "a", url=url)])
@@ -320,7 +320,7 @@ def test_credentials_stay_secret(work: Path) -> None:
 
 
 def test_drift(released: Path, origin: Source, work: Path) -> None:
-    """Files that were edited or deleted are listed; those that the owner added or that differ in line ends are not."""
+    """Edited and deleted files are listed. Added files and other line endings are not."""
     for name in ("plain", "changed"):
         new(Request(path=work / name, ref="0.1.1", lock=False), template_source=origin)
     changed = work / "changed"
@@ -343,7 +343,7 @@ def test_drift(released: Path, origin: Source, work: Path) -> None:
 
 
 def test_drift_of_what_is_written_once(checkout: Path, origin: Source, work: Path) -> None:
-    """A file that the template writes once and never again is the service's own."""
+    """A file that is written once belongs to the service and is not listed."""
     with (checkout / "copier.yml").open("a") as config:
         config.write("_skip_if_exists: [run.sh, migrations/]\n")
     commit_all(checkout, "Write it once")
@@ -357,7 +357,7 @@ def test_drift_of_what_is_written_once(checkout: Path, origin: Source, work: Pat
 
 
 def test_drift_of_links(checkout: Path, origin: Source, work: Path) -> None:
-    """A link of the template is compared by where it leads; a file that became a link was edited."""
+    """A link of the template is compared by its target. A file that became a link is listed as edited."""
     with (checkout / "copier.yml").open("a") as config:
         config.write("_preserve_symlinks: true\n")
     for name in ("same", "turned"):
@@ -375,7 +375,10 @@ def test_drift_of_links(checkout: Path, origin: Source, work: Path) -> None:
 
 
 def test_drift_that_cannot_be_told(released: Path, origin: Source, work: Path) -> None:
-    """Nothing is rendered for what is not known or not finished; answers that the template refuses are a fault."""
+    """Nothing is rendered for unknown versions and unfinished updates.
+
+    Answers that the template rejects are an error.
+    """
     refused = new(Request(path=work / "a", lock=False), template_source=origin).path
     answers = refused / ANSWERS
     answers.write_text(answers.read_text().replace("project_name: A", "project_name: 1A"))
@@ -391,7 +394,7 @@ def test_drift_that_cannot_be_told(released: Path, origin: Source, work: Path) -
 
 
 def test_exit_codes() -> None:
-    """The service that is worst off decides; drift counts only when asked for."""
+    """The worst status decides the exit code. Drift counts only on request."""
 
     def code(*codes: int, strict: bool = False) -> int:
         return exit_code(
@@ -403,7 +406,7 @@ def test_exit_codes() -> None:
 
 
 def test_check_shown(released: Path, quickset: Run, work: Path) -> None:
-    """It is shown as lines where there is no terminal, for the folder one is in by default, and ends as it stands."""
+    """Without a terminal the result is lines, the default is the current folder, and the exit code is the status."""
     record(work / "one", "v0.1.0")
     record(work / "größer als b")
 
@@ -421,7 +424,7 @@ def test_check_shown(released: Path, quickset: Run, work: Path) -> None:
 
 
 def test_check_in_a_terminal(work: Path) -> None:
-    """In a terminal it is a table, which wraps words rather than break them."""
+    """In a terminal the result is a table that wraps between words."""
     found = [
         CheckResult(path=Path("a"), status=Status.BEHIND, version="0.1.0", newest="0.1.2", behind=1, exit_code=1),
         CheckResult(path=Path("b"), status=Status.UNKNOWN, reason="[bold]long[/] " * 20, exit_code=5),
@@ -439,7 +442,7 @@ def test_check_in_a_terminal(work: Path) -> None:
 
 
 def test_check_json(released: Path, quickset: Run, work: Path) -> None:
-    """One document holds every path, what could not be checked, too, and a count of each status."""
+    """One JSON document lists every path, including those with errors, and counts each status."""
     record(work / "a", "v0.1.1")
 
     done = quickset("check", "--json", "a", "nowhere")
@@ -464,7 +467,7 @@ def test_check_json(released: Path, quickset: Run, work: Path) -> None:
 
 
 def test_check_quiet(released: Path, quickset: Run, work: Path) -> None:
-    """Quiet leaves the exit code, and errors."""
+    """`--quiet` prints only errors and keeps the exit code."""
     record(work / "a", "v0.1.1")
 
     behind, missing = quickset("check", "a", "--quiet"), quickset("check", "-q", "a", "nowhere")
@@ -475,23 +478,23 @@ def test_check_quiet(released: Path, quickset: Run, work: Path) -> None:
 
 
 def test_check_strict(released: Path, quickset: Run, work: Path) -> None:
-    """Drift is information, and something to do where it is strict; alone that means nothing."""
+    """Drift is information, and an error with `--strict`, which requires `--drift`."""
     quickset("new", "a", "--defaults", "--no-lock")
     same = quickset("check", "a", "--drift", "--strict")
     (work / "a" / "run.sh").unlink()
-    told, strict, alone = (
+    drift, strict, alone = (
         quickset("check", "a", *options) for options in (["--drift"], ["--drift", "--strict"], ["--strict"])
     )
     document = json.loads(quickset("check", "a", "--drift", "--json").stdout)
 
     assert (same.returncode, same.stdout) == (0, "current     a  0.1.2, as rendered\n")
-    assert (told.returncode, strict.returncode, alone.returncode) == (0, 1, 2)
-    assert told.stdout == "current     a  0.1.2, 1 of the template's files differs\n            deleted  run.sh\n"
+    assert (drift.returncode, strict.returncode, alone.returncode) == (0, 1, 2)
+    assert drift.stdout == "current     a  0.1.2, 1 of the template's files differs\n            deleted  run.sh\n"
     assert document["services"][0]["drift"] == [{"path": "run.sh", "kind": "deleted"}]
 
 
 def test_wrong_usage(quickset: Run, work: Path) -> None:
-    """An option that does not exist and an empty path are refused; after `--` a path may start with a dash."""
+    """An unknown option and an empty path are refused. After `--` a path may start with a dash."""
     record(work / "-x", "v0.1.1")
 
     assert quickset("check", "--nope").returncode == 2
@@ -500,7 +503,7 @@ def test_wrong_usage(quickset: Run, work: Path) -> None:
 
 
 def test_check_imports_little(work: Path) -> None:
-    """It imports nothing that takes longer than itself."""
+    """`check` imports no slow module."""
     record(work / "a")
     lines = (
         "import sys; sys.argv = ['quickset', 'check', 'a', '--json']",

@@ -25,7 +25,7 @@ COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help(name: str) -> None:
-    """Every command has help with an example of its own and the table of exit codes."""
+    """Every command has help with an example and the table of exit codes."""
     shown = CliRunner().invoke(app, [name, "--help"]).output
 
     assert f"  quickset {name}" in shown.split("Examples:")[1]
@@ -33,7 +33,7 @@ def test_help(name: str) -> None:
 
 
 def test_overview(quickset: Run) -> None:
-    """Help lists the commands; without arguments it is shown, too."""
+    """Help lists the commands and is also shown without arguments."""
     shown, bare = quickset("--help"), quickset()
 
     assert shown.returncode == 0
@@ -46,7 +46,7 @@ def test_overview(quickset: Run) -> None:
 @pytest.mark.parametrize("columns", [80, 100])
 @pytest.mark.parametrize("name", ["", *COMMANDS])
 def test_help_has_whole_lines(name: str, columns: int) -> None:
-    """Help fits the terminal, shows whole sentences, and gives each option one line."""
+    """Help fits the terminal, has complete sentences, and describes each option on one line."""
     shown = CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": str(columns)}).output
     options = shown.split("Options:\n")[1].split("\n\n")[0].splitlines()
 
@@ -56,7 +56,7 @@ def test_help_has_whole_lines(name: str, columns: int) -> None:
 
 
 def test_commands_are_listed_in_one_line_each() -> None:
-    """In a terminal of 80 columns each command is listed with a whole sentence."""
+    """In a terminal of 80 columns each command is listed with a complete sentence."""
     shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).output
     listed = shown.split("Commands:\n")[1].split("\n\n")[0].splitlines()
 
@@ -66,7 +66,7 @@ def test_commands_are_listed_in_one_line_each() -> None:
 
 @pytest.mark.ci
 def test_closed_streams(command: list[str], origin: Source, work: Path) -> None:
-    """A closed standard stream is no terminal and no output; every command ends with its usual exit code."""
+    """A closed standard stream counts as no terminal, and every command ends with its usual exit code."""
     new(Request(path=work / "a", lock=False), template_source=origin)
     calls = {
         "add extras=metrics --dry-run --path a <&-": 1,
@@ -90,7 +90,7 @@ def test_closed_streams(command: list[str], origin: Source, work: Path) -> None:
 
 
 def test_new_with_closed_streams(command: list[str], work: Path) -> None:
-    """What git and uv write goes into no file of the service."""
+    """With closed streams the output of git and uv is not written to files of the service."""
     line = '"$@" new a --defaults --no-lock <&- >&- 2>&-'
     done = subprocess.run(["/bin/sh", "-c", line, "sh", *command], timeout=60, check=False)
 
@@ -100,7 +100,7 @@ def test_new_with_closed_streams(command: list[str], work: Path) -> None:
 
 
 def test_version(quickset: Run) -> None:
-    """The version is the package's, by the short way and by the long one."""
+    """`--version` and its short form print the version of the package."""
     expected = f"quickset {version('quickset')}\n"
 
     assert quickset("--version").stdout == expected
@@ -112,7 +112,7 @@ def test_version(quickset: Run) -> None:
     [("--version", {"typer", "copier"}), ("--help", {"copier", "rich", "jinja2", "yaml", "asyncio"})],
 )
 def test_start_imports_little(args: str, unwanted: set[str]) -> None:
-    """Version and help import nothing that they do not need."""
+    """Version and help import only what they need."""
     lines = (
         f"import sys; sys.argv = ['quickset', '{args}']",
         "from quickset.__main__ import main",
@@ -127,7 +127,7 @@ def test_start_imports_little(args: str, unwanted: set[str]) -> None:
 
 
 def test_new(quickset: Run, work: Path) -> None:
-    """What is shown: a tree with what each part is for, what was done, and what to type next; no colours."""
+    """The output is a tree with descriptions, the completed steps and the next commands, without colors."""
     done = quickset("new", "orders-api", "--defaults", "--no-lock")
 
     assert (done.returncode, done.stderr) == (0, "")
@@ -140,7 +140,7 @@ def test_new(quickset: Run, work: Path) -> None:
 
 
 def test_new_json(quickset: Run, work: Path) -> None:
-    """JSON is one document and all there is."""
+    """`--json` prints one JSON document and nothing else."""
     done = quickset("new", "a", "-d", "database=none", "--json", "--no-lock")
 
     assert done.stderr == ""
@@ -151,7 +151,7 @@ def test_new_json(quickset: Run, work: Path) -> None:
 
 
 def test_quiet(quickset: Run, work: Path) -> None:
-    """Quiet means nothing but errors."""
+    """`--quiet` prints only errors."""
     done = quickset("new", "a", "--defaults", "--quiet", "--no-lock")
     refused = quickset("new", "a", "--defaults", "--quiet")
 
@@ -161,7 +161,7 @@ def test_quiet(quickset: Run, work: Path) -> None:
 
 
 def test_dry_run(quickset: Run, work: Path) -> None:
-    """A dry run shows the same tree and writes nothing."""
+    """A dry run shows the same tree and writes no file."""
     shown = quickset("new", "a", "--defaults", "--no-lock", "--dry-run")
     assert list(work.iterdir()) == []
 
@@ -193,7 +193,7 @@ def test_dry_run(quickset: Run, work: Path) -> None:
     ],
 )
 def test_wrong_usage(quickset: Run, work: Path, args: list[str], message: str) -> None:
-    """Wrong usage exits with 2 and one clear line, and makes nothing."""
+    """A usage error exits with 2 and one clear line, and creates nothing."""
     (work / "list.yml").write_text("- database\n")
     (work / "broken.yml").write_text("a: [\n")
     (work / "twice.yml").write_text("docker: true\ndatabase: none\n'docker': false\n")
@@ -210,7 +210,7 @@ def test_wrong_usage(quickset: Run, work: Path, args: list[str], message: str) -
 
 
 def test_order_of_answers(quickset: Run, work: Path) -> None:
-    """--data wins over --data-file, and that over --preset."""
+    """`--data` has priority over `--data-file`, which has priority over `--preset`."""
     (work / "answers.json").write_text('{"example": true, "package_name": "filed"}')
 
     done = quickset(
@@ -223,7 +223,7 @@ def test_order_of_answers(quickset: Run, work: Path) -> None:
 
 
 def test_full_disk(command: list[str], work: Path) -> None:
-    """When files cannot be written, one line says so and nothing stays."""
+    """If files cannot be written, one line reports it and nothing remains."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20, 20))
@@ -258,7 +258,7 @@ __main__.main()
 
 
 def test_interrupt_that_a_library_hides() -> None:
-    """An interrupt that becomes another error on its way is still called an interrupt."""
+    """An interrupt that a library turns into another error is still reported as an interrupt."""
     done = subprocess.run([sys.executable, "-c", HIDDEN_INTERRUPT], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (5, "quickset: interrupted.\n")
 
@@ -266,7 +266,7 @@ def test_interrupt_that_a_library_hides() -> None:
 @pytest.mark.parametrize("delay", [0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted(command: list[str], work: Path, tmp_path: Path, delay: float, number: signal.Signals) -> None:
-    """Interrupted at any moment, there is either nothing or the whole service."""
+    """An interrupt at any moment leaves either nothing or the complete service."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     with subprocess.Popen(
@@ -290,14 +290,14 @@ def test_interrupted(command: list[str], work: Path, tmp_path: Path, delay: floa
         assert "interrupted" in errors
         assert list(work.iterdir()) == []
     else:
-        # It came when all was done.
+        # The interrupt came after the end.
         assert process.returncode in {0, -number}, errors
         assert git.run("status", "--porcelain", cwd=work / "deep" / "a") == ""
     assert list(temporary.iterdir()) == []
 
 
 def test_interrupted_while_locking(quickset: Run, work: Path, fake_uv: Callable[[str], None]) -> None:
-    """An interrupt while uv works ends uv and leaves nothing."""
+    """An interrupt while uv runs stops uv and leaves nothing."""
     fake_uv("kill -INT $PPID; exec sleep 60")
 
     done = quickset("new", "a", "--defaults")
@@ -317,7 +317,7 @@ class Terminal:
 
     def answer(self, question: str, keys: str = "\r") -> None:
         self.child.expect_exact(question)
-        # The prompt reads keys once it is drawn.
+        # The prompt reads keys after it is drawn.
         self.child.expect(r"\x1b\[\?25h")
         self.child.send(keys)
 
@@ -332,7 +332,7 @@ DOWN = "\x1b[B"
 
 @pytest.mark.ci
 def test_asked_for_names_only(command: list[str], work: Path) -> None:
-    """At a terminal it asks for the preset, and then for names: the choices are the preset's."""
+    """At a terminal the preset is asked first and then only names, because the preset answers the choices."""
     terminal = Terminal(command, "new", "orders-api", "--no-lock", cwd=work)
     terminal.answer("Preset", DOWN + "\r")
     terminal.answer("What is it called?")
@@ -349,7 +349,7 @@ def test_asked_for_names_only(command: list[str], work: Path) -> None:
 
 @pytest.mark.ci
 def test_asked_for_everything(command: list[str], work: Path) -> None:
-    """Custom asks every question whose condition holds, and says again what a validator wants."""
+    """The custom preset asks every question whose condition is true, and prints a validator's message."""
     terminal = Terminal(command, "new", "a", "--no-lock", cwd=work)
     terminal.answer("Preset", DOWN + DOWN + "\r")
     terminal.answer("What is it called?", "\x151st\r")
@@ -375,7 +375,7 @@ def test_asked_for_everything(command: list[str], work: Path) -> None:
 
 @pytest.mark.parametrize("question", ["Preset", "What is it called?"])
 def test_leaving_the_questions(command: list[str], work: Path, question: str) -> None:
-    """Ctrl-C at a question ends the command in one line and leaves nothing."""
+    """Ctrl-C at a question ends the command with one line and leaves nothing."""
     terminal = Terminal(command, "new", "a", cwd=work)
     if question != "Preset":
         terminal.answer("Preset")
@@ -389,7 +389,7 @@ def test_leaving_the_questions(command: list[str], work: Path, question: str) ->
 
 
 def test_no_questions_at_a_terminal(command: list[str], work: Path) -> None:
-    """What is told to take defaults asks nothing, also at a terminal."""
+    """With options for the defaults no question is asked, even at a terminal."""
     code, shown = Terminal(command, "new", "a", "--preset", "minimal", "--no-lock", cwd=work).finish()
 
     assert code == 0

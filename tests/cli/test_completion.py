@@ -15,7 +15,7 @@ PROGRAMS = Path(sys.executable).parent
 
 
 def in_bash(script: str, folder: Path) -> list[str]:
-    """Run a script, and return the lines that it prints."""
+    """Run a script and return the lines that it prints."""
     path = f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-c", script],
@@ -29,7 +29,7 @@ def in_bash(script: str, folder: Path) -> list[str]:
 
 
 def completed(folder: Path, *words: str) -> list[str]:
-    """Return what bash offers for the last of some words, split as bash splits them."""
+    """Return the completions of the last word, split as bash splits words."""
     listed = " ".join(f"'{word}'" for word in words)
     return in_bash(
         f"""
@@ -44,7 +44,7 @@ def completed(folder: Path, *words: str) -> list[str]:
 
 @pytest.fixture
 def service(work: Path) -> Path:
-    """A service of the template of this checkout."""
+    """A service created from the template of this checkout."""
     source = Source(REPOSITORY)
     return new(Request(path=work / "shop", preset="minimal", ref="HEAD", lock=False), template_source=source).path
 
@@ -80,16 +80,16 @@ def test_bash_completes(words: tuple[str, ...], offered: list[str], work: Path) 
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_bash_completes_components(words: tuple[str, ...], offered: list[str], service: Path) -> None:
-    """In a service, bash offers what `add` and `remove` accept."""
+    """In a service bash completes the components that `add` and `remove` accept."""
     assert completed(service, *words) == offered
 
 
 def test_no_service_no_components(work: Path) -> None:
-    """Outside of a service there is nothing to offer, and no error."""
+    """Outside a service there are no completions and no error."""
     assert completed(work, "add", "web") == [""]
 
 
 def test_install(work: Path, home: Path) -> None:
-    """`--install-completion` finds the shell and adds the script to its start."""
+    """`--install-completion` detects the shell and adds the script to its startup file."""
     in_bash("quickset --install-completion; true", work)
     assert str(home / ".bash_completions" / "quickset.sh") in (home / ".bashrc").read_text()

@@ -1,4 +1,4 @@
-"""What is found of old names in Python source, and how it is rewritten."""
+"""Old names in Python source: how they are found and rewritten."""
 
 import ast
 
@@ -18,7 +18,7 @@ RENAME = renaming([NAMES])
 
 
 def rewritten(source: str, was: str = "", now: str | None = None) -> str:
-    """Rewrite what can be rewritten."""
+    """Rewrite all old names that can be rewritten."""
     uses = find(source, RENAME, was.split(".") if was else (), now.split(".") if now else None)
     assert uses is not None
     text, lines = apply(source, uses)
@@ -48,7 +48,7 @@ def rewritten(source: str, was: str = "", now: str | None = None) -> str:
     ],
 )
 def test_rewritten(old: str, new: str | None) -> None:
-    """Only the names in a line change, and what they are bound to stays."""
+    """Only the imported names change. The local names stay."""
     assert rewritten(old) == (new or old.replace("core.errors", "core.http.errors"))
 
 
@@ -111,7 +111,7 @@ from app.core.amounts import Amount as Price, Amount as P  # x
 """,
     ),
     (
-        # What cannot be split without losing a comment stays.
+        # An import that cannot be split without losing a comment stays unchanged.
         "from app.core.types import (Price, # mine\n  Code)\n",
         "from app.core.types import (Price, # mine\n  Code)\n",
     ),
@@ -121,7 +121,7 @@ from app.core.amounts import Amount as Price, Amount as P  # x
 @pytest.mark.parametrize(("old", "new"), SPLIT)
 @pytest.mark.parametrize("newline", ["\n", "\r\n"], ids=["lf", "crlf"])
 def test_split(old: str, new: str, newline: str) -> None:
-    """Names that go to different modules get an import each, next to the first, and comments stay."""
+    """Names that move to different modules get separate imports next to the first, and comments stay."""
     assert rewritten(old.replace("\n", newline)) == new.replace("\n", newline)
 
 
@@ -137,12 +137,12 @@ def test_split(old: str, new: str, newline: str) -> None:
     ],
 )
 def test_relative_imports(old: str, new: str) -> None:
-    """A relative import of what moved becomes an absolute one."""
+    """A relative import of a moved module becomes an absolute one."""
     assert rewritten(old, "app.core") == new
 
 
 def test_relative_imports_of_a_file_that_moved() -> None:
-    """In a file that moved, a relative import means what it meant before."""
+    """A relative import in a moved file is read from its old place."""
     old = "from .mine import x\nfrom ..orders import y\nfrom ..core.errors import z\n"
     new = "from app.core.mine import x\nfrom app.orders import y\nfrom app.core.http.errors import z\n"
     assert rewritten(old, "app.core", "app.core.http") == new
@@ -167,7 +167,7 @@ def test_relative_imports_of_a_file_that_moved() -> None:
     ],
 )
 def test_found_and_not_rewritten(source: str, expected: list[tuple[str, str, str]]) -> None:
-    """What has no successor, or needs another import, is listed and stays as it is."""
+    """A use without a successor, or one that needs another import, is listed and not rewritten."""
     uses = find(source, RENAME)
     assert uses is not None
     assert [(use.kind, use.old, use.new) for use in uses] == expected
@@ -187,12 +187,12 @@ def test_found_and_not_rewritten(source: str, expected: list[tuple[str, str, str
     ],
 )
 def test_not_found(source: str) -> None:
-    """A new name, a longer word, another package and a text that imports nothing are no uses."""
+    """A new name, a longer word, another package and plain text are not uses."""
     assert find(source, RENAME) == []
 
 
 def test_lines_after_a_split() -> None:
-    """Lines are those of the rewritten source."""
+    """Line numbers refer to the rewritten source."""
     source = "from app.core.errors import Gone, Conflict\nimport app.core.old\nimport app.core.errors\n"
     uses = find(source, RENAME)
     assert uses is not None
@@ -202,18 +202,18 @@ def test_lines_after_a_split() -> None:
 
 
 def test_no_python() -> None:
-    """What cannot be parsed is said to be no Python."""
+    """Source that cannot be parsed is reported as invalid Python."""
     assert find("from app import (", RENAME) is None
     assert find("x\0", RENAME) is None
 
 
 def test_other_alphabets() -> None:
-    """Positions count letters, whatever their bytes."""
+    """Positions count characters, not bytes."""
     assert rewritten('x = "größe"; import app.core.errors') == 'x = "größe"; import app.core.http.errors'
 
 
 def test_several_releases() -> None:
-    """Each release goes on from the one before; modules of the owner's below an old name stay."""
+    """Each release continues from the one before, and an owner's modules below an old name stay."""
     steps: list[dict[str, str | None]] = [{"a.b": "a.c"}, {"a.c.d": "a.e", "a.c": "a.f"}]
     rename = renaming(steps, ["a.b.mine"])
     assert [rename(name) for name in ("a.b", "a.b.d.X", "a.b.mine.Y", "a.b.mined", "a")] == [

@@ -12,7 +12,7 @@ from tests.questions import REPOSITORY
 
 
 def test_info(origin: Source, work: Path) -> None:
-    """Every component that is on names its own files, those that hold lines of it, and those that are gone."""
+    """Every active component lists its own files, the files with lines of it, and missing files."""
     data = {"project_name": "Shop", "extras": ["metrics"], "docker": False}
     created = new(Request(path=work / "a", data=data, lock=False), template_source=origin)
     (created.path / "metrics.py").unlink()
@@ -32,7 +32,7 @@ def test_info(origin: Source, work: Path) -> None:
 
 
 def test_info_of_the_recorded_state(checkout: Path, origin: Source, work: Path) -> None:
-    """A service is described by the state that it was made from, not by the newest."""
+    """A service is described by the template version that it was created from, not by the newest."""
     created = new(Request(path=work / "a", lock=False), template_source=origin)
     (checkout / "template" / "{% if docker %}compose.yaml{% endif %}").write_text("")
     commit_all(checkout, "Add a file")
@@ -43,7 +43,7 @@ def test_info_of_the_recorded_state(checkout: Path, origin: Source, work: Path) 
 
 
 def test_info_of_an_unknown_state(origin: Source, work: Path) -> None:
-    """A service of another quickset is described by what there is, and it says so."""
+    """A service from an unknown version is described by the newest one, with a note."""
     created = new(Request(path=work / "a", lock=False), template_source=origin)
     answers = created.path / ".copier-answers.yml"
     answers.write_text(answers.read_text().replace(created.template, "v7.0.0"))
@@ -55,7 +55,7 @@ def test_info_of_an_unknown_state(origin: Source, work: Path) -> None:
 
 
 def test_info_without_answers(work: Path) -> None:
-    """A folder that is no service, or none at all, is wrong usage; damaged answers are a fault."""
+    """A folder without a service and a missing folder are usage errors. Damaged answers are an error too."""
     for path in (work, work / "missing"):
         with pytest.raises(UsageError, match="is not a service: "):
             info(path)
@@ -67,7 +67,7 @@ def test_info_without_answers(work: Path) -> None:
 
 @pytest.mark.ci
 def test_info_of_what_was_not_asked(work: Path) -> None:
-    """What a service could not have is no component that is off; what needs another one goes with it."""
+    """A choice that is unavailable is not listed as an inactive component, and dependent components are named."""
     source = Source(REPOSITORY)
     data = {"project_name": "Shop", "example": False}
     for database in ("sqlite", "none"):
@@ -85,7 +85,7 @@ def test_info_of_what_was_not_asked(work: Path) -> None:
 
 
 def test_info_shown(quickset: Run, work: Path) -> None:
-    """It is shown for people and as one JSON document; the default is the folder one is in."""
+    """`info` prints text or one JSON document, by default for the current folder."""
     quickset("new", "a", "--defaults", "--no-lock")
 
     shown = quickset("info", cwd=work / "a")

@@ -30,7 +30,7 @@ def status(folder: Path) -> str:
 
 
 def test_rendered_and_committed(origin: Source, work: Path) -> None:
-    """A new service is complete, committed by its owner, and says where it came from."""
+    """A new service is complete, committed by its owner, and has its template version recorded."""
     created = make(origin, work / "orders-api")
 
     recorded = yaml.safe_load((work / "orders-api" / ".copier-answers.yml").read_text())
@@ -50,7 +50,7 @@ def test_rendered_and_committed(origin: Source, work: Path) -> None:
 
 
 def test_proposals(origin: Source, work: Path) -> None:
-    """What the machine knows takes the place of the template's defaults: path, git's identity, the running Python."""
+    """The path, git's identity and the running Python replace the template's defaults."""
     created = make(origin, work / "orders-api")
 
     assert created.answers["project_name"] == "Orders Api"
@@ -59,7 +59,7 @@ def test_proposals(origin: Source, work: Path) -> None:
 
 
 def test_proposals_that_the_template_refuses(origin: Source, work: Path, home: Path) -> None:
-    """A proposal that does not pass the template's own validator is not made."""
+    """A default that the template's validator rejects is not used."""
     (home / ".gitconfig").write_text("[user]\nname = Doe, Jane\nemail = jane@example.com\n")
 
     created = make(origin, work / "1st")
@@ -69,7 +69,7 @@ def test_proposals_that_the_template_refuses(origin: Source, work: Path, home: P
 
 
 def test_env(origin: Source, work: Path) -> None:
-    """The settings file has fresh secrets, is its owner's alone and is in no commit."""
+    """The .env file has fresh secrets, is readable only by its owner and is not committed."""
     first, second = make(origin, work / "a"), make(origin, work / "b")
 
     lines = dict(line.split("=") for line in (first.path / ".env").read_text().splitlines() if "=" in line)
@@ -83,7 +83,7 @@ def test_env(origin: Source, work: Path) -> None:
 
 
 def test_env_stays_out_of_the_commit_without_gitignore(origin: Source, work: Path) -> None:
-    """A template that forgets to ignore .env does not publish its secrets."""
+    """A template that does not ignore .env does not publish its secrets."""
     (origin.root / "template" / ".gitignore").unlink()
     git.run("commit", "--quiet", "--all", "--message", "Forget it", cwd=origin.root)
 
@@ -107,7 +107,7 @@ def test_env_stays_out_of_the_commit_without_gitignore(origin: Source, work: Pat
     ],
 )
 def test_unusual_paths(origin: Source, work: Path, name: str) -> None:
-    """Any name that the file system takes is fine; missing parents are made."""
+    """Any name that the file system accepts is valid, and missing parents are created."""
     created = make(origin, work / name)
 
     assert created.path == work / name
@@ -115,7 +115,7 @@ def test_unusual_paths(origin: Source, work: Path, name: str) -> None:
 
 
 def test_mode_of_the_folder(origin: Source, work: Path) -> None:
-    """The folder has the mode that mkdir gives, not that of a temporary folder; scripts stay executable."""
+    """The folder has the mode of mkdir, not that of a temporary folder, and scripts stay executable."""
     (work / "plain").mkdir()
 
     created = make(origin, work / "a")
@@ -125,7 +125,7 @@ def test_mode_of_the_folder(origin: Source, work: Path) -> None:
 
 
 def test_empty_folder(origin: Source, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty folder is filled, and stays the folder that it was: also the one that the user is in."""
+    """An empty folder, including the current one, is filled and not replaced."""
     (work / "here").mkdir()
     monkeypatch.chdir(work / "here")
     before = (work / "here").stat().st_ino
@@ -163,7 +163,7 @@ def test_empty_repository(origin: Source, work: Path) -> None:
 
 
 def test_refused_targets(origin: Source, work: Path) -> None:
-    """Whatever holds something of the user's is refused and left as it was."""
+    """A path with content of the user is refused and stays unchanged."""
     (work / "file").write_text("mine")
     (work / "full").mkdir()
     (work / "full" / "file").write_text("mine")
@@ -189,7 +189,7 @@ def test_refused_targets(origin: Source, work: Path) -> None:
 
 
 def test_inside_a_work_tree(origin: Source, work: Path) -> None:
-    """Inside somebody's repository there is neither an init nor a commit, and it says so."""
+    """Inside an existing repository no repository and no commit is created, and a note says so."""
     git.run("init", "--quiet", cwd=work)
 
     created = make(origin, work / "services" / "a")
@@ -201,13 +201,13 @@ def test_inside_a_work_tree(origin: Source, work: Path) -> None:
 
 
 def test_no_git(origin: Source, work: Path) -> None:
-    """Asked for no git, it makes no repository."""
+    """Without git no repository is created."""
     assert not make(origin, work / "a", commit=False).committed
     assert not (work / "a" / ".git").exists()
 
 
 def test_no_identity(origin: Source, work: Path, home: Path) -> None:
-    """Without a name for the commit the files are staged and the message says what to do."""
+    """Without an identity the files are staged, and the message names the next step."""
     (home / ".gitconfig").unlink()
 
     created = make(origin, work / "a")
@@ -220,7 +220,7 @@ def test_no_identity(origin: Source, work: Path, home: Path) -> None:
 
 
 def test_identity_of_the_environment(origin: Source, work: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that is only in the environment counts."""
+    """An identity that is only in the environment is used."""
     (home / ".gitconfig").unlink()
     for role in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{role}_NAME", "CI")
@@ -232,7 +232,7 @@ def test_identity_of_the_environment(origin: Source, work: Path, home: Path, mon
 def test_hostile_git_settings(
     origin: Source, work: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither hooks, signing, templates, global ignores nor an outer repository's variables disturb the commit."""
+    """Hooks, signing, git templates, global ignores and variables of an outer repository do not affect the commit."""
     hooks = tmp_path / "hooks"
     hooks.mkdir()
     (hooks / "pre-commit").write_text("#!/bin/sh\nexit 1\n")
@@ -261,7 +261,7 @@ def test_hostile_git_settings(
 
 
 def test_copier_settings_play_no_part(origin: Source, work: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Defaults in the user's Copier settings do not reach a service."""
+    """Defaults in the user's Copier settings are not used."""
     settings = home / "settings.yml"
     settings.write_text("defaults: {package_name: theirs}\n")
     monkeypatch.setenv("COPIER_SETTINGS_PATH", str(settings))
@@ -270,7 +270,7 @@ def test_copier_settings_play_no_part(origin: Source, work: Path, home: Path, mo
 
 
 def test_presets(origin: Source, work: Path) -> None:
-    """The minimal preset brings neither database nor example; what is given beside a preset wins."""
+    """The minimal preset has neither a database nor the example, and explicit answers override a preset."""
     minimal = make(origin, work / "a", preset="minimal")
     mixed = make(origin, work / "b", preset="minimal", data={"example": "true"})
 
@@ -280,7 +280,7 @@ def test_presets(origin: Source, work: Path) -> None:
 
 
 def test_minimal_of_this_template(work: Path) -> None:
-    """The minimal service of this project has no users, and none when it is given a database after all."""
+    """The minimal service has no users, and gets none with a later database."""
     source = Source(REPOSITORY)
     bare = make(source, work / "a", preset="minimal", ref="HEAD", dry_run=True)
     stored = make(source, work / "b", preset="minimal", ref="HEAD", dry_run=True, data={"database": "sqlite"})
@@ -311,7 +311,7 @@ def test_minimal_of_this_template(work: Path) -> None:
     ],
 )
 def test_wrong_answers(origin: Source, work: Path, data: dict[str, Any], message: str) -> None:
-    """A wrong answer is named, with the way out, and nothing is made."""
+    """A wrong answer is reported with a solution, and nothing is created."""
     with pytest.raises(UsageError, match=message):
         make(origin, work / "a", data=data)
 
@@ -319,7 +319,7 @@ def test_wrong_answers(origin: Source, work: Path, data: dict[str, Any], message
 
 
 def test_right_answers(origin: Source, work: Path) -> None:
-    """Text from the command line and values from a file become what the question wants."""
+    """Text from the command line and values from a file are converted to the type of the question."""
     text = make(origin, work / "a", data={"database": "postgresql", "pool": "7", "docker": "no", "extras": "metrics"})
     typed = make(origin, work / "b", data={"python_version": 3.12, "docker": False, "extras": ["tracing"]})
 
@@ -329,7 +329,7 @@ def test_right_answers(origin: Source, work: Path) -> None:
 
 
 def test_dry_run(origin: Source, work: Path) -> None:
-    """A dry run says what would be there and writes nothing, not even parents."""
+    """A dry run reports the result and writes nothing, including no parent folders."""
     shown = make(origin, work / "a" / "b", dry_run=True)
 
     assert list(work.iterdir()) == []
@@ -337,7 +337,7 @@ def test_dry_run(origin: Source, work: Path) -> None:
 
 
 def test_locked(origin: Source, work: Path, fake_uv: Uv) -> None:
-    """The lock is part of the first commit."""
+    """The lock file is part of the first commit."""
     fake_uv('[ "$*" = lock ] && grep -q requires-python pyproject.toml && echo locked > uv.lock')
 
     created = make(origin, work / "a", lock=True)
@@ -359,7 +359,7 @@ def test_locked(origin: Source, work: Path, fake_uv: Uv) -> None:
 def test_not_locked(
     origin: Source, work: Path, fake_uv: Uv, monkeypatch: pytest.MonkeyPatch, script: str, reason: str
 ) -> None:
-    """A lock that cannot be had costs one clear line; the service is made all the same."""
+    """If locking fails, one line reports it and the service is still created."""
     fake_uv(script)
     monkeypatch.setattr(locking, "_SECONDS", 2)
 
@@ -374,7 +374,7 @@ def test_not_locked(
 
 
 def test_lock_file_that_uv_refuses(origin: Source, checkout: Path, work: Path, fake_uv: Uv) -> None:
-    """A `uv.lock` that the template brings stays where uv fails, and the note does not deny it."""
+    """A `uv.lock` of the template stays if uv fails, and the note is correct."""
     (checkout / "template" / "uv.lock").write_text("not uv's")
     commit_all(checkout, "Add a file")
     fake_uv("exit 1")
@@ -385,8 +385,8 @@ def test_lock_file_that_uv_refuses(origin: Source, checkout: Path, work: Path, f
 
 
 def test_without_uv(origin: Source, work: Path, only_on_path: Callable[..., None]) -> None:
-    """Without uv it says so."""
-    # What `git submodule`, which Copier calls, is made of.
+    """Without uv a note reports it."""
+    # The programs that `git submodule` needs, which Copier runs.
     only_on_path("git", "sh", "basename", "dirname", "sed", "uname", "cat")
 
     created = make(origin, work / "a", lock=True)
@@ -395,7 +395,7 @@ def test_without_uv(origin: Source, work: Path, only_on_path: Callable[..., None
 
 
 def test_without_git(origin: Source, work: Path, only_on_path: Callable[..., None]) -> None:
-    """Without git nothing can be rendered, and it says so at once."""
+    """Without git the command stops at once with the reason."""
     only_on_path()
 
     with pytest.raises(QuicksetError, match="install git"):
@@ -410,7 +410,7 @@ def test_without_git(origin: Source, work: Path, only_on_path: Callable[..., Non
 def test_faults_leave_nothing(
     origin: Source, work: Path, monkeypatch: pytest.MonkeyPatch, where: str, moment: str, fault: BaseException
 ) -> None:
-    """A full disk or an interrupt at any step leaves everything as it was."""
+    """A full disk or an interrupt at any step leaves everything unchanged."""
     target = work / "deep" / "a"
     if where == "empty":
         target.mkdir(parents=True)
@@ -429,7 +429,7 @@ def test_faults_leave_nothing(
 
 
 def test_half_moved_files_go_back(origin: Source, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the last of many moves fails, the first ones are undone, and a repository forgets the commit."""
+    """If the last of many moves fails, the earlier ones are undone, and the commit is removed."""
     git.run("init", "--quiet", "a", cwd=work)
     rename = Path.rename
 
@@ -448,7 +448,7 @@ def test_half_moved_files_go_back(origin: Source, work: Path, monkeypatch: pytes
 
 
 def test_read_only_place(origin: Source, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A place that cannot be written to is named."""
+    """A folder that is not writable is named in the error."""
 
     def refuse(self: Path, *_: object, **__: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system", str(self))
@@ -459,7 +459,7 @@ def test_read_only_place(origin: Source, work: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_target_filled_meanwhile(origin: Source, work: Path, fake_uv: Uv) -> None:
-    """What somebody else puts there while it works is not overwritten."""
+    """A file that another program creates at the target meanwhile is not overwritten."""
     fake_uv(f"mkdir {work}/a; touch {work}/a/mine; exit 1")
 
     with pytest.raises(RefusedError, match="meanwhile"):

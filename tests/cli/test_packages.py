@@ -1,4 +1,4 @@
-"""The packages of the command use only what is below them, so that each can be read without the ones above."""
+"""Packages of the command line import only lower packages, so that each can be read without the higher ones."""
 
 import ast
 from collections.abc import Iterator
@@ -7,12 +7,12 @@ from graphlib import TopologicalSorter
 from tests.questions import REPOSITORY
 
 SOURCE = REPOSITORY / "src" / "quickset"
-# The lowest first; the modules that all share are below them.
+# From the lowest to the highest. The shared modules are below them.
 PACKAGES = ("templates", "updating", "commands", "report", "cli")
 
 
 def imports_of(name: str, modules: dict[str, ast.Module]) -> Iterator[str]:
-    """Yield the modules that a module imports anywhere."""
+    """Yield the modules that a module imports at any place."""
     for node in ast.walk(modules[name]):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("quickset"):
             for alias in node.names:
@@ -31,13 +31,13 @@ def read_modules() -> dict[str, ast.Module]:
 
 
 def level(name: str) -> int:
-    """Return the level of a module: 0 for what all share."""
+    """Return the level of a module: 0 for shared modules."""
     package = name.split(".")[1] if name.count(".") > 1 else ""
     return PACKAGES.index(package) + 1 if package else 0
 
 
 def test_packages_use_what_is_below() -> None:
-    """A module imports no module of a package above its own; only the entry point imports the command line."""
+    """A module imports no module of a higher package, and only the entry point imports the command line."""
     modules = read_modules()
     upwards = [
         f"{name} imports {used}"
@@ -50,7 +50,7 @@ def test_packages_use_what_is_below() -> None:
 
 
 def test_modules_import_each_other_in_no_circle() -> None:
-    """No module imports itself through others, not even in a function."""
+    """Modules have no circular imports, even inside functions."""
     modules = read_modules()
     order = list(TopologicalSorter({name: set(imports_of(name, modules)) for name in modules}).static_order())
     assert order.index("quickset.errors") < order.index("quickset.cli.app")

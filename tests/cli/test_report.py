@@ -35,13 +35,13 @@ def made(path: Path, **answers: Any) -> Created:
 
 @pytest.fixture
 def services(work: Path) -> list[Created]:
-    """Services of this repository's own template, as dry runs."""
+    """Services of this repository's template, as dry runs."""
     requests = [Request(path=work / str(n), data=data, ref="HEAD", dry_run=True) for n, data in enumerate(VARIANTS)]
     return [new(request, template_source=Source(here().root)) for request in requests]
 
 
 def test_every_part_is_described(services: list[Created]) -> None:
-    """Nothing at a service's top level goes without a word, and no word is about nothing."""
+    """Every file and folder at the top level of a service has a description, and every description has a file."""
     seen = set()
     for service in services:
         package = service.answers["package_name"]
@@ -54,14 +54,14 @@ def test_every_part_is_described(services: list[Created]) -> None:
 
 @pytest.mark.parametrize("picture", sorted((here().root / "docs").glob("*.svg")), ids=lambda path: path.name)
 def test_pictures_are_short(picture: Path) -> None:
-    """A picture of the README fits on a page."""
+    """An example output in the README fits on a page."""
     box = re.search(r'viewBox="0 0 [\d.]+ ([\d.]+)"', picture.read_text(encoding="utf-8"))
     assert box
     assert float(box[1]) < 1300
 
 
 def test_tree_fits(services: list[Created]) -> None:
-    """On a terminal of 80 columns nothing wraps."""
+    """In a terminal of 80 columns no line wraps."""
     for service in services:
         console = Console(width=80, record=True, file=None, quiet=False)
         with console.capture() as captured:
@@ -78,7 +78,7 @@ def rows(service: Created) -> set[str]:
 
 @pytest.mark.parametrize("name", ["two words", "it's", "$HOME", "-dash", "a/b", "größe"])
 def test_way_into_the_folder(work: Path, name: str) -> None:
-    """The first command works when pasted, whatever the folder is called."""
+    """The first command works when pasted, for any folder name."""
     (work / name).mkdir(parents=True)
 
     command = next_commands(made(work / name))[0]
@@ -88,7 +88,7 @@ def test_way_into_the_folder(work: Path, name: str) -> None:
 
 
 def test_next_commands(work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They fit the answers: a database is migrated, a server is started, uv is fetched where it is missing."""
+    """The next commands match the answers: migrate a database, start a server, install uv if it is missing."""
     uv = tmp_path / "uv"
     uv.touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -106,7 +106,7 @@ def test_next_commands(work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_next_commands_of_another_template(work: Path) -> None:
-    """Only what exists is proposed: everything for a fork, and no more than the way into the folder for the others."""
+    """Only available commands are proposed: all for a fork, and only `cd` for other templates."""
     fork = replace(made(work / "a", database="sqlite"), foreign=True)
     files = ("app/__main__.py", "app/migrate.py", "pyproject.toml", "tests/conftest.py")
 
@@ -116,7 +116,7 @@ def test_next_commands_of_another_template(work: Path) -> None:
 
 
 def test_tree_of_another_template(work: Path) -> None:
-    """Files are described only where their name says what they are."""
+    """Files of other templates are described only if their name defines their purpose."""
     files = (".copier-answers.yml", "README.md", "app/core/a.py", "scripts/a.sh", "uv.lock")
     console = Console(width=100)
     with console.capture() as captured:
@@ -139,7 +139,7 @@ def test_tree_of_another_template(work: Path) -> None:
     ids=["of uv", "of another tool", "broken", "bytes", "missing"],
 )
 def test_lock_file_of_another_template(work: Path, content: str | bytes | None, *, is_described: bool) -> None:
-    """A `uv.lock` that the template brings is described only when it is one of uv's."""
+    """A `uv.lock` of the template is described only if uv wrote it."""
     service = work / "a"
     service.mkdir()
     if content is not None:
@@ -152,7 +152,7 @@ def test_lock_file_of_another_template(work: Path, content: str | bytes | None, 
 
 
 def test_what_a_server_needs(work: Path) -> None:
-    """Where the next commands need a server, it says which."""
+    """If the next commands need a server, the output names it."""
     for docker, words in {True: "need Docker", False: "TEST_DATABASE_URL"}.items():
         console = Console(width=200)
         with console.capture() as captured:

@@ -19,7 +19,7 @@ WORDS = [
 
 
 def test_words_come_back() -> None:
-    """A shell that knows `$'…'` reads back every word, byte for byte, from one line that a terminal can show."""
+    """A shell with `$'…'` reads back every word, byte for byte, from one printable line."""
     command = join("printf", "%s\\0", *WORDS)
 
     done = subprocess.run(["bash", "-c", command], capture_output=True, check=True)
@@ -29,7 +29,7 @@ def test_words_come_back() -> None:
 
 
 def test_plain_words() -> None:
-    """What a terminal can show is quoted for every POSIX shell."""
+    """A printable word is quoted for every POSIX shell."""
     assert quote("a b") == "'a b'"
     assert quote("größe") == "'größe'"
     assert quote(os.fsdecode(b"\xff")) == "$'\\377'"

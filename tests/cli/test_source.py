@@ -16,14 +16,14 @@ from tests.questions import REPOSITORY
 
 
 def test_releases(checkout: Path, origin: Source) -> None:
-    """A release is the commit that set a final version, tagged or not; the newest comes first."""
+    """A release is the commit that sets a final version, tagged or not. The newest is first."""
     first, second = release(checkout, "0.1.0"), release(checkout, "0.1.1")
 
     assert list(origin.releases().items()) == [("0.1.1", second), ("0.1.0", first)]
 
 
 def test_other_changes_are_no_release(checkout: Path, origin: Source) -> None:
-    """A commit that touches another version line, or comes from a merged branch, releases nothing."""
+    """A commit that changes another version line, or that comes from a merged branch, is not a release."""
     first = release(checkout, "0.1.0")
     git.run("switch", "--quiet", "--create", "side", cwd=checkout)
     release(checkout, "0.5.0")
@@ -39,7 +39,7 @@ def test_other_changes_are_no_release(checkout: Path, origin: Source) -> None:
 
 
 def test_choice_of_the_state(checkout: Path, origin: Source, work: Path) -> None:
-    """The newest release is the default, HEAD and any release can be had, and the service records which it was."""
+    """The newest release is the default, HEAD and any release can be selected, and the service records the choice."""
     release(checkout, "0.1.0")
     release(checkout, "0.1.1")
 
@@ -61,7 +61,7 @@ def test_choice_of_the_state(checkout: Path, origin: Source, work: Path) -> None
 
 
 def test_unknown_state(origin: Source) -> None:
-    """An unknown release is refused with those that are known."""
+    """An unknown release is refused with a list of the known ones."""
     with pytest.raises(UsageError, match=r"no release '9\.9\.9' here \(known: none yet; or HEAD\)"):
         origin.template("9.9.9")
     with pytest.raises(UsageError, match=r"no release 'v0\.1\.0\.dev0"):
@@ -69,7 +69,7 @@ def test_unknown_state(origin: Source) -> None:
 
 
 def test_uncommitted_changes(checkout: Path, origin: Source, work: Path) -> None:
-    """What is not committed is not in, and it says so."""
+    """Uncommitted changes are not included, and a note reports them."""
     (checkout / "template" / "NEW").write_text("")
 
     created = new(Request(path=work / "a", lock=False), template_source=origin)
@@ -79,7 +79,7 @@ def test_uncommitted_changes(checkout: Path, origin: Source, work: Path) -> None
 
 
 def test_checkout_without_a_commit(tmp_path: Path) -> None:
-    """A repository that has no commit yet has no template, and it says so."""
+    """A repository without a commit has no template and is refused with the reason."""
     folder = write_template(tmp_path / "fresh")
     git.run("init", "--quiet", cwd=folder)
 
@@ -88,7 +88,7 @@ def test_checkout_without_a_commit(tmp_path: Path) -> None:
 
 
 def test_worktree(checkout: Path, tmp_path: Path, home: Path) -> None:
-    """A linked work tree serves as well as the checkout, also where git trusts no bare repository by itself."""
+    """A linked work tree works like the checkout, even if git does not trust bare repositories."""
     with (home / ".gitconfig").open("a") as settings:
         settings.write("[safe]\nbareRepository = explicit\n")
     git.run("worktree", "add", "--quiet", str(tmp_path / "linked"), cwd=checkout)
@@ -98,7 +98,7 @@ def test_worktree(checkout: Path, tmp_path: Path, home: Path) -> None:
 
 
 def test_unpacked_in_a_repository(tmp_path: Path) -> None:
-    """A folder unpacked in somebody's repository is no checkout: the history around it is another project's."""
+    """A folder inside another repository is not a checkout, because that history belongs to another project."""
     git.run("init", "--quiet", cwd=tmp_path)
 
     with pytest.raises(QuicksetError, match="not a git checkout"):
@@ -106,7 +106,7 @@ def test_unpacked_in_a_repository(tmp_path: Path) -> None:
 
 
 def test_in_another_folder(checkout: Path, origin: Source, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Releases are found wherever one stands, below the checkout as well."""
+    """Releases are found from any folder, including one below the checkout."""
     release(checkout, "0.1.0")
     monkeypatch.chdir(checkout / "template")
 
@@ -114,7 +114,7 @@ def test_in_another_folder(checkout: Path, origin: Source, monkeypatch: pytest.M
 
 
 def test_tags_agree(checkout: Path, origin: Source) -> None:
-    """A tag on the release's commit, annotated or not, is right; anywhere else it is an error that names both."""
+    """A tag must be on the release's commit, annotated or not. On another commit it is an error that names both."""
     first, second = release(checkout, "0.1.0"), release(checkout, "0.1.1")
     git.run("tag", "v0.1.0", first, cwd=checkout)
     git.run("tag", "--annotate", "--message", "x", "v0.1.1", second, cwd=checkout)
@@ -139,7 +139,7 @@ def test_tags_agree(checkout: Path, origin: Source) -> None:
     ],
 )
 def test_recorded_and_unknown(checkout: Path, origin: Source, tmp_path: Path, commit: str, advice: str) -> None:
-    """What a service recorded and nobody here knows is refused, with the way out; the same from a package."""
+    """A recorded version that is unknown is refused with a solution, from a checkout and from a package."""
     release(checkout, "0.1.0")
     release(checkout, "0.1.1")
 
@@ -154,7 +154,7 @@ def packed(checkout: Path, folder: Path) -> Bundle:
 
 
 def test_bundle(checkout: Path, origin: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bundle holds each release as a commit of its own, and what lies between releases; listing them takes no git."""
+    """A bundle has one commit for each release and for the unreleased state. Listing them does not need git."""
     for version in ("0.1.0", "0.1.1", "0.1.2"):
         release(checkout, version)
     (checkout / "upgrades.yml").write_text("0.1.3: {}\n")
@@ -181,7 +181,7 @@ def test_bundle(checkout: Path, origin: Source, tmp_path: Path, monkeypatch: pyt
 
 
 def test_bundle_of_a_release(checkout: Path, tmp_path: Path) -> None:
-    """Built at a release, HEAD is that release, recorded as such."""
+    """In a bundle that is built at a release HEAD is that release and is recorded as such."""
     release(checkout, "0.1.0")
     git.run("checkout", "--quiet", "HEAD~", cwd=checkout)
 
@@ -191,7 +191,7 @@ def test_bundle_of_a_release(checkout: Path, tmp_path: Path) -> None:
 
 
 def test_same_history_same_bundle(checkout: Path, tmp_path: Path) -> None:
-    """Whoever builds it, and wherever, the commits have the same names."""
+    """Bundles of the same history have the same commit ids, for any builder and any folder."""
     release(checkout, "0.1.0")
     (tmp_path / "other").mkdir()
     git.run("clone", "--quiet", str(checkout), str(tmp_path / "clone"))
@@ -202,7 +202,7 @@ def test_same_history_same_bundle(checkout: Path, tmp_path: Path) -> None:
 
 
 def test_damaged_bundle(tmp_path: Path) -> None:
-    """What is no bundle is said to be damaged."""
+    """An invalid bundle is reported as damaged."""
     (tmp_path / "template.bundle").write_bytes(b"x")
 
     with pytest.raises(QuicksetError, match="damaged; install it again"):
@@ -210,7 +210,7 @@ def test_damaged_bundle(tmp_path: Path) -> None:
 
 
 def test_bundle_needs_the_whole_history(checkout: Path, tmp_path: Path) -> None:
-    """A shallow clone lacks releases, so no bundle is made of it."""
+    """A shallow clone lacks releases, so no bundle is built from it."""
     release(checkout, "0.1.0")
     git.run("clone", "--quiet", "--depth=1", checkout.as_uri(), str(tmp_path / "shallow"))
 
@@ -219,14 +219,14 @@ def test_bundle_needs_the_whole_history(checkout: Path, tmp_path: Path) -> None:
 
 
 def test_build_needs_the_standard_library_only() -> None:
-    """What the build imports is there before any dependency is."""
+    """The build imports only the standard library, because it runs before dependencies are installed."""
     code = "import sys; sys.path.insert(0, sys.argv[1]); import quickset.templates.history"
 
     subprocess.run([sys.executable, "-I", "-S", "-c", code, str(REPOSITORY / "src")], check=True)
 
 
 def test_plain_copier_on_a_tagged_clone(checkout: Path, work: Path, tmp_path: Path) -> None:
-    """With tags, plain Copier copies a release and updates to a newer one, and asks for no trust."""
+    """With tags, plain Copier copies a release and updates to a newer one without `--trust`."""
     for version in ("0.1.0", "0.1.1"):
         git.run("tag", f"v{version}", release(checkout, version), cwd=checkout)
     service = work / "plain"
@@ -242,7 +242,7 @@ def test_plain_copier_on_a_tagged_clone(checkout: Path, work: Path, tmp_path: Pa
 
 
 def test_same_template_same_commit(origin: Source, tmp_path: Path) -> None:
-    """What Copier clones depends on the template alone."""
+    """Copier's clone depends only on the template."""
     template = origin.template()
     template.write_repository(tmp_path / "a.git")
     template.write_repository(tmp_path / "b.git")
@@ -261,7 +261,7 @@ def test_same_template_same_commit(origin: Source, tmp_path: Path) -> None:
     ],
 )
 def test_plain_copier_makes_the_same(work: Path, tmp_path: Path, data: dict[str, str | bool]) -> None:
-    """Plain Copier on this repository makes what `new` makes, but for .env, the lock and the recorded source."""
+    """Plain Copier on this repository creates the same files as `new`, except .env, the lock file and the source."""
     clone = tmp_path / "clone"
     git.run("clone", "--quiet", str(REPOSITORY), str(clone))
     answers = {"project_name": "Orders", "author_name": "", "author_email": "", "python_version": "3.11", **data}
@@ -284,5 +284,5 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 
 def test_here() -> None:
-    """The tests run on this checkout's own template."""
+    """The tests run with this checkout's template."""
     assert here().root == REPOSITORY

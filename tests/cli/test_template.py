@@ -1,4 +1,4 @@
-"""Templates of other people: `--template`, its credentials, and what a hostile one may not do."""
+"""Other templates: `--template`, its credentials, and the limits for a hostile template."""
 
 import base64
 import os
@@ -29,7 +29,7 @@ QUOTED = "s3cr%2Fet%40pass"
 
 @pytest.fixture
 def foreign(tmp_path: Path) -> Path:
-    """Another template, with releases, a release candidate and a branch."""
+    """Another template with releases, a release candidate and a branch."""
     folder = write_template(tmp_path / "foreign")
     git.run("init", "--quiet", "--initial-branch=trunk", cwd=folder)
     for tag in ("v1.9.0", "v1.10.0", "v2.0.0rc1", "nightly"):
@@ -52,7 +52,7 @@ def answers_of(service: Path) -> str:
 
 
 def test_states(foreign: Path, work: Path) -> None:
-    """Its releases are its tags as PEP 440 orders them; any version, tag, branch or commit can be had."""
+    """Releases are tags in the order of PEP 440, and any version, tag, branch or commit can be selected."""
     trunk = git.run("rev-parse", "trunk", cwd=foreign)
     refs = {
         None: "v1.10.0",
@@ -82,7 +82,7 @@ def test_states(foreign: Path, work: Path) -> None:
 
 
 def test_without_releases(foreign: Path, work: Path) -> None:
-    """A template without tags is taken as it is, and recorded by its commit."""
+    """A template without tags is used in its current state and recorded by its commit."""
     for tag in git.run("tag", cwd=foreign).split():
         git.run("tag", "--delete", tag, cwd=foreign)
 
@@ -94,7 +94,7 @@ def test_without_releases(foreign: Path, work: Path) -> None:
 
 
 def test_unknown_states(foreign: Path, work: Path) -> None:
-    """What it does not hold is refused by name; nothing that looks like an option reaches git."""
+    """An unknown version is refused by name, and nothing that looks like an option is passed to git."""
     for ref in ("9.9.9", "--all", "v1.9.0^{tree}"):
         with pytest.raises(UsageError, match=r"known: 1\.10\.0, 1\.9\.0; or HEAD, a branch, a tag or a commit"):
             make(work / "a", foreign, ref)
@@ -103,7 +103,7 @@ def test_unknown_states(foreign: Path, work: Path) -> None:
 
 
 def test_plain_copier_understands_what_is_recorded(foreign: Path, work: Path) -> None:
-    """A service of a fork can be updated by plain Copier, too."""
+    """A service of a fork can also be updated by plain Copier."""
     service = make(work / "a", foreign, "1.9.0").path
 
     copier.run_update(service, defaults=True, overwrite=True, quiet=True)
@@ -112,7 +112,7 @@ def test_plain_copier_understands_what_is_recorded(foreign: Path, work: Path) ->
 
 
 def test_command(foreign: Path, quickset: Run, work: Path) -> None:
-    """The command takes a folder and a ref, and `info` reads the service from where it came."""
+    """The command accepts a folder and a ref, and `info` reads the service from its template."""
     done = quickset("new", "a", "--defaults", "--no-lock", "--template", str(foreign), "--ref", "1.9.0")
 
     assert done.returncode == 0, done.stderr
@@ -122,7 +122,7 @@ def test_command(foreign: Path, quickset: Run, work: Path) -> None:
 
 
 def test_folder_that_is_not_utf8(foreign: Path, work: Path) -> None:
-    """A template in a folder whose name is not UTF-8 is found again by what the service records."""
+    """A template in a folder whose name is not UTF-8 is found again from the recorded source."""
     folder = foreign.rename(os.fsdecode(os.fsencode(foreign.parent) + b"/caf\xe9"))
     service = make(work / "a", folder, "1.9.0").path
 
@@ -132,7 +132,7 @@ def test_folder_that_is_not_utf8(foreign: Path, work: Path) -> None:
 
 
 def test_service_that_is_not_utf8(foreign: Path, work: Path) -> None:
-    """A service in a folder whose name is not UTF-8 takes the template's default name; such an answer is refused."""
+    """A service in a folder whose name is not UTF-8 has the template's default name, and such an answer is refused."""
     folder = work / os.fsdecode(b"z\xe9z")
 
     make(folder, foreign, "1.9.0")
@@ -154,7 +154,7 @@ def test_relative_path(
     plain: bool,
     inside: bool,
 ) -> None:
-    """A template that was given by a relative path is found from any working directory."""
+    """A template with a relative path is found from any working directory."""
     service = work / "a"
     service.mkdir()
     monkeypatch.chdir(service if inside else work)
@@ -195,7 +195,7 @@ def test_relative_path(
     ],
 )
 def test_recorded_urls(given: str, recorded: str) -> None:
-    """What is recorded holds no credentials and is what Copier takes for git; given again, it is the same."""
+    """The recorded URL has no credentials, is a git URL for Copier, and gives the same result when used again."""
     from copier._vcs import get_repo
 
     found = remote.parse(given)
@@ -221,7 +221,7 @@ def test_recorded_urls(given: str, recorded: str) -> None:
     ],
 )
 def test_what_is_no_url(given: str) -> None:
-    """Anything else is refused before git sees it, and the message repeats no secret."""
+    """Other values are refused before git reads them, and the message contains no secret."""
     with pytest.raises(UsageError, match=r"^--template: ") as caught:
         remote.parse(given)
 
@@ -242,7 +242,7 @@ def test_what_is_no_url(given: str) -> None:
     ],
 )
 def test_own_template(url: str) -> None:
-    """Every form of quickset's own URL means what belongs to this quickset; `template` overrides it."""
+    """Every form of quickset's own URL refers to the built-in template, and `template` overrides it."""
     assert of(url) == here()
     assert of("https://example.com/x.git", template=url) == here()
     assert isinstance(of(url, template="https://github.com/quickset/other"), Clone)
@@ -250,7 +250,7 @@ def test_own_template(url: str) -> None:
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Serves a repository to who knows the password, and notes what every process shows of itself."""
+    """Serves a repository to requests with the password, and records what each process exposes."""
 
     shown: set[str]
 
@@ -275,7 +275,7 @@ class Handler(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def private(foreign: Path, tmp_path: Path) -> Iterator[tuple[str, set[str]]]:
-    """A server that wants a password: its host and port, and what it saw of the processes here."""
+    """A server with a password: its host and port, and what it saw of the processes here."""
     served = tmp_path / "served" / "template.git"
     git.run("clone", "--quiet", "--bare", str(foreign), str(served))
     git.run("update-server-info", cwd=served)
@@ -290,7 +290,7 @@ def private(foreign: Path, tmp_path: Path) -> Iterator[tuple[str, set[str]]]:
 
 
 def test_credentials_stay_secret(private: tuple[str, set[str]], work: Path, tmp_path: Path, home: Path) -> None:
-    """A password opens a private template, and is in no file, no process's arguments, and nobody's key ring."""
+    """A password gives access to a private template, and is in no file, process argument or key ring."""
     place, shown = private
     with (home / ".gitconfig").open("a") as settings:
         settings.write("[credential]\nhelper = store\n")
@@ -310,7 +310,7 @@ def test_credentials_stay_secret(private: tuple[str, set[str]], work: Path, tmp_
 
 
 def test_token_without_a_password(private: tuple[str, set[str]], work: Path) -> None:
-    """A token in the place of the user's name is enough, and as secret."""
+    """A token in the place of the user name is sufficient and stays equally secret."""
     place, _ = private
 
     created = make(work / "a", f"http://token@{place}/template.git", "1.9.0")
@@ -320,7 +320,7 @@ def test_token_without_a_password(private: tuple[str, set[str]], work: Path) -> 
 
 @pytest.mark.parametrize("password", ["wr0ng", "wr%2F0ng"])
 def test_refused_credentials(private: tuple[str, set[str]], quickset: Run, work: Path, password: str) -> None:
-    """A wrong password is one line that holds neither it nor the name; nothing asks at the terminal."""
+    """Wrong credentials are reported in one line without them, and no prompt appears in the terminal."""
     place, _ = private
 
     done = quickset("new", "a", "--defaults", "--template", f"http://{USER}:{password}@{place}/template.git")
@@ -334,14 +334,14 @@ def test_refused_credentials(private: tuple[str, set[str]], quickset: Run, work:
 
 
 def test_what_a_server_repeats() -> None:
-    """Whatever form of a secret a server sends back is taken out of the message."""
+    """Any form of a secret that a server sends back is removed from the message."""
     found = remote.Remote("https://example.com/x.git", user=USER, password=PASSWORD)
 
     assert found._without_secrets(f"denied {USER} {PASSWORD} {QUOTED}") == "denied *** *** ***"
 
 
 def add(name: str, text: str = "x") -> Callable[[Path], None]:
-    """Put a file into a template; a name may be of the template's making."""
+    """Add a file to a template. The name may contain Jinja."""
 
     def change(folder: Path) -> None:
         file = folder / name
@@ -433,7 +433,10 @@ def _replace(folder: Path, old: str, new_text: str) -> None:
 
 @pytest.mark.parametrize("attack", HOSTILE)
 def test_hostile_templates(attack: str, foreign: Path, work: Path, tmp_path: Path) -> None:
-    """Nothing of a template runs, reads or writes outside the service; it is refused in one line, and nothing stays."""
+    """A hostile template runs, reads and writes nothing outside the service.
+
+    It is refused in one line, with no leftovers.
+    """
     change, reason = HOSTILE[attack]
     change(foreign)
     _replace(foreign, "_exclude: [.git, __pycache__]", "_exclude: []")
@@ -451,7 +454,7 @@ def test_hostile_templates(attack: str, foreign: Path, work: Path, tmp_path: Pat
 
 
 def test_submodules_are_not_fetched(foreign: Path, checkout: Path, work: Path) -> None:
-    """A submodule would bring in whatever its URL names."""
+    """Submodules are not fetched, because their URL could name anything."""
     git.run("submodule", "add", "--quiet", str(checkout), "template/sub", cwd=foreign)
     commit_all(foreign, "Submodule")
 
@@ -460,7 +463,7 @@ def test_submodules_are_not_fetched(foreign: Path, checkout: Path, work: Path) -
 
 
 def test_migrations_do_not_run(foreign: Path, work: Path) -> None:
-    """Migrations are for updates; one to a template that has some runs none, and says so."""
+    """Migrations run only in updates. A new service from a template with migrations runs none, with a note."""
     setting("_migrations: [{command: touch ../../pwned}]")(foreign)
     commit_all(foreign, "Migration")
 
@@ -472,7 +475,7 @@ def test_migrations_do_not_run(foreign: Path, work: Path) -> None:
 
 
 def test_links_inside_are_fine(foreign: Path, work: Path) -> None:
-    """A link that stays in the service is nobody's business."""
+    """A link to a target inside the service is accepted."""
     both(KEEP_LINKS, link("template/again", "run.sh"))(foreign)
     commit_all(foreign, "Link")
 
@@ -488,7 +491,7 @@ def test_links_inside_are_fine(foreign: Path, work: Path) -> None:
     ],
 )
 def test_locking_builds_nothing(foreign: Path, work: Path, tmp_path: Path, project: str, reason: str) -> None:
-    """To lock some projects uv runs code that they name; for a template of other people it does not."""
+    """Locking runs no code of a project from another template."""
     place = tmp_path / "b"
     place.mkdir()
     (place / "pyproject.toml").write_text(
@@ -509,7 +512,7 @@ def test_locking_builds_nothing(foreign: Path, work: Path, tmp_path: Path, proje
 
 
 def test_no_template(foreign: Path, checkout: Path, work: Path, tmp_path: Path) -> None:
-    """A repository that is no template, or records no answers, is said to be."""
+    """A repository that is not a template, or that records no answers, is reported as such."""
     (foreign / "template" / "{{ _copier_conf.answers_file }}.jinja").unlink()
     commit_all(foreign, "No answers")
     with pytest.raises(QuicksetError, match="records no answers"):

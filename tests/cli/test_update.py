@@ -1,4 +1,4 @@
-"""What a user sees of `diff`, `update`, `add` and `remove`: texts, documents and exit codes."""
+"""The output of `diff`, `update`, `add` and `remove`: texts, documents and exit codes."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ QUESTION = "limit: {type: int, default: 100}\n"
 
 
 def release(checkout: Path, version: str, **files: str) -> None:
-    """Release a version with other contents; a double underscore stands for a slash."""
+    """Release a version with other contents. A double underscore represents a slash."""
     for name, text in files.items():
         file = checkout / name.replace("__", "/").replace("_dot_", ".")
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -30,7 +30,10 @@ def release(checkout: Path, version: str, **files: str) -> None:
 
 @pytest.fixture(scope="session")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a template and a service of its release 0.1.0, where 0.2.0 changes a line; tests take copies."""
+    """A folder with a template and a service of its release 0.1.0.
+
+    Release 0.2.0 changes a line. Tests copy the folder.
+    """
     folder = tmp_path_factory.mktemp("pristine")
     with pytest.MonkeyPatch.context() as patch:
         isolate(folder / "home", patch)
@@ -57,7 +60,7 @@ def edit(service: Path, old: str, new: str) -> None:
 
 
 def test_diff(service: Path, quickset: Run) -> None:
-    """`diff` shows the difference and each file, plain when piped, changes nothing, and ends with 1."""
+    """`diff` prints the difference and each file, plain when piped, changes nothing, and exits with 1."""
     shown = quickset("diff", cwd=service)
 
     assert shown.returncode == 1
@@ -69,7 +72,7 @@ def test_diff(service: Path, quickset: Run) -> None:
 
 
 def test_update(service: Path, quickset: Run) -> None:
-    """`update` stages the result, says what it did to which file and what to do next; then there is nothing to do."""
+    """`update` stages the result and prints each change and the next steps. A second update has nothing to do."""
     edit(service, "line 20", "mine 20")
 
     done = quickset("update", "--no-lock", cwd=service)
@@ -88,9 +91,9 @@ def test_update(service: Path, quickset: Run) -> None:
 
 
 def test_old_names(service: Path, checkout: Path, quickset: Run) -> None:
-    """`diff` and `update` list the owner's lines with old names; --fix-imports rewrites imports, in both alike."""
-    told = 'releases: {"0.3.0": {modules: {app.old: app.new}, commands: {app old: null}}}\n'
-    release(checkout, "0.3.0", upgrades_dot_yml=told)
+    """`diff` and `update` list the owner's lines with old names, and `--fix-imports` rewrites imports in both."""
+    entries = 'releases: {"0.3.0": {modules: {app.old: app.new}, commands: {app old: null}}}\n'
+    release(checkout, "0.3.0", upgrades_dot_yml=entries)
     (service / "mine.py").write_text("from app.old import x\n")
     (service / "Makefile").write_text("a:\n\tapp old\n")
     commit_all(service, "Mine")
@@ -123,7 +126,7 @@ Rewritten imports
 
 
 def test_conflict(service: Path, quickset: Run) -> None:
-    """A conflict ends with 3 and says how to go on; so does all that comes before it is resolved."""
+    """A conflict exits with 3 and prints the next steps, and so does each command until it is resolved."""
     edit(service, "line 05", "mine 5")
 
     done = quickset("update", "--no-lock", cwd=service)
@@ -147,7 +150,7 @@ def test_conflict(service: Path, quickset: Run) -> None:
 
 
 def test_abort(service: Path, quickset: Run) -> None:
-    """`--abort` takes an update with conflicts back, and refuses where there is none."""
+    """`--abort` undoes an update with conflicts, and is refused without one."""
     edit(service, "line 05", "mine 5")
     assert quickset("update", "--no-lock", cwd=service).returncode == 3
 
@@ -162,7 +165,7 @@ def test_abort(service: Path, quickset: Run) -> None:
 
 
 def test_json(service: Path, quickset: Run) -> None:
-    """A script reads one document: what happened to which file, and the text of a pull request."""
+    """A JSON document has each changed file and the text of a pull request."""
     document = json.loads(quickset("update", "--branch", "quickset/update", "--json", cwd=service).stdout)
 
     assert (document["before"], document["after"], document["branch"]) == ("v0.1.0", "v0.2.0", "quickset/update")
@@ -175,7 +178,7 @@ def test_json(service: Path, quickset: Run) -> None:
 
 
 def test_branch_with_conflicts(service: Path, quickset: Run) -> None:
-    """With conflicts no branch is made, and that is said."""
+    """With conflicts no branch is created, and the output says so."""
     edit(service, "line 05", "mine 5")
 
     done = quickset("update", "--branch", "quickset/update", cwd=service)
@@ -186,7 +189,7 @@ def test_branch_with_conflicts(service: Path, quickset: Run) -> None:
 
 
 def test_refusal_of_uncommitted(service: Path, quickset: Run) -> None:
-    """What is not committed is in the way: refused with 4, by name, untouched."""
+    """Uncommitted changes in an affected file are refused by name with exit code 4, and stay."""
     (service / "numbers.txt").write_text("mine\n")
 
     refused = quickset("update", cwd=service)
@@ -197,7 +200,7 @@ def test_refusal_of_uncommitted(service: Path, quickset: Run) -> None:
 
 
 def test_new_question(service: Path, checkout: Path, quickset: Run, command: list[str]) -> None:
-    """A new question is put at a terminal; without one it takes its absent value, which is said."""
+    """A new question is asked at a terminal. Without a terminal it takes its absent value, with a note."""
     release(
         checkout,
         "0.3.0",
@@ -206,9 +209,9 @@ def test_new_question(service: Path, checkout: Path, quickset: Run, command: lis
         template__limit_dot_txt_dot_jinja="{{ limit }}\n",
     )
 
-    told = quickset("update", "--no-lock", cwd=service)
+    output = quickset("update", "--no-lock", cwd=service)
 
-    assert "New question limit: taken as 0" in told.stdout
+    assert "New question limit: taken as 0" in output.stdout
     assert (service / "limit.txt").read_text() == "0\n"
     git.run("reset", "--quiet", "--hard", cwd=service)
     terminal = pexpect.spawn(
@@ -221,7 +224,7 @@ def test_new_question(service: Path, checkout: Path, quickset: Run, command: lis
 
 
 def test_choice_that_is_gone(service: Path, checkout: Path, quickset: Run, command: list[str]) -> None:
-    """A recorded answer that is not valid any more is asked again at a terminal; without one the way out is named."""
+    """An invalid recorded answer is asked again at a terminal. Without a terminal the error names a solution."""
     release(checkout, "0.3.0", copier_dot_yml=COPIER_YML.replace("sqlite", "duckdb"))
 
     refused = quickset("update", cwd=service)
@@ -241,7 +244,7 @@ def test_choice_that_is_gone(service: Path, checkout: Path, quickset: Run, comma
 
 
 def test_add_and_remove(service: Path, quickset: Run) -> None:
-    """A component goes and comes back; what is so already is said."""
+    """A component is removed and added again, and a note reports when there is nothing to do."""
     gone = quickset("remove", "docker", "--no-lock", cwd=service)
     assert gone.returncode == 0, gone.stderr
     assert "  - Dockerfile  removed\n" in gone.stdout
@@ -264,7 +267,7 @@ def test_add_and_remove(service: Path, quickset: Run) -> None:
     ],
 )
 def test_check_is_proposed(service: Path, quickset: Run, justfile: str, needs: str, *, proposed: bool) -> None:
-    """The recipe `check` is proposed where there is one, and a `just` that runs it."""
+    """The recipe `check` is proposed if it exists and `just` is installed."""
     (service / "justfile").write_text(justfile)
     with (service / "pyproject.toml").open("a") as project:
         project.write(f"\n[dependency-groups]\ndev = {needs}\n")
@@ -307,7 +310,7 @@ def test_check_is_proposed(service: Path, quickset: Run, justfile: str, needs: s
     ],
 )
 def test_wrong_usage(service: Path, quickset: Run, arguments: tuple[str, ...], code: int, words: str) -> None:
-    """A mistake gets one clear line, its exit code, and nothing is touched."""
+    """A mistake is reported in one clear line with its exit code, and nothing changes."""
     refused = quickset(*arguments, cwd=service)
 
     assert refused.returncode == code, refused.stderr
@@ -322,7 +325,7 @@ def locked(service: Path) -> None:
 
 
 def test_lock_follows(service: Path, checkout: Path, quickset: Run, fake_uv: Callable[[str], None]) -> None:
-    """Where the dependencies change, the lock file is brought along and staged; else uv is not even called."""
+    """If dependencies change, the lock file is updated and staged. Otherwise uv is not run."""
     locked(service)
     fake_uv("echo locked = 2 > uv.lock; echo called >> ../called")
     assert "uv.lock" not in quickset("update", cwd=service).stdout
@@ -338,7 +341,7 @@ def test_lock_follows(service: Path, checkout: Path, quickset: Run, fake_uv: Cal
 
 
 def test_lock_that_fails(service: Path, checkout: Path, quickset: Run, fake_uv: Callable[[str], None]) -> None:
-    """Where uv cannot lock, the update is done all the same and says what is left to do."""
+    """If uv cannot lock, the update succeeds and prints the remaining step."""
     locked(service)
     fake_uv("echo 'error: no network' >&2; exit 2")
     project = (checkout / "template" / "pyproject.toml.jinja").read_text()
@@ -352,7 +355,7 @@ def test_lock_that_fails(service: Path, checkout: Path, quickset: Run, fake_uv: 
 
 
 def test_examples_stand_in_lines(quickset: Run) -> None:
-    """Each example of a help text has a line of its own, and no mark shows."""
+    """Each example of a help text is on its own line, without markup."""
     for name in ("new", "info", "check", "diff", "update", "add", "remove"):
         shown = quickset(name, "--help").stdout
         examples = [line for line in shown.splitlines() if line.startswith(f"    quickset {name}")]
@@ -361,7 +364,7 @@ def test_examples_stand_in_lines(quickset: Run) -> None:
 
 
 def test_output_that_cannot_be_written(service: Path, quickset: Run, command: list[str]) -> None:
-    """A full disk behind the output is one line and 5; a closed pipe is 5 and no word."""
+    """A full disk behind the output is one line and exit code 5. A closed pipe is exit code 5 without output."""
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [*command, "check"], cwd=service, stdout=full, stderr=subprocess.PIPE, text=True, check=False
@@ -372,7 +375,7 @@ def test_output_that_cannot_be_written(service: Path, quickset: Run, command: li
 
 
 def test_file_system_that_refuses(service: Path, quickset: Run) -> None:
-    """What the system refuses is named with its file, and is not taken for an output that cannot be written."""
+    """An error of the file system names its file and is not reported as an output error."""
     state = service / ".git" / "quickset"
     state.write_text("")
 

@@ -33,7 +33,7 @@ def texts(old: str, new: str, **answers: Any) -> list[str]:
 
 
 def test_entries_in_between() -> None:
-    """The releases after the old one up to the new one count, the newest first, whatever their order in the file."""
+    """The releases after the old one up to the new one are used, newest first, in any order of the file."""
     everything = {"database": "sqlite", "auth": "jwt"}
     first, second, third = "Everyone is concerned.", "Databases are concerned.", "Log-ins are concerned."
 
@@ -44,7 +44,7 @@ def test_entries_in_between() -> None:
 
 
 def test_entries_of_versions_under_work() -> None:
-    """A version under work lies before its release, and brings what that release will bring."""
+    """A development version is before its release, and includes the notes of that release."""
     dev = "v0.2.0.dev0+gabcdef012345"
 
     assert texts("0.1.1", dev) == texts(dev, "0.2.0") == texts(dev, "v0.2.0.dev0+g0123456789ab") != []
@@ -53,13 +53,13 @@ def test_entries_of_versions_under_work() -> None:
 
 @pytest.mark.parametrize("answers", [{}, {"database": "none", "auth": "none"}])
 def test_conditions(answers: dict[str, str]) -> None:
-    """A condition decides over the service's answers; an answer that is not on record is the absent value."""
+    """A condition uses the service's answers, and an answer that is not recorded has its absent value."""
     assert "Log-ins are concerned." not in texts("0.1.0", "0.10.0", **answers)
     assert ("Databases are concerned." in texts("0.1.0", "0.10.0", **answers)) is not bool(answers)
 
 
 def test_entry() -> None:
-    """An entry says all that the file says of it, a text on one line."""
+    """An entry contains all fields of the file, with each text on one line."""
     everyone, databases = upgrades.load(TEXT).before_deploy("0.1.0", "0.2.0", {})
 
     assert (everyone.version, everyone.keep) == ("0.2.0", "Set OLD=true.")
@@ -67,13 +67,13 @@ def test_entry() -> None:
 
 
 def test_absent_values() -> None:
-    """A question's absent value is the file's; nothing is known of others."""
+    """A question's absent value comes from the file. Other questions have none."""
     assert upgrades.load(TEXT).absent("auth") == "none"
     assert upgrades.load(TEXT).absent("project_name") is None
 
 
 def test_carry() -> None:
-    """Names of questions and choices become those of the newer version, step by step."""
+    """Questions and choices are renamed to those of the newer version, release by release."""
     recorded = {"_commit": "v0.1.0", "db": "pg", "unused": 1, "extras": ["stats", "gone", "metrics"]}
     found = upgrades.load(TEXT)
 
@@ -87,7 +87,7 @@ def test_carry() -> None:
 
 
 def test_names() -> None:
-    """What moved is named for a service with its answers, the oldest release first; an empty name is none."""
+    """Moves are rendered with the service's answers, oldest release first, and an empty name is no move."""
     second, third, tenth = upgrades.load(TEXT).renames("0.1.0", "0.10.0", {"package_name": "shop", "auth": "none"})
 
     assert second == tenth == upgrades.Renames()
@@ -98,7 +98,7 @@ def test_names() -> None:
 
 
 def test_adding_and_removing() -> None:
-    """What an answer turns on or off is told of with its own words; what stays on or off is not."""
+    """An answer that turns a feature on or off is reported with its note. Unchanged answers are not."""
     found = upgrades.load(
         """
         adding:
@@ -111,23 +111,23 @@ def test_adding_and_removing() -> None:
         """
     )
 
-    def told(old: dict[str, object], new: dict[str, object]) -> list[str]:
+    def notes(old: dict[str, object], new: dict[str, object]) -> list[str]:
         return [entry.text for entry in found.on_change(old, new)]
 
-    assert told({}, {"auth": "jwt", "example": False}) == ["Log-ins are needed."]
-    assert told({"auth": "none"}, {"auth": "jwt", "example": True}) == ["Log-ins are needed.", "Orders have owners."]
-    assert told({"extras": []}, {"extras": ["a"], "auth": "none"}) == ["Extras cost."]
-    assert told({"auth": "jwt", "extras": ["a"]}, {"auth": "oidc", "extras": ["a", "b"]}) == []
-    assert told({"auth": "jwt", "example": False}, {"auth": "none"}) == ["All is open."]
-    assert told({"auth": "jwt", "example": False}, {"extras": ["a"]}) == ["Extras cost.", "All is open."]
-    assert told({"auth": "jwt", "example": True}, {"example": True}) == ["All is open.", "Nobody owns an order."]
-    assert told({"auth": "jwt", "example": True}, {"example": False}) == ["All is open."]
+    assert notes({}, {"auth": "jwt", "example": False}) == ["Log-ins are needed."]
+    assert notes({"auth": "none"}, {"auth": "jwt", "example": True}) == ["Log-ins are needed.", "Orders have owners."]
+    assert notes({"extras": []}, {"extras": ["a"], "auth": "none"}) == ["Extras cost."]
+    assert notes({"auth": "jwt", "extras": ["a"]}, {"auth": "oidc", "extras": ["a", "b"]}) == []
+    assert notes({"auth": "jwt", "example": False}, {"auth": "none"}) == ["All is open."]
+    assert notes({"auth": "jwt", "example": False}, {"extras": ["a"]}) == ["Extras cost.", "All is open."]
+    assert notes({"auth": "jwt", "example": True}, {"example": True}) == ["All is open.", "Nobody owns an order."]
+    assert notes({"auth": "jwt", "example": True}, {"example": False}) == ["All is open."]
     assert found.on_change({}, {"extras": ["a"]})[0].version == "extras"
 
 
 @pytest.mark.parametrize("text", [None, "", "absent:\nreleases:\n", 'releases: {"0.1.0": }'])
 def test_nothing_to_say(text: str | None) -> None:
-    """A template without the file, or with nothing in it, changes nothing."""
+    """A template without the file, or with an empty one, changes nothing."""
     assert upgrades.load(text).before_deploy("0.1.0", "9.0.0", {}) == ()
 
 
@@ -164,7 +164,7 @@ def test_nothing_to_say(text: str | None) -> None:
     ],
 )
 def test_faults(text: str, fault: str | None) -> None:
-    """What cannot be understood is named in one line."""
+    """Invalid content is reported in one line."""
     if fault is None:
         assert upgrades.load(text).releases
         return
@@ -184,7 +184,7 @@ def test_faults(text: str, fault: str | None) -> None:
     ],
 )
 def test_conditions_that_fail(condition: str, fault: str) -> None:
-    """A condition that cannot be answered is a fault of the template, and none escapes the sandbox."""
+    """A condition that cannot be evaluated is an error of the template, and none can leave the sandbox."""
     found = upgrades.load(f'releases: {{"0.2.0": {{before_deploy: [{{text: a, when: "{condition}"}}]}}}}')
 
     with pytest.raises(QuicksetError, match=fault):
@@ -192,20 +192,20 @@ def test_conditions_that_fail(condition: str, fault: str) -> None:
 
 
 def test_texts_cannot_steer_a_terminal() -> None:
-    """Control characters of a template's text are not passed on."""
+    """Control characters in a template's texts are removed."""
     found = upgrades.load(r'releases: {"0.2.0": {before_deploy: [{text: "a\e[31mb\nc"}]}}')
 
     assert [entry.text for entry in found.before_deploy("0.1.0", "0.2.0", {})] == ["a[31mb c"]
 
 
 def test_odd_versions() -> None:
-    """What is no version is named."""
+    """An invalid version is named in the error."""
     with pytest.raises(QuicksetError, match="'main' is not a version"):
         upgrades.load(TEXT).before_deploy("main", "0.2.0", {})
 
 
 def test_own_file() -> None:
-    """An update from the first release tells a service with a database more than one without."""
+    """An update from the first release has more notes for a service with a database than for one without."""
     found = upgrades.load((REPOSITORY / upgrades.FILE).read_text(encoding="utf-8"))
 
     entries = {

@@ -21,13 +21,13 @@ pytestmark = pytest.mark.ci
 
 @pytest.fixture
 def project(checkout: Path) -> Path:
-    """A checkout that can be built: this project's code, a small template with three releases."""
+    """A checkout that can be built: this project's code and a small template with three releases."""
     shutil.copytree(REPOSITORY / "src", checkout / "src", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("hatch_build.py", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, checkout)
     for version in ("0.1.0", "0.1.1", "0.1.2"):
         release(checkout, version)
-    # Only now: the made-up versions are in a file of fewer words.
+    # Only after this point: the version file of the small template has fewer lines.
     shutil.copy(REPOSITORY / "pyproject.toml", checkout)
     text = (checkout / "pyproject.toml").read_text().replace(f'version = "{version_here()}"', 'version = "0.1.3.dev0"')
     (checkout / "pyproject.toml").write_text(text)
@@ -54,7 +54,7 @@ def unpack(folder: Path, site: Path) -> Path:
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """Whoever uses what an administrator installed cannot write to it, and does not own it."""
+    """Make the installed files read-only for the user, as after an installation by an administrator."""
     owner = folder.stat().st_uid
     paths = [folder, *folder.rglob("*")]
     for path in paths:
@@ -71,7 +71,7 @@ def read_only(folder: Path) -> Iterator[None]:
 
 
 def run(site: Path, work: Path, args: Sequence[str]) -> dict[str, object]:
-    """Run an installed quickset, with a network that leads nowhere."""
+    """Run an installed quickset without network access."""
     env = os.environ | {"PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1", "https_proxy": "http://127.0.0.1:9"}
     done = subprocess.run(
         [sys.executable, "-m", "quickset", *args, "--json"],
@@ -83,7 +83,7 @@ def run(site: Path, work: Path, args: Sequence[str]) -> dict[str, object]:
 
 
 def test_wheel_brings_every_release(project: Path, work: Path, tmp_path: Path) -> None:
-    """A wheel makes services of every release and of the state it was built from, without network, git or rights."""
+    """A wheel creates services of every release and of its own state, without network, git or write access."""
     built = build(project, "wheel")
     assert built.returncode == 0, built.stderr
     site = unpack(project, tmp_path / "site")
@@ -109,7 +109,7 @@ def test_wheel_brings_every_release(project: Path, work: Path, tmp_path: Path) -
 
 
 def test_this_wheel(work: Path, tmp_path: Path) -> None:
-    """This project's own wheel makes a service of its newest release."""
+    """This project's wheel creates a service of its newest release."""
     built = build(REPOSITORY, "wheel", directory=tmp_path / "dist")
     assert built.returncode == 0, built.stderr
 
@@ -121,7 +121,7 @@ def test_this_wheel(work: Path, tmp_path: Path) -> None:
 
 
 def test_wheel_from_an_sdist(project: Path, tmp_path: Path) -> None:
-    """An sdist has no history: it brings the bundle, and its wheel has the very same."""
+    """An sdist has no history but contains the bundle, and its wheel contains the same one."""
     assert build(project, "sdist", "wheel").returncode == 0
     (sdist,) = (project / "dist").glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
@@ -140,7 +140,7 @@ def test_wheel_from_an_sdist(project: Path, tmp_path: Path) -> None:
 
 
 def test_uncommitted_changes_are_said(project: Path) -> None:
-    """What is not committed is not in the wheel, and the build says so."""
+    """Uncommitted changes are not in the wheel, and the build reports them."""
     (project / "template" / "NEW").write_text("")
 
     built = build(project, "wheel")
@@ -151,7 +151,7 @@ def test_uncommitted_changes_are_said(project: Path) -> None:
 
 @pytest.mark.parametrize("target", ["wheel", "sdist"])
 def test_builds_that_cannot_be(project: Path, tmp_path: Path, target: str) -> None:
-    """Without the whole history there is no wheel, and one line says why."""
+    """Without the whole history no wheel is built, and one line gives the reason."""
     shallow, copied = tmp_path / "shallow", tmp_path / "copied"
     git.run("clone", "--quiet", "--depth=1", project.as_uri(), str(shallow))
     shutil.copytree(project, copied, ignore=shutil.ignore_patterns(".git"))

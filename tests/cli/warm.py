@@ -1,4 +1,4 @@
-"""Processes of the command line that do not each import it: each is a fork of one that has."""
+"""Command line processes without a repeated import: each is a fork of a process that imported it."""
 
 import json
 import os
@@ -41,7 +41,7 @@ for line in sys.stdin:
 
 
 class WarmCommandLine:
-    """A process that has imported the command line, and forks for each call."""
+    """A process that has imported the command line and forks for each call."""
 
     def __init__(self) -> None:
         self._server = subprocess.Popen(
@@ -61,10 +61,10 @@ class WarmCommandLine:
         """Run the command line to its end, without a terminal.
 
         Args:
-            checkout: The project whose template it takes.
-            arguments: What follows the name of the program.
-            folder: Where it runs.
-            environment: Its variables.
+            checkout: The project with the template.
+            arguments: The arguments after the program's name.
+            folder: The working directory.
+            environment: The environment variables.
         """
         with tempfile.TemporaryDirectory() as printed:
             out, err = Path(printed, "out"), Path(printed, "err")
