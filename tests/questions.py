@@ -1,4 +1,4 @@
-"""What copier.yml asks."""
+"""The questions of copier.yml."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ _JINJA = SandboxedEnvironment(undefined=jinja2.StrictUndefined)
 
 @dataclass(frozen=True)
 class Question:
-    """A question that a person may be asked.
+    """A question that a user may be asked.
 
     Attributes:
-        choices: Every answer that may be given; empty when the answer is free text.
+        choices: Every valid answer. Empty if the answer is free text.
         when: The condition under which it is asked, in Jinja.
     """
 
@@ -33,22 +33,22 @@ class Question:
 
     @property
     def depends_on(self) -> frozenset[str]:
-        """The questions whose answers decide whether it is asked."""
+        """The questions whose answers decide whether this one is asked."""
         return frozenset(jinja2.meta.find_undeclared_variables(_JINJA.parse(self.when)))
 
     def is_asked(self, answers: Mapping[str, Answer]) -> bool:
-        """Tell whether it is asked of a service with these answers."""
+        """Return whether this question is asked with these answers."""
         return _JINJA.from_string(self.when).render(answers) == "True"
 
 
 def read_copier_yml(folder: Path = REPOSITORY) -> dict[str, Any]:
-    """Return copier.yml as it is written."""
+    """Return the content of copier.yml."""
     document: dict[str, Any] = yaml.safe_load((folder / "copier.yml").read_text(encoding="utf-8"))
     return document
 
 
 def read_questions(folder: Path = REPOSITORY) -> list[Question]:
-    """Return the questions that are asked, in their order; answers that are derived or just recorded are none."""
+    """Return the questions that are asked, in order, without answers that are derived or only recorded."""
     return [
         Question(name, entry["default"], _choices(entry), str(entry.get("when", True)))
         for name, entry in read_copier_yml(folder).items()
@@ -57,7 +57,7 @@ def read_questions(folder: Path = REPOSITORY) -> list[Question]:
 
 
 def read_recorded(folder: Path = REPOSITORY) -> dict[str, tuple[Answer, ...]]:
-    """Return the choices of the answers that are recorded without a question, by their names."""
+    """Return the choices of each answer that is recorded without a question."""
     return {
         name: _choices(entry)
         for name, entry in read_copier_yml(folder).items()
@@ -66,7 +66,7 @@ def read_recorded(folder: Path = REPOSITORY) -> dict[str, tuple[Answer, ...]]:
 
 
 def only_asked(questions: Sequence[Question], answers: Mapping[str, Answer]) -> dict[str, Answer]:
-    """Leave out the answers to questions that the others rule out."""
+    """Remove answers to questions that the other answers exclude."""
     return {question.name: answers[question.name] for question in questions if question.is_asked(answers)}
 
 
@@ -75,5 +75,5 @@ def _choices(entry: Mapping[str, Any]) -> tuple[Answer, ...]:
         return (False, True)
     choices: Mapping[str, Any] | Sequence[Any] = entry.get("choices", ())
     values = choices.values() if isinstance(choices, Mapping) else choices
-    # A choice may carry a condition: {value: ..., validator: ...}.
+    # A choice may have a condition: {value: ..., validator: ...}.
     return tuple(value["value"] if isinstance(value, Mapping) else value for value in values)

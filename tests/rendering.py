@@ -1,7 +1,7 @@
-"""Renders services from the template as it is on disk, with uncommitted changes.
+"""Renders services from the template on disk, including uncommitted changes.
 
-A test that looks at a single service renders it with pytest-copie, through the fixture `render_service`. What renders
-many, such as the matrix, or lives longer than one test calls `render`.
+A test of a single service renders it with pytest-copie, through the fixture `render_service`. Tests with many services,
+such as the matrix, and services that outlive one test use `render`.
 """
 
 import shutil
@@ -24,12 +24,12 @@ from tests.questions import REPOSITORY, Answer, read_copier_yml
 
 RenderService = Callable[[Mapping[str, Answer]], Path]
 
-# What Copier uses only in templates that the user trusts.
+# Settings that Copier uses only in trusted templates.
 NEEDS_TRUST = frozenset({"_tasks", "_migrations", "_jinja_extensions"})
 
 
 def copy_template(folder: Path) -> Path:
-    """Copy what is rendered into a folder that is no repository: Copier would take the newest commit of one."""
+    """Copy the template into a folder outside a repository, because Copier would use the newest commit of one."""
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(REPOSITORY / "copier.yml", folder)
     shutil.copytree(REPOSITORY / "template", folder / "template")
@@ -38,7 +38,7 @@ def copy_template(folder: Path) -> Path:
 
 @contextmanager
 def without_answers() -> Iterator[None]:
-    """Let Copier look in vain for the answers of a service that is new: its warning would fail a test."""
+    """Return no recorded answers for a new service, because Copier's warning would fail a test."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MissingFileWarning)
         yield
@@ -49,18 +49,18 @@ def render(source: Path, folder: Path, answers: Mapping[str, Answer]) -> Path:
 
     Args:
         source: A copy of the template.
-        folder: Where the service is to be.
-        answers: What differs from the defaults, answers that are recorded without a question among it.
+        folder: The folder of the service.
+        answers: The answers that differ from the defaults, including those that are recorded without a question.
 
     Raises:
-        UsageError: An answer belongs to no question, or is none of its choices.
-        ValueError: Copier refuses an answer.
+        UsageError: An answer belongs to no question or is not one of its choices.
+        ValueError: Copier rejects an answer.
     """
-    # Copier itself accepts misspelt names in silence.
+    # Copier itself accepts misspelled names without an error.
     questions = load_questions((source / "copier.yml").read_text(encoding="utf-8"))
     recorded = {name: value for name, value in answers.items() if name in questions and questions[name].internal}
     data = check(questions, {name: value for name, value in answers.items() if name not in recorded}) | recorded
-    # The settings of whoever runs the tests play no part.
+    # Settings of the user who runs the tests are not used.
     with without_index(), without_answers():
         copier.run_copy(str(source), folder, data=data, defaults=True, quiet=True, settings=Settings())
     return folder
@@ -72,25 +72,25 @@ def render_with_copie(copie: Copie, source: Path, answers: Mapping[str, Answer])
     Args:
         copie: The fixture of pytest-copie, which removes the service after the test.
         source: A copy of the template.
-        answers: What differs from the defaults.
+        answers: The answers that differ from the defaults.
 
     Returns:
         The folder of the service.
 
     Raises:
-        UsageError: An answer belongs to no question or to one that is not asked, or is none of its choices.
-        ValueError: The template needs trust, or Copier refuses an answer.
+        UsageError: An answer belongs to no question, to one that is not asked, or is not one of its choices.
+        ValueError: The template needs trust, or Copier rejects an answer.
     """
     if needs := NEEDS_TRUST & read_copier_yml(source).keys():
         raise ValueError(f"copier.yml has {', '.join(sorted(needs))}, which Copier refuses without --trust")
     questions = load_questions((source / "copier.yml").read_text(encoding="utf-8"))
     data = check(questions, answers)
-    # Copier's settings of the user who runs the tests play no part.
+    # Copier settings of the user who runs the tests are not used.
     settings = copie.test_dir / "settings.yml"
     settings.write_text("{}")
     with pytest.MonkeyPatch.context() as patch, without_index(), without_answers():
         patch.setenv("COPIER_SETTINGS_PATH", str(settings))
-        # pytest-copie adds `!include` to PyYAML, on which no other test may depend.
+        # pytest-copie adds `!include` to PyYAML, and no other test may depend on it.
         patch.setattr(yaml.SafeLoader, "yaml_constructors", yaml.SafeLoader.yaml_constructors.copy())
         result = copie.copy(extra_answers=data, template_dir=source)
     if result.exception or not result.project_dir:
@@ -100,7 +100,7 @@ def render_with_copie(copie: Copie, source: Path, answers: Mapping[str, Answer])
 
 
 def read_tree(folder: Path) -> dict[str, str]:
-    """Return the text of every file below a folder, by its path."""
+    """Return the text of every file below a folder by its path."""
     return {
         path.relative_to(folder).as_posix(): path.read_bytes().decode()
         for path in sorted(folder.rglob("*"))

@@ -1,4 +1,4 @@
-"""Which tests run on one worker, because they share what is costly to make: services, servers, images.
+"""Groups of tests that run on one worker because they share an expensive service, server or image.
 
 pytest-xdist's own `--dist=loadgroup` has no effect with pytest 9.2: it sets an attribute that pytest no longer reads.
 """
@@ -16,13 +16,13 @@ _GROUPS = (
 
 
 class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc] # has no types
-    """Gives each worker whole groups of tests, and single tests for the rest."""
+    """Gives whole groups of tests to one worker, and all other tests singly."""
 
     def _split_scope(self, nodeid: str) -> str:
         return group_of(nodeid)
 
 
 def group_of(nodeid: str) -> str:
-    """Return what all tests on one worker have in common: a part and what it needs, or the test itself."""
+    """Return the group of a test: a part and its resources, or the test itself."""
     found = next(filter(None, (group.match(nodeid) for group in _GROUPS)), None)
     return "-".join(found.groups()) if found else nodeid

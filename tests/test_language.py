@@ -1,4 +1,4 @@
-"""Texts that people read follow the rules that a test can hold; the others are for a reader."""
+"""Tests the mechanical rules for texts. The other rules need a reader."""
 
 import ast
 import inspect
@@ -12,7 +12,7 @@ import yaml
 
 from tests.questions import REPOSITORY
 
-# Where a plain word exists.
+# Words with a plainer alternative.
 WORDS = re.compile(
     r"\b(alone|anew|anybody|beside|everybody|licence|mend|mends|mended|nobody|somebody|tell|tells|told|whoever)\b"
     r"|\b(behaviour|colour|initialis|normalis|serialis|unauthoris)",
@@ -28,9 +28,8 @@ READ = (
     *("copier.yml", "upgrades.yml", "*.md", "*.py", ".ci/*", "docs/*.md", "benchmarks/**/*.md", "template/**/*"),
     *(f"{folder}/**/*.py" for folder in ("benchmarks", "scripts", "src", "tests")),
 )
-# Files and folders that were written before these rules, and are not rewritten yet.
+# Files and folders that do not follow these rules yet.
 TO_DO = {
-    "CHANGELOG.md",
     "template",
     "tests",
 }
@@ -38,12 +37,12 @@ TEXT = {"", ".example", ".jinja", ".md", ".py", ".sh", ".toml", ".yaml", ".yml"}
 
 
 def is_to_do(path: str) -> bool:
-    """Return whether a file, or a folder that it is in, waits for its turn."""
+    """Return whether a file or its folder is on the list."""
     return any(path == entry or path.startswith(f"{entry}/") for entry in TO_DO)
 
 
 def read_files() -> list[str]:
-    """Return the paths of the files that have texts."""
+    """Return the paths of the files with texts."""
     found = {path for pattern in READ for path in REPOSITORY.glob(pattern) if path.is_file() and path.suffix in TEXT}
     return sorted(path.relative_to(REPOSITORY).as_posix() for path in found)
 
@@ -83,10 +82,10 @@ def _faults_of_docstrings(text: str) -> Iterator[str]:
 
 
 def _paragraphs(path: str, text: str) -> Iterator[str]:
-    """Yield what a person reads in a file, in paragraphs without code."""
+    """Yield the texts of a file in paragraphs, without code."""
     if path == "CHANGELOG.md":
-        # Released sections stay as they are.
-        text = "## ".join(text.split("\n## ")[:2])
+        # Released sections never change.
+        text = re.split(r"\n## (?=\d)", text)[0]
     if path.endswith(".md"):
         text = re.sub(r"^( *)```.*?^\1```$", "", text, flags=re.DOTALL | re.MULTILINE)
         text = re.sub(r"^(?:    .*\n)+", "\n", text, flags=re.MULTILINE) if path.startswith("benchmarks") else text
@@ -151,13 +150,13 @@ def _questions(text: str) -> list[str]:
 
 @pytest.mark.parametrize("path", [path for path in read_files() if not is_to_do(path)])
 def test_texts_are_plain(path: str) -> None:
-    """A text has no word for which there is a plainer one, no sentence above 30 words, and verbs in docstrings."""
+    """A text has no banned word, no sentence above 30 words, and docstrings of functions start with a verb."""
     assert faults_of(path) == []
 
 
 @pytest.mark.parametrize("entry", sorted(TO_DO))
 def test_what_is_to_do_is_not_done(entry: str) -> None:
-    """An entry of the list has something to do; the one that has not is taken off."""
+    """Every entry of the list has faults. An entry without faults must be removed."""
     assert any(faults_of(path) for path in read_files() if path == entry or path.startswith(f"{entry}/"))
 
 
@@ -175,12 +174,12 @@ def test_what_is_to_do_is_not_done(entry: str) -> None:
     ],
 )
 def test_each_rule_finds_its_fault(path: str, text: str, fault: str) -> None:
-    """A made-up text that breaks one rule has one fault."""
+    """A text that breaks one rule has one fault."""
     [found] = faults(path, text)
     assert found.startswith(fault)
 
 
 def test_code_and_long_tables_pass() -> None:
-    """Code in a document is no sentence, and a cell of a table is one of its own."""
+    """Code in a document is not checked, and each cell of a table is a separate sentence."""
     text = "\n".join(["```sh", "tell " * 40, "```", "", "| a | b |", "|---|---|", f"| {'a ' * 20}| {'b ' * 20}|"])
     assert faults("docs/a.md", f"{text}\nUse `anew`.\n") == []

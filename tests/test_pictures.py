@@ -1,4 +1,4 @@
-"""The pictures of the README, which `scripts/screenshots.py` writes."""
+"""The pictures of the README, which `scripts/screenshots.py` creates."""
 
 import re
 import struct
@@ -14,7 +14,7 @@ MOST_BYTES = 150_000
 
 
 def test_readme_shows_all_pictures() -> None:
-    """The README shows each picture of docs once, and describes it for people who cannot see it."""
+    """The README shows each picture of docs once, with a description for people who cannot see it."""
     files = (path for path in (REPOSITORY / "docs").iterdir() if path.suffix != ".md")
 
     assert sorted(PATHS) == sorted(path.relative_to(REPOSITORY).as_posix() for path in files)
@@ -23,7 +23,7 @@ def test_readme_shows_all_pictures() -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_picture_fits_a_screen(path: str) -> None:
-    """A picture is not higher than a screen, and not slow to load."""
+    """A picture fits on a screen and is small enough to load fast."""
     picture = (REPOSITORY / path).read_bytes()
     if picture.startswith(b"\x89PNG"):
         height = struct.unpack(">I", picture[20:24])[0]
@@ -36,7 +36,7 @@ def test_picture_fits_a_screen(path: str) -> None:
 
 @pytest.mark.parametrize("path", [path for path in PATHS if path.endswith(".svg")])
 def test_picture_shows_no_machine(path: str) -> None:
-    """A picture of a terminal has text, and no path of the machine that it was made on."""
+    """A picture of a terminal contains text, and no path of the machine where it was made."""
     text = (REPOSITORY / path).read_text(encoding="utf-8")
 
     assert "quickset" in text

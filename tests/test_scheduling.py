@@ -23,5 +23,5 @@ BEHAVIOUR = "tests/services/behaviour/test_x.py::test_y"
     ],
 )
 def test_groups(test: str, group: str) -> None:
-    """The group is read from the name of a test."""
+    """The group is derived from the name of a test."""
     assert group_of(test) == group

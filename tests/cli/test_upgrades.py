@@ -103,25 +103,28 @@ def test_adding_and_removing() -> None:
         """
         adding:
           auth:
-          - {text: Log-ins are needed.}
+          - {text: Users must sign in.}
           - {text: Orders have owners., keep: Make an admin., when: "{{ example }}"}
           extras: [{text: Extras cost.}]
         removing:
-          auth: [{text: All is open.}, {text: Nobody owns an order., when: "{{ example }}"}]
+          auth: [{text: All routes are public.}, {text: Orders have no owner., when: "{{ example }}"}]
         """
     )
 
     def notes(old: dict[str, object], new: dict[str, object]) -> list[str]:
         return [entry.text for entry in found.on_change(old, new)]
 
-    assert notes({}, {"auth": "jwt", "example": False}) == ["Log-ins are needed."]
-    assert notes({"auth": "none"}, {"auth": "jwt", "example": True}) == ["Log-ins are needed.", "Orders have owners."]
+    assert notes({}, {"auth": "jwt", "example": False}) == ["Users must sign in."]
+    assert notes({"auth": "none"}, {"auth": "jwt", "example": True}) == ["Users must sign in.", "Orders have owners."]
     assert notes({"extras": []}, {"extras": ["a"], "auth": "none"}) == ["Extras cost."]
     assert notes({"auth": "jwt", "extras": ["a"]}, {"auth": "oidc", "extras": ["a", "b"]}) == []
-    assert notes({"auth": "jwt", "example": False}, {"auth": "none"}) == ["All is open."]
-    assert notes({"auth": "jwt", "example": False}, {"extras": ["a"]}) == ["Extras cost.", "All is open."]
-    assert notes({"auth": "jwt", "example": True}, {"example": True}) == ["All is open.", "Nobody owns an order."]
-    assert notes({"auth": "jwt", "example": True}, {"example": False}) == ["All is open."]
+    assert notes({"auth": "jwt", "example": False}, {"auth": "none"}) == ["All routes are public."]
+    assert notes({"auth": "jwt", "example": False}, {"extras": ["a"]}) == ["Extras cost.", "All routes are public."]
+    assert notes({"auth": "jwt", "example": True}, {"example": True}) == [
+        "All routes are public.",
+        "Orders have no owner.",
+    ]
+    assert notes({"auth": "jwt", "example": True}, {"example": False}) == ["All routes are public."]
     assert found.on_change({}, {"extras": ["a"]})[0].version == "extras"
 
 

@@ -1,4 +1,4 @@
-"""Two states of the template, compared: what a service meets on its way from one to the other, and must be told of."""
+"""Compares two states of the template and finds changes that `upgrades.yml` must describe."""
 
 import ast
 import re
@@ -22,7 +22,7 @@ BOUNDS_OF_TYPES = {"allow_inf_nan", "ge", "gt", "le", "lt"}
 
 
 def checkout(commit: str, folder: Path) -> Path:
-    """Write the template of a commit into a folder."""
+    """Write the template of a commit to a folder."""
     archive = run(["git", "archive", commit, *PARTS], cwd=REPOSITORY, capture_output=True, check=True).stdout
     with tarfile.open(fileobj=BytesIO(archive)) as tar:
         tar.extractall(folder, filter="data")
@@ -30,7 +30,7 @@ def checkout(commit: str, folder: Path) -> Path:
 
 
 def variants(questions: list[Question]) -> list[dict[str, Answer]]:
-    """Return sets of answers in which every choice is once, the defaults being the first."""
+    """Return sets of answers that include every choice once, starting with the defaults."""
     choices = {
         question.name: [question.default, *(choice for choice in question.choices if choice != question.default)]
         for question in questions
@@ -48,18 +48,18 @@ def unexplained(
     scratch: Path,
     services: Sequence[Mapping[str, Answer]] | None = None,
 ) -> list[str]:
-    """Find what changes between two states of the template without a word in `upgrades.yml`.
+    """Find changes between two states of the template that `upgrades.yml` does not describe.
 
     Args:
         old: The older state, as `copier.yml` and `template/`.
-        new: The newer one.
-        upgrades: What is said of the releases.
-        versions: Those of the two states.
+        new: The newer state.
+        upgrades: The entries for the releases.
+        versions: The versions of the two states.
         scratch: An empty folder.
-        services: The answers of services to compare; by default such that every choice is in one.
+        services: The answers of the services to compare. By default every choice is in one of them.
 
     Returns:
-        A line for each default, setting, file, question or choice that changed or went unsaid.
+        A line for each undescribed change of a default, setting, file, question or choice.
     """
     faults = list(_question_faults(read_questions(old), read_questions(new), upgrades, versions))
     rows = variants(read_questions(old))
@@ -75,23 +75,23 @@ def unexplained(
                 for name, source, given in (("old", old, answers), ("new", new, carried | absent))
             ]
         except Exception as error:  # noqa: BLE001 -- whatever Copier raises over answers that no longer fit
-            faults.append(f"{answers}: cannot be rendered anew: {error}")
+            faults.append(f"{answers}: cannot be rendered again: {error}")
             continue
-        told = upgrades.before_deploy(*versions, carried | absent)
-        known = {name for entry in told for name in entry.settings}
-        told_names = upgrades.renames(*versions, {"package_name": "app"} | carried | absent)
+        announced = upgrades.before_deploy(*versions, carried | absent)
+        known = {name for entry in announced for name in entry.settings}
+        renames = upgrades.renames(*versions, {"package_name": "app"} | carried | absent)
         moved: dict[str, str | None] = {}
-        for release in told_names:
+        for release in renames:
             moved |= release.files
         before, after = map(settings, trees)
         faults += [f"setting {fault}" for fault in _setting_faults(before, after, known)]
         faults += _file_faults(trees[0].keys(), trees[1].keys(), moved)
-        faults += _module_faults(trees[0], trees[1], [*(names.modules for names in told_names), _modules(moved, *trees)])
+        faults += _module_faults(trees[0], trees[1], [*(names.modules for names in renames), _modules(moved, *trees)])
     return sorted(set(faults))
 
 
 def settings(tree: Mapping[str, str]) -> dict[str, str]:
-    """Return every setting of a rendered service with its default and its bounds, and what `.env.example` has."""
+    """Return every setting of a rendered service with its default and its bounds, and the content of `.env.example`."""
     modules = {
         path: _parsed(text if path in CONSTANTS else "".join(CLASSES.findall(text)))
         for path, text in tree.items()
@@ -120,7 +120,7 @@ def settings(tree: Mapping[str, str]) -> dict[str, str]:
 def _default_and_bounds(setting: ast.AnnAssign, constants: Mapping[str, str]) -> str:
     default = _resolved(ast.unparse(setting.value), constants) if setting.value else ""
     bounds = _words_of_fields(_resolved(ast.unparse(setting.annotation), constants))
-    # Of types, no other bounds were looked at when the first releases were made.
+    # Bounds of other types were not compared for the first releases.
     bounds = {name: bounds[name] for name in bounds.keys() & BOUNDS_OF_TYPES} | _words_of_fields(default)
     return " ".join([bounds.pop("default", default), *(f"{name}={bounds[name]}" for name in sorted(bounds))])
 
@@ -132,7 +132,7 @@ def _words_of_fields(text: str) -> dict[str, str]:
 
 
 def _resolved(text: str, constants: Mapping[str, str]) -> str:
-    """Return an expression with the names of constants and types replaced by what they stand for."""
+    """Return an expression with the names of constants and types replaced by their definitions."""
     while text != (text := re.sub(r"\b[A-Z]\w*", lambda word: constants.get(word[0], word[0]), text)):
         pass
     return text
@@ -143,7 +143,7 @@ def _question_faults(
 ) -> Iterator[str]:
     now = {question.name: question for question in new}
     between = upgrades.between(*versions).values()
-    told = {name for release in between for entry in release.before_deploy for name in entry.defaults}
+    announced = {name for release in between for entry in release.before_deploy for name in entry.defaults}
     dropped = {name for release in between for name, successor in release.questions.items() if successor is None}
     for question in old:
         if question.name in dropped:
@@ -152,7 +152,7 @@ def _question_faults(
         if name not in now:
             yield f"question {question.name}: is gone without a mapping"
             continue
-        if now[name].default != default and name not in told:
+        if now[name].default != default and name not in announced:
             yield f"question {name}: has another default"
         for choice in question.choices:
             if upgrades.carry({question.name: choice}, *versions)[name] not in now[name].choices:
@@ -167,8 +167,8 @@ def _question_faults(
             yield f"question {question.name}: its absent value is none of its choices"
 
 
-def _setting_faults(old: Mapping[str, str], new: Mapping[str, str], told: set[str]) -> Iterator[str]:
-    for name in old.keys() - told:
+def _setting_faults(old: Mapping[str, str], new: Mapping[str, str], announced: set[str]) -> Iterator[str]:
+    for name in old.keys() - announced:
         if name not in new:
             yield f"{name}: is gone"
         elif new[name] != old[name]:
@@ -185,7 +185,7 @@ def _file_faults(old: Set[str], new: Set[str], moved: Mapping[str, str | None]) 
 
 
 def _modules(moved: Mapping[str, str | None], old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str | None]:
-    """Name the modules of files that moved, as an update does by itself."""
+    """Return the modules of moved files, as an update derives them."""
     goals = {path: goal for path in old.keys() - new.keys() if (goal := moved_to(path, moved)) in new}
     return {_module(path): _module(goal) for path, goal in goals.items() if goal}
 
@@ -208,7 +208,7 @@ def _module_faults(
 
 
 def _defines(tree: Mapping[str, str], name: str) -> bool:
-    """Tell whether a dotted name is a module, or a name at the top of one."""
+    """Return whether a dotted name is a module or a top-level name in one."""
     path, _, last = name.replace(".", "/").rpartition("/")
     if {f"{path}/{last}.py", f"{path}/{last}/__init__.py"} & tree.keys():
         return True
@@ -223,7 +223,7 @@ def _parsed(text: str) -> list[ast.stmt]:
 
 
 def _bound(node: ast.stmt) -> set[str]:
-    """Name what a statement at the top of a module binds."""
+    """Return the names that a top-level statement of a module binds."""
     if isinstance(node, ast.Import | ast.ImportFrom):
         return {alias.asname or alias.name for alias in node.names}
     if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):

@@ -1,4 +1,4 @@
-"""Optional parts leave nothing behind when they are off, and touch the rest of a service in few places."""
+"""Optional parts leave nothing behind when they are off, and change few shared files of a service."""
 
 import difflib
 import re
@@ -21,14 +21,14 @@ LAYOUTS = ("feature", "layered")
 
 @dataclass(frozen=True)
 class Component:
-    """A part that can be left out.
+    """An optional part.
 
     Attributes:
         off: The answer without it.
         on: The answer with it.
-        traces: What tells that it is there.
-        seams: The shared files in which it has lines.
-        rewritten: The shared files in which a line reads otherwise without it, and so is not just deleted.
+        traces: Texts that show its presence.
+        seams: The shared files that contain lines of it.
+        rewritten: The shared files with a line that is different without it, and not only deleted.
     """
 
     off: Mapping[str, Answer]
@@ -38,9 +38,9 @@ class Component:
     rewritten: frozenset[str] = frozenset()
 
 
-# What is on by default and would be part of every comparison.
+# Parts that are on by default would be in every comparison.
 OFF: Mapping[str, Answer] = {"auth": "none", "rate_limit": "none"}
-# The example's own modules, in both layouts, which are written for the parts that a service has.
+# The example's own modules, in both layouts, which depend on the parts of a service.
 EXAMPLE = frozenset(
     {
         *(f"app/{folder}/orders.py" for folder in ("dependencies", "models", "repositories", "routers", "schemas", "services")),
@@ -144,19 +144,19 @@ Rendered = Callable[[Mapping[str, Answer]], Tree]
 
 @pytest.fixture
 def rendered(render_service: RenderService) -> Rendered:
-    """Return a function that gives the files of a service."""
+    """Return a function that returns the files of a service."""
     return lambda answers: read_tree(render_service(only_asked(QUESTIONS, DEFAULTS | dict(answers))))
 
 
 def base(component: Component, layout: str, **answers: Answer) -> dict[str, Answer]:
-    """Return the answers with a part and with nothing else that is optional and large."""
+    """Return the answers with one part and no other large optional part."""
     return {"layout": layout, **OFF, **answers, **component.on}
 
 
 @EACH
 @IN_BOTH_LAYOUTS
 def test_component_leaves_no_trace(component: Component, layout: str, rendered: Rendered) -> None:
-    """A service without a part has no file and no line that speaks of it."""
+    """A service without a part has no file and no line that mentions it."""
     tree = rendered({**base(component, layout), **component.off})
     lines = [
         f"{path}: {line.strip()}"
@@ -169,15 +169,15 @@ def test_component_leaves_no_trace(component: Component, layout: str, rendered: 
 
 @EACH
 def test_component_can_be_recognised(component: Component, rendered: Rendered) -> None:
-    """The traces are such that a service with the part has them."""
+    """A service with the part contains its traces."""
     assert component.traces.search("\n".join(rendered(base(component, "feature")).values()))
 
 
 @EACH
 @IN_BOTH_LAYOUTS
 def test_component_plugs_in_at_its_seams(component: Component, layout: str, rendered: Rendered) -> None:
-    """Beside files of its own, a part has lines in those shared files alone that are known for it."""
-    # The example is written for the database it uses, so it is not there to differ.
+    """Besides its own files, a part has lines only in its known shared files."""
+    # The example is written for its database, so it is left out of the comparison.
     answers = base(component, layout, example=component is COMPONENTS["example"])
     with_it, without = rendered(answers), rendered({**answers, **component.off})
     touched = {path for path in with_it.keys() & without.keys() if with_it[path] != without[path]}
@@ -190,17 +190,17 @@ def test_component_plugs_in_at_its_seams(component: Component, layout: str, rend
         (name, database)
         for name in COMPONENTS
         for database in DATABASES
-        # Nobody signs in without a database.
+        # Authentication requires a database.
         if name != "database" and (name, database) != ("auth", "none")
     ],
 )
 @pytest.mark.parametrize("layout", ["feature", pytest.param("layered", marks=pytest.mark.ci)])
 def test_component_is_removed_by_deleting(name: str, layout: str, database: str, rendered: Rendered) -> None:
-    """Its files and its lines at the seams deleted, a service is what it had been without the part."""
+    """Deleting a part's files and lines gives the same service as one without the part."""
     component = COMPONENTS[name]
     answers = base(component, layout, database=database)
     with_it, without = rendered(answers), rendered({**answers, **component.off})
-    # What keeps an empty folder in git.
+    # The file that keeps an empty folder in git.
     assert {path for path in without.keys() - with_it.keys() if not path.endswith(".gitkeep")} == set()
     for path in with_it.keys() & without.keys() - {ANSWERS_FILE, "README.md"} - component.rewritten:
         before, after = with_it[path].splitlines(), without[path].splitlines()

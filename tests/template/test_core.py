@@ -1,4 +1,4 @@
-"""The template's ground in a service, `app/core`, knows nothing of what is built on it."""
+"""The core of a service, `app/core`, does not depend on the code that uses it."""
 
 import ast
 import re
@@ -23,7 +23,7 @@ TABLE = re.compile(r'__tablename__ = "(\w+)"')
 
 @pytest.fixture(params=["feature", "layered"])
 def tree(request: pytest.FixtureRequest, render_service: RenderService) -> Mapping[str, str]:
-    """Return the files of a service with all that is optional."""
+    """Return the files of a service with all optional parts."""
     return read_tree(render_service({**EVERYTHING, "layout": request.param}))
 
 
@@ -37,7 +37,7 @@ def imported(text: str) -> Iterator[str]:
 
 
 def test_core_imports_the_core_only(tree: Mapping[str, str]) -> None:
-    """Modules of the core import each other, and nothing else of the service."""
+    """Modules of the core import only each other."""
     found = {
         f"{path}: {module}"
         for path, text in tree.items()
@@ -49,7 +49,7 @@ def test_core_imports_the_core_only(tree: Mapping[str, str]) -> None:
 
 
 def test_core_names_no_feature(tree: Mapping[str, str]) -> None:
-    """No path, table or name of a feature stands in the core."""
+    """The core contains no path, table or name of a feature."""
     features = "\n".join(text for path, text in tree.items() if path.startswith("app/") and not path.startswith(CORE))
     paths, tables = set(PREFIX.findall(features)), set(TABLE.findall(features))
     assert {"/auth", "/orders", "/users"} <= paths

@@ -1,4 +1,4 @@
-"""Both layouts are the same service: one body for each module, at two addresses."""
+"""Both layouts are the same service: each module has the same body in two places."""
 
 import ast
 import json
@@ -14,7 +14,7 @@ from tests.rendering import RenderService, read_tree
 from tests.services.environments import environment_of, newest_python, python_for
 from tests.services.trial import clean_environment
 
-# What names the modules of a layout, as it must: contracts, a map for people, the recorded answer.
+# The files that must name the modules of a layout: contracts, a map for people, the recorded answer.
 SPEAKS_OF_ITS_LAYOUT = {".copier-answers.yml", "README.md", "docs/extend.md", "docs/resource.md", "pyproject.toml"}
 PRINT_OPENAPI = "import json, app.main; print(json.dumps(app.main.create_app().openapi()))"
 
@@ -33,7 +33,7 @@ def both(render_service: RenderService, answers: Mapping[str, Answer]) -> tuple[
 
 
 def body(text: str) -> str:
-    """Return a module without the addresses that it imports from; the imported names stay, in alphabetical order."""
+    """Return a module without its import paths. The imported names stay, in alphabetical order."""
     names: list[str] = []
     lines = text.splitlines()
     for statement in reversed(ast.parse(text).body):
@@ -45,7 +45,7 @@ def body(text: str) -> str:
 
 @everywhere
 def test_every_module_has_one_body(answers: Mapping[str, Answer], render_service: RenderService) -> None:
-    """Imports aside, the layouts hold the same modules, wherever they stand."""
+    """Except for imports, both layouts have the same modules in different places."""
     feature, layered = both(render_service, answers)
     modules = [
         Counter(body(text) for path, text in read_tree(tree).items() if path.endswith(".py") and is_code(path, text))
@@ -55,13 +55,13 @@ def test_every_module_has_one_body(answers: Mapping[str, Answer], render_service
 
 
 def is_code(path: str, text: str) -> bool:
-    """Tell whether a module is more than the mark of a package, which says what its folder is for."""
+    """Return whether a module is more than a package marker that describes its folder."""
     return not (path.endswith("/__init__.py") and all(isinstance(part, ast.Expr) for part in ast.parse(text).body))
 
 
 @everywhere
 def test_shared_files_know_no_layout(answers: Mapping[str, Answer], render_service: RenderService) -> None:
-    """What stands at the same place in both layouts is the same, but for addresses in imports."""
+    """Files with the same path in both layouts are equal, except for import paths."""
     feature, layered = (read_tree(tree) for tree in both(render_service, answers))
     different = {
         path
@@ -84,7 +84,7 @@ IMPORT_RESOURCES = {
 
 @everywhere
 def test_tests_through_http_are_identical(answers: Mapping[str, Answer], render_service: RenderService) -> None:
-    """The generated tests are the same, byte by byte, save those that import a resource's modules."""
+    """The generated tests are equal, byte for byte, except those that import a resource's modules."""
     feature, layered = (read_tree(tree / "tests") for tree in both(render_service, answers))
     assert feature.keys() == layered.keys()
     different = {path for path in feature if feature[path] != layered[path]}
@@ -94,7 +94,7 @@ def test_tests_through_http_are_identical(answers: Mapping[str, Answer], render_
 @pytest.mark.ci
 @everywhere
 def test_both_layouts_have_one_api(answers: Mapping[str, Answer], render_service: RenderService) -> None:
-    """The OpenAPI document does not tell which layout a service has."""
+    """The OpenAPI document is the same in both layouts."""
     services = both(render_service, answers)
     documents = [openapi(service) for service in services]
     assert documents[0] == documents[1]

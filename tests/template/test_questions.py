@@ -1,4 +1,4 @@
-"""copier.yml keeps its promises: nothing to trust, names that shadow nothing, answers that arrive as given."""
+"""copier.yml requires no trust, shadows no names and keeps answers as given."""
 
 import keyword
 import re
@@ -17,30 +17,30 @@ from tests.rendering import NEEDS_TRUST, RenderService, render
 from tests.services.inspection import name_faults
 from tests.template.releases import checkout, variants
 
-# What Jinja, TOML, YAML, Markdown, Python and a shell could each take for its own.
+# Characters with a meaning in Jinja, TOML, YAML, Markdown, Python or a shell.
 HOSTILE = (
     """{{ 7 * 7 }} {% raw %} {# #} "quoted" 'single' \\n \\u0041 #tag & *star* `tick` $HOME %s: - [x] <b> Zoë 🚀"""
 )
 
 
 def test_nothing_needs_trust() -> None:
-    """No task, migration or extension: Copier asks nobody to trust this template."""
+    """The template has no tasks, migrations or extensions, so Copier requires no trust."""
     assert not read_copier_yml().keys() & NEEDS_TRUST
 
 
 def test_misspelt_variables_fail() -> None:
-    """A name that is not there ends the rendering; it does not become nothing."""
+    """An undefined variable stops the rendering instead of becoming empty."""
     assert read_copier_yml()["_envops"]["undefined"] == "jinja2.StrictUndefined"
 
 
 def test_template_can_be_checked_out_on_windows() -> None:
-    """The names of the template's files are names everywhere."""
+    """The template's file names are valid on every platform."""
     paths = [path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "template").rglob("*")]
     assert [f"{path}: {fault}" for path in paths for fault in name_faults(path)] == []
 
 
 def test_questions_come_first() -> None:
-    """copier.yml starts with what a person answers; derived answers, settings and the generated block follow."""
+    """copier.yml starts with the questions. Derived answers, settings and the generated block follow."""
     asked = {question.name for question in read_questions()}
     written = re.findall(r"^(\w+|<<):", (REPOSITORY / "copier.yml").read_text(encoding="utf-8"), re.MULTILINE)
     first = [name for name in written if name not in read_recorded()][: len(asked)]
@@ -49,25 +49,25 @@ def test_questions_come_first() -> None:
 
 
 def test_copier_reads_the_reserved_names_first() -> None:
-    """The lists are at the end of the file, and known to the questions all the same."""
+    """The lists at the end of the file are available to the questions."""
     assert list(read_copier_yml())[:2] == ["dependency_names", "reserved_names"]
 
 
 def test_reserved_names_are_fresh(tmp_path: Path) -> None:
-    """The generated block has each keyword, module, dependency and folder that a service must not be called."""
+    """The generated block has each keyword, module, dependency and folder that is not a valid service name."""
     written = written_names()
     missing = {answer: sorted(names - written[answer]) for answer, names in reserved_names(tmp_path).items()}
     assert missing == dict.fromkeys(missing, []), "run: uv run python -m scripts.reserved_names"
 
 
 def test_reserved_names_are_as_the_script_writes_them() -> None:
-    """Nobody edits the generated block."""
+    """The generated block has no manual edits."""
     text = (REPOSITORY / "copier.yml").read_text(encoding="utf-8")
     assert text == with_block(text, written_names())
 
 
 def test_package_shadows_no_keyword_and_no_standard_module() -> None:
-    """Every name of the Python that runs this test, and that would pass as a package name, is reserved."""
+    """Every valid package name that is a name of the running Python is reserved."""
     own = {*keyword.kwlist, *keyword.softkwlist, *sys.stdlib_module_names}
     assert {name for name in own if PACKAGE_FORM.fullmatch(name)} - written_names()["reserved_names"] == set()
 
@@ -85,7 +85,7 @@ def test_package_shadows_no_keyword_and_no_standard_module() -> None:
 def test_distribution_is_called_as_no_dependency(
     name: str, distribution: str, render_service: RenderService, tmp_path: Path
 ) -> None:
-    """A service can have the name of a dependency: its distribution gets a suffix, so that uv can lock it."""
+    """A service with the name of a dependency gets a suffix in its distribution name, so that uv can lock it."""
     service = render_service({"project_name": name})
     project = tomllib.loads((service / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["name"] == distribution
@@ -93,7 +93,7 @@ def test_distribution_is_called_as_no_dependency(
 
 
 def test_suffixed_names_are_free() -> None:
-    """No dependency has the name that a suffix gives to another one."""
+    """No dependency has a name that the suffix would give to another one."""
     names = written_names()["dependency_names"]
     assert {f"{name}-service" for name in names} & names == set()
 
@@ -113,7 +113,7 @@ def test_answers_and_names_of_the_last_release_stay(template: Path, tmp_path: Pa
 
 
 def test_answers_file_records_what_was_asked(render_service: RenderService) -> None:
-    """Every answer is on record, and what nobody is asked as well; derived facts are not."""
+    """Every answer is recorded, including those without a question. Derived facts are not."""
     given: dict[str, Answer] = {
         "project_name": "Tea House",
         "package_name": "tea",
@@ -127,7 +127,7 @@ def test_answers_file_records_what_was_asked(render_service: RenderService) -> N
 
 
 def test_answers_file_leaves_out_what_was_not_asked(render_service: RenderService) -> None:
-    """A question that another answer rules out is not on record, so that a later `add` meets it for the first time."""
+    """A question that another answer excludes is not recorded, so that a later `add` asks it for the first time."""
     service = render_service({"database": "none"})
     recorded = yaml.safe_load((service / ".copier-answers.yml").read_text(encoding="utf-8"))
     asked = {question.name: question.default for question in read_questions()} | {"database": "none"}
@@ -137,7 +137,7 @@ def test_answers_file_leaves_out_what_was_not_asked(render_service: RenderServic
 
 
 def test_texts_arrive_as_they_were_given(render_service: RenderService) -> None:
-    """No answer is taken for code by a format that it is written in."""
+    """Answers with special characters are unchanged in every file format."""
     author = HOSTILE.translate({ord(character): None for character in "<>,"})
     answers: dict[str, Answer] = {"description": HOSTILE, "author_name": author, "author_email": "a.b+c@example.org"}
     service = render_service(answers)

@@ -1,4 +1,4 @@
-"""The README of a service is short, and what it points to is there."""
+"""The README of a service is short, and its links and paths exist."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ import pytest
 from tests.questions import Answer
 from tests.rendering import RenderService
 
-# Two screens.
+# The height of two screens.
 MOST_LINES = 120
 MOST_LINES_OF_A_PART = 10
 EVERYTHING: Mapping[str, Answer] = {
@@ -20,7 +20,7 @@ LINK = re.compile(r"\]\((?!https?:)([^)#]+)")
 
 
 def sections(readme: str) -> dict[str, list[str]]:
-    """Return the lines of each section, without blank ones and the marks of code."""
+    """Return the lines of each section, without blank lines and code fences."""
     found = re.split(r"^## (.*)\n", readme, flags=re.MULTILINE)[1:]
     return {
         title: [line for line in text.splitlines() if line and not line.startswith("```")]
@@ -30,7 +30,7 @@ def sections(readme: str) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("layout", ["feature", "layered"])
 def test_it_has_two_screens(layout: str, render_service: RenderService) -> None:
-    """The README of a default service has no more lines than two screens show."""
+    """The README of a default service fits on two screens."""
     readme = (render_service({"layout": layout}) / "README.md").read_text()
     assert len(readme.splitlines()) <= MOST_LINES
 
@@ -38,7 +38,7 @@ def test_it_has_two_screens(layout: str, render_service: RenderService) -> None:
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 @pytest.mark.parametrize("example", [True, False])
 def test_sections_of_parts_are_short(database: str, example: bool, render_service: RenderService) -> None:  # noqa: FBT001
-    """Each part has a section, of ten lines at most."""
+    """Each part has a section of ten lines at most."""
     service = render_service({"database": database, "example": example, **EVERYTHING})
     found = sections((service / "README.md").read_text())
     assert PARTS <= found.keys()
@@ -47,7 +47,7 @@ def test_sections_of_parts_are_short(database: str, example: bool, render_servic
 
 @pytest.mark.parametrize("layout", ["feature", "layered"])
 def test_links_and_paths_lead_somewhere(layout: str, render_service: RenderService) -> None:
-    """Every file that the README or a page in `docs/` links to or names is there, but for what it adds."""
+    """Every file that the README or a page in `docs/` links to or names exists, unless the page adds it."""
     service = render_service({"layout": layout, **EVERYTHING})
     pages = [service / "README.md", *service.glob("docs/*.md")]
     assert len(pages) == 3

@@ -1,4 +1,4 @@
-"""The renderer of the template tests refuses what pytest-copie lets pass."""
+"""The renderer of the template tests rejects errors that pytest-copie accepts."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def tiny(tmp_path: Path) -> Path:
 
 
 def test_answers_decide(tiny: Path, copie: Copie) -> None:
-    """Each call renders a service of its own."""
+    """Each call renders a separate service."""
     services = [render_with_copie(copie, tiny, {"color": color}) for color in ("red", "green")]
     assert [read_tree(service) for service in services] == [{"can.txt": "red paint\n"}, {"can.txt": "green paint\n"}]
 
@@ -53,7 +53,7 @@ def test_answers_decide(tiny: Path, copie: Copie) -> None:
     ids=["name", "choice", "not asked", "validator"],
 )
 def test_bad_answers_fail(answers: dict[str, Answer], words: str, tiny: Path, copie: Copie) -> None:
-    """A misspelled name or value does not render the default."""
+    """A misspelled name or value is an error and does not render the default."""
     with pytest.raises((UsageError, ValueError), match=words):
         render_with_copie(copie, tiny, answers)
 
@@ -64,7 +64,7 @@ def test_bad_answers_fail(answers: dict[str, Answer], words: str, tiny: Path, co
     ids=lambda setting: setting.partition(":")[0],
 )
 def test_templates_that_need_trust_fail(setting: str, tiny: Path, copie: Copie) -> None:
-    """A template with tasks, migrations or extensions is not rendered, and nothing of it runs."""
+    """A template with tasks, migrations or extensions is not rendered, and none of its code runs."""
     with (tiny / "copier.yml").open("a") as config:
         config.write(f"{setting}\n")
     with pytest.raises(ValueError, match=f"copier.yml has {setting.partition(':')[0]}"):
@@ -73,7 +73,7 @@ def test_templates_that_need_trust_fail(setting: str, tiny: Path, copie: Copie) 
 
 
 def test_both_renderers_agree(template: Path, render_service: RenderService, tmp_path: Path) -> None:
-    """The tests of the template look at the same service as the matrix."""
+    """The tests of the template and the matrix render the same service."""
     answers: dict[str, Answer] = {"package_name": "shop", "database": "postgresql", "streaming": True}
     assert read_tree(render_service(answers)) == read_tree(render(template, tmp_path / "direct", answers))
 
@@ -81,7 +81,7 @@ def test_both_renderers_agree(template: Path, render_service: RenderService, tmp
 def test_settings_of_the_user_play_no_part(
     tiny: Path, copie: Copie, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Copier's settings of the user who runs the tests set no default."""
+    """Copier settings of the user who runs the tests set no default."""
     settings = tmp_path / "settings.yml"
     settings.write_text("defaults: {name: glue}\n")
     monkeypatch.setenv("COPIER_SETTINGS_PATH", str(settings))
@@ -89,7 +89,7 @@ def test_settings_of_the_user_play_no_part(
 
 
 def test_yaml_stays_as_it_was(tiny: Path, copie: Copie) -> None:
-    """PyYAML knows as many tags as before, though pytest-copie adds one."""
+    """PyYAML has the same tags as before, although pytest-copie adds one."""
     before = yaml.SafeLoader.yaml_constructors.copy()
     render_with_copie(copie, tiny, {"color": "red"})
     assert yaml.SafeLoader.yaml_constructors == before

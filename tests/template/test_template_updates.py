@@ -1,4 +1,4 @@
-"""The job that opens the template's updates for review, and what it runs, against a remote of the test's."""
+"""The job that opens template updates for review, and its script, tested with a local remote."""
 
 import json
 import os
@@ -32,7 +32,7 @@ BRANCH = "quickset/update"
 TOKEN = "a-token-that-nobody-may-see"
 SUMMARY = "## Before you deploy\n\n- Mind the gap: `100 %`, \"$HOME\".\n\n## Files\n\n- a.txt: changed\n"
 
-# What stands in for quickset. UPDATE tells what it finds: the text that the newest template gives to a file.
+# A stand-in for quickset. UPDATE contains the text that the newest template gives to a file.
 UVX = """\
 #!/bin/sh
 set -eu
@@ -56,7 +56,7 @@ git update-ref "refs/heads/$4" "$commit" ""
 printf '{"branch": "%s", "commit": "%s", "conflicts": [], "before": "0.1.0", "after": "0.2.0", ' "$4" "$commit"
 printf '"summary_markdown": %s}' "$SUMMARY"
 """
-# What stands in for GitHub: one pull request at most, its number and text in files.
+# A stand-in for GitHub: one pull request at most, with its number and text in files.
 GH = """\
 #!/bin/sh
 set -eu
@@ -73,7 +73,7 @@ done
 
 @dataclass(frozen=True)
 class Forge:
-    """A service in a clone, its remote, and what the job called."""
+    """A service in a clone, its remote, and the recorded calls of the job."""
 
     clone: Path
     remote: Path
@@ -81,7 +81,7 @@ class Forge:
     env: Mapping[str, str]
 
     def run(self, update: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run the job's script while the newest template gives this text."""
+        """Run the job's script with a newest template that gives this text."""
         done = subprocess.run(
             ["sh", "scripts/update_template.sh"],
             cwd=self.clone,
@@ -94,24 +94,24 @@ class Forge:
         return done
 
     def git(self, *args: str, cwd: Path | None = None) -> str:
-        """Run git in the clone, or elsewhere."""
+        """Run git in the clone or in another folder."""
         return subprocess.run(
             ["git", *args], cwd=cwd or self.clone, env=self.env, capture_output=True, text=True, check=True
         ).stdout.strip()
 
     def pushed(self) -> str:
-        """Name the commit of the branch on the remote; nothing when there is none."""
+        """Return the commit of the branch on the remote, or an empty string without one."""
         return self.git("for-each-ref", "--format=%(objectname)", f"refs/heads/{BRANCH}", cwd=self.remote)
 
-    def said(self, program: str) -> str:
-        """Return the calls of a program, a line each."""
+    def calls_of(self, program: str) -> str:
+        """Return the calls of a program, one per line."""
         calls = self.calls / program
         return calls.read_text() if calls.exists() else ""
 
 
 @pytest.fixture
 def made(forge: str, render_service: RenderService, tmp_path: Path) -> Forge:
-    """A service with its job, pushed to a remote and cloned as a runner clones it."""
+    """A service with its job, pushed to a remote and cloned as on a runner."""
     calls, programs, remote = tmp_path / "calls", tmp_path / "bin", tmp_path / "service.git"
     calls.mkdir()
     programs.mkdir()
@@ -154,7 +154,7 @@ def made(forge: str, render_service: RenderService, tmp_path: Path) -> Forge:
 @pytest.mark.parametrize("choice", FILES)
 @pytest.mark.parametrize("layout", ["feature", "layered"])
 def test_files(choice: str, layout: str, render_service: RenderService) -> None:
-    """Each choice brings its files and nothing of another's; the script can be executed."""
+    """Each choice adds only its own files, and the script is executable."""
     answers: dict[str, Answer] = {"template_updates": choice, "layout": layout, "docker": False, "database": "none"}
     service = render_service(answers)
     assert read_tree(service).keys() & set.union(*FILES.values()) == FILES[choice]
@@ -164,7 +164,7 @@ def test_files(choice: str, layout: str, render_service: RenderService) -> None:
 
 @EACH
 def test_files_pass_their_checkers(forge: str, render_service: RenderService) -> None:
-    """The script is clean for shellcheck, the workflow for actionlint, zizmor and its schema, the job for its schema."""
+    """The script passes shellcheck, the workflow passes actionlint and zizmor, and both jobs match their schemas."""
     service = render_service({"template_updates": forge})
     checks = [["shellcheck", "scripts/update_template.sh"]]
     if forge == "github":
@@ -180,7 +180,7 @@ def test_files_pass_their_checkers(forge: str, render_service: RenderService) ->
 
 
 def test_workflow_has_least_permissions(render_service: RenderService) -> None:
-    """Nothing is allowed but to push a branch and open a pull request; every action is pinned by its commit."""
+    """The job may only push a branch and open a pull request, and every action is pinned by its commit."""
     service = render_service({})
     workflow = yaml.safe_load((service / ".github/workflows/template-updates.yml").read_text(encoding="utf-8"))
     [job] = workflow["jobs"].values()
@@ -193,7 +193,7 @@ def test_workflow_has_least_permissions(render_service: RenderService) -> None:
 
 
 def test_gitlab_includes_the_job(render_service: RenderService) -> None:
-    """The pipeline has one part, the job, and that runs in its own schedule alone."""
+    """The pipeline contains only the job, which runs only in its own schedule."""
     service = render_service({"template_updates": "gitlab"})
     pipeline = yaml.safe_load((service / ".gitlab-ci.yml").read_text(encoding="utf-8"))
     [part] = pipeline.pop("include")
@@ -203,7 +203,7 @@ def test_gitlab_includes_the_job(render_service: RenderService) -> None:
 
 
 def test_pins_are_the_same_everywhere() -> None:
-    """The documentation, the service and this repository use the same commits of an action, and the same uv image."""
+    """The documentation, the service and this repository use the same commit of each action and the same uv image."""
     files = [REPOSITORY / "docs/updating.md", REPOSITORY / ".github/workflows/ci.yml"]
     files += [file for file in (REPOSITORY / "template").rglob("*.jinja") if "template-updates" in file.name]
     texts = "\n".join(file.read_text(encoding="utf-8") for file in files)
@@ -214,7 +214,7 @@ def test_pins_are_the_same_everywhere() -> None:
 
 @pytest.mark.parametrize("choice", FILES)
 def test_nothing_invites_to_another_update(choice: str, render_service: RenderService) -> None:
-    """Copier's own update can lose work, so no file of a service speaks of it."""
+    """No file of a service mentions Copier's own update, which can lose work."""
     tree = read_tree(render_service({"template_updates": choice}))
     assert [path for path, text in tree.items() if "copier update" in text.lower()] == []
     assert "`quickset update`" in tree[".copier-answers.yml"]
@@ -223,7 +223,7 @@ def test_nothing_invites_to_another_update(choice: str, render_service: RenderSe
 
 @EACH
 def test_first_run_opens_and_the_next_refreshes(forge: str, made: Forge) -> None:
-    """There is one request: the first run opens it, one with other changes refreshes branch and text."""
+    """The first run opens a pull request, and a run with other changes updates its branch and text."""
     start = made.git("rev-parse", "HEAD")
     first = made.run("one")
     assert first.returncode == 0, first.stderr
@@ -236,20 +236,20 @@ def test_first_run_opens_and_the_next_refreshes(forge: str, made: Forge) -> None
     assert made.git("rev-parse", f"{made.pushed()}^", cwd=made.remote) == start
     assert made.git("status", "--porcelain") == ""
     assert made.git("rev-parse", "HEAD") == start
-    assert made.said("uvx").splitlines()[:2] == [
+    assert made.calls_of("uvx").splitlines()[:2] == [
         "quickset@latest --version",
         "quickset@9.8.7 update --branch quickset/update --json",
     ]
     if forge == "github":
-        methods = [line.split()[2] for line in made.said("gh").splitlines()]
+        methods = [line.split()[2] for line in made.calls_of("gh").splitlines()]
         assert methods == ["GET", "POST", "GET", "PATCH"]
-        assert "title=Update the template from 0.1.0 to 0.2.0" in made.said("gh")
-        assert "head=jane:quickset/update" in made.said("gh")
+        assert "title=Update the template from 0.1.0 to 0.2.0" in made.calls_of("gh")
+        assert "head=jane:quickset/update" in made.calls_of("gh")
         assert (made.calls / "body").read_text().rstrip() == SUMMARY.rstrip()
         assert "https://example.com/pull/7" in first.stdout
         assert "Pull request 7" in second.stdout
     else:
-        options = made.said("options")
+        options = made.calls_of("options")
         assert options.count("merge_request.create\n") == 2
         assert options.count("merge_request.target=main\n") == 2
         assert "merge_request.title=Update the template from 0.1.0 to 0.2.0\n" in options
@@ -259,7 +259,7 @@ def test_first_run_opens_and_the_next_refreshes(forge: str, made: Forge) -> None
 
 @EACH
 def test_same_update_again(forge: str, made: Forge) -> None:
-    """A run that finds what is there already pushes nothing, so that reviews and checks stay."""
+    """A run without new changes pushes nothing, so that reviews and checks stay valid."""
     made.run("one")
     before = made.pushed()
     done = made.run("one", GIT_COMMITTER_DATE="2040-01-01T00:00:00Z")
@@ -271,7 +271,7 @@ def test_same_update_again(forge: str, made: Forge) -> None:
 
 @EACH
 def test_with_quickset_itself(forge: str, made: Forge, template: Path, tmp_path: Path) -> None:
-    """The real command does what its stand-in does: an update of the service, committed, pushed and opened; then none."""
+    """The real command works like its stand-in: it opens a pull request for an update, and later has nothing to do."""
     origin = shutil.copytree(template, tmp_path / "origin")
     made.git("init", "--quiet", "--initial-branch=main", cwd=origin)
     readme = origin / "template" / "README.md.jinja"
@@ -305,7 +305,7 @@ def test_with_quickset_itself(forge: str, made: Forge, template: Path, tmp_path:
 @EACH
 @pytest.mark.parametrize("token", ["", TOKEN])
 def test_full_history(forge: str, token: str, made: Forge) -> None:
-    """The job has the full history of its branch when quickset runs, though a runner clones a part of it."""
+    """The job has the full history of its branch when quickset runs, although a runner clones only a part."""
     for name in ("one", "two"):
         made.git("commit", "--quiet", "--allow-empty", "--message", name)
     made.git("fetch", "--quiet", str(made.clone), "HEAD:refs/heads/topic", cwd=made.remote)
@@ -320,27 +320,27 @@ def test_full_history(forge: str, token: str, made: Forge) -> None:
 
 @EACH
 def test_nothing_to_do(forge: str, made: Forge) -> None:
-    """Without a newer template nothing is pushed and nothing opened."""
+    """Without a newer template nothing is pushed or opened."""
     done = made.run("nothing")
 
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "There is no newer template.")
-    assert made.pushed() == made.said("gh") == made.said("options") == ""
+    assert made.pushed() == made.calls_of("gh") == made.said("options") == ""
 
 
 @EACH
 def test_conflicts(forge: str, made: Forge) -> None:
-    """Conflicts fail the job, which names the files and the command for a person; nothing is pushed."""
+    """Conflicts fail the job, which prints the files and the command to run. Nothing is pushed."""
     done = made.run("conflicts")
 
     assert done.returncode == 1
     assert "  app/a.py\n  app/ä b.py\n" in done.stdout
     assert "run `uvx quickset@9.8.7 update` in a clone" in done.stderr
-    assert made.pushed() == made.said("gh") == ""
+    assert made.pushed() == made.calls_of("gh") == ""
 
 
 @EACH
 def test_failure(forge: str, made: Forge) -> None:
-    """Where quickset fails the job fails with its code and words."""
+    """If quickset fails, the job fails with its exit code and error."""
     done = made.run("broken")
 
     assert (done.returncode, done.stderr) == (5, "quickset: the moon is full.\n")
@@ -349,14 +349,14 @@ def test_failure(forge: str, made: Forge) -> None:
 
 @EACH
 def test_held_version(forge: str, made: Forge) -> None:
-    """A version that is set is the one that runs."""
+    """A version that is set is used."""
     assert made.run("nothing", QUICKSET_VERSION="1.2.3").returncode == 0
-    assert made.said("uvx") == "quickset@1.2.3 update --branch quickset/update --json\n"
+    assert made.calls_of("uvx") == "quickset@1.2.3 update --branch quickset/update --json\n"
 
 
 @EACH
 def test_commits_of_people_stay(forge: str, made: Forge) -> None:
-    """A branch on which somebody went on is left alone, on the remote and in the clone."""
+    """A branch with commits of other people stays unchanged, on the remote and in the clone."""
     made.run("one")
     made.git("checkout", "--quiet", BRANCH)
     made.git("commit", "--quiet", "--allow-empty", "--message", "Mine")
@@ -373,7 +373,7 @@ def test_commits_of_people_stay(forge: str, made: Forge) -> None:
 
 @pytest.mark.parametrize("forge", ["github"])
 def test_workflows_need_another_token(forge: str, made: Forge) -> None:
-    """An update of a workflow is not pushed with the workflow's own token; it says which token may."""
+    """An update of a workflow is not pushed with the workflow's own token, and the error names a suitable token."""
     changes = ".github/workflows/ci.yml"
     refused = made.run("one", CHANGES=changes)
     assert (refused.returncode, made.pushed()) == (1, "")
@@ -387,18 +387,18 @@ def test_workflows_need_another_token(forge: str, made: Forge) -> None:
 
 @pytest.mark.parametrize("forge", ["github"])
 def test_pull_request_is_not_allowed(forge: str, made: Forge) -> None:
-    """Where Actions may open no pull request, it says which setting allows it, and the next run opens it."""
+    """If Actions may not open pull requests, the error names the setting, and the next run opens the request."""
     refused = made.run("one", FORBIDDEN="true")
     assert refused.returncode == 1
     assert "Allow GitHub Actions to create pull requests" in refused.stderr
 
     assert made.run("one").returncode == 0
-    assert made.said("gh").splitlines()[-1].split()[2] == "POST"
+    assert made.calls_of("gh").splitlines()[-1].split()[2] == "POST"
 
 
 @pytest.mark.parametrize("forge", ["gitlab"])
 def test_token_of_its_own(forge: str, made: Forge) -> None:
-    """With a token the job pushes to the project's plain address, not to the one that holds the job's token."""
+    """With a custom token the job pushes to the project's plain URL, not to the one with the job's token."""
     made.git("remote", "set-url", "origin", str(made.remote / "nowhere"))
     done = made.run("one", TEMPLATE_UPDATES_TOKEN=TOKEN)
 
@@ -408,7 +408,7 @@ def test_token_of_its_own(forge: str, made: Forge) -> None:
 
 @EACH
 def test_service_in_a_folder(forge: str, made: Forge) -> None:
-    """The script works on its own service, wherever it is called from."""
+    """The script updates its own service from any working directory."""
     below = made.clone / "services" / "one"
     below.mkdir(parents=True)
     shutil.move(made.clone / "scripts", below / "scripts")

@@ -1,4 +1,4 @@
-"""`upgrades.yml` says all that an update changes in a running service; what was released stays as it was."""
+"""`upgrades.yml` describes every change of an update to a running service, and released versions never change."""
 
 import re
 import shutil
@@ -29,20 +29,20 @@ OWN = load((REPOSITORY / upgrades.FILE).read_text(encoding="utf-8"))
 @pytest.mark.full
 @pytest.mark.parametrize(("old", "new"), list(pairwise(RELEASES)), ids=lambda version: str(version))
 def test_releases_are_explained(old: str, new: str, tmp_path: Path) -> None:
-    """Nothing changed between two releases of which upgrades.yml is silent."""
+    """upgrades.yml describes every change between two releases."""
     before, after = (checkout(RELEASES[version], tmp_path / version) for version in (old, new))
     assert unexplained(before, after, OWN, (old, new), tmp_path) == []
 
 
 def test_work_since_the_last_release_is_explained(template: Path, tmp_path: Path) -> None:
-    """Nothing has changed since the last release of which upgrades.yml is silent."""
+    """upgrades.yml describes every change since the last release."""
     last = list(RELEASES)[-1]
     before = checkout(RELEASES[last], tmp_path / last)
     assert unexplained(before, template, OWN, (last, VERSION), tmp_path) == []
 
 
 def test_a_released_template_stays() -> None:
-    """A final version's template, questions and upgrades are those of the commit that set it."""
+    """A final version's template, questions and upgrades are equal to those of the commit that set it."""
     if not FINAL.fullmatch(VERSION):
         return
     different = ["git", "diff", "--name-only", RELEASES[VERSION], "--", *RELEASED]
@@ -50,38 +50,38 @@ def test_a_released_template_stays() -> None:
 
 
 def test_releases_are_known() -> None:
-    """upgrades.yml speaks of releases, and of the one under work."""
+    """upgrades.yml has entries only for releases and for the version in development."""
     assert OWN.releases.keys() <= {*RELEASES, VERSION.partition(".dev")[0]}
 
 
 def test_conditions_ask_questions() -> None:
-    """A condition, like a name with Jinja in it, reads answers that exist, under the names they have now."""
+    """A condition or a name with Jinja uses only existing answers under their current names."""
     asked = {*(question.name for question in read_questions()), *read_recorded()}
     released = [entry for release in OWN.releases.values() for entry in release.before_deploy]
     changed = [entry for section in (OWN.adding, OWN.removing) for entries in section.values() for entry in entries]
-    told = [release.renames for release in OWN.releases.values()]
-    sections = [section for names in told for section in (names.files, names.modules, names.commands)]
-    sections += [lines for names in told for lines in names.moved_lines.values()]
+    renames = [release.renames for release in OWN.releases.values()]
+    sections = [section for names in renames for section in (names.files, names.modules, names.commands)]
+    sections += [lines for names in renames for lines in names.moved_lines.values()]
     texts = [text or "" for section in sections for text in (*section, *section.values())]
-    texts += [file for names in told for file in names.moved_lines]
+    texts += [file for names in renames for file in names.moved_lines]
     for condition in [*(entry.when for entry in (*released, *changed)), *texts]:
         assert jinja2.meta.find_undeclared_variables(SandboxedEnvironment().parse(condition)) <= asked, condition
 
 
 def test_absent_values_belong_to_questions() -> None:
-    """There are absent values, and words for what is added or removed, for questions alone."""
+    """Only questions have absent values and texts for what is added or removed."""
     named = OWN.absents.keys() | OWN.adding.keys() | OWN.removing.keys()
     assert named <= {*(question.name for question in read_questions()), *read_recorded()}
 
 
 def test_absent_values_leave_everything_off() -> None:
-    """An update alone adds nothing to a service."""
+    """An update does not add optional parts to a service."""
     asked = {question.name for question in read_questions()}
     assert [name for name, value in OWN.absents.items() if name in asked and not is_off(value)] == []
 
 
 def test_recorded_answers_have_absent_values() -> None:
-    """A service that is older than an answer which nobody gives keeps what it has."""
+    """A service that is older than a recorded answer without a question keeps its behavior."""
     assert [name for name, choices in read_recorded().items() if OWN.absent(name) not in choices] == []
 
 
@@ -89,7 +89,7 @@ Change = Callable[[Path], None]
 
 
 def replace(path: str, old: str, new: str) -> Change:
-    """Change a text in a file of the template."""
+    """Replace a text in a file of the template."""
 
     def change(folder: Path) -> None:
         text = (folder / path).read_text(encoding="utf-8")
@@ -100,7 +100,7 @@ def replace(path: str, old: str, new: str) -> Change:
 
 
 def move(path: str, to: str | None) -> Change:
-    """Move a file of the template, or remove it."""
+    """Move or remove a file of the template."""
 
     def change(folder: Path) -> None:
         if to is None:
@@ -121,8 +121,8 @@ DATABASE_URL = (
 EXAMPLE = "template/.env.example.jinja"
 
 
-def said(text: str) -> str:
-    """Put details of a release into a file."""
+def details(text: str) -> str:
+    """Write details of a release to a file."""
     return f'absent: {{template_updates: none, new: "off"}}\nreleases: {{"9.0.0": {{{text}}}}}'
 
 
@@ -180,7 +180,7 @@ def said(text: str) -> str:
             "modules: {app.dotenv: null}, files: {\"{{ 'app' }}/dotenv.py\": null}",
         ),
         (
-            # The template goes on with a fact derived from the new name.
+            # The template continues with a fact derived from the new name.
             replace("copier.yml", "\nlicense:\n", '\nlicense: {when: false, default: "{{ licence }}"}\nlicence:\n'),
             "question license: is gone without a mapping",
             "questions: {license: licence}",
@@ -221,24 +221,24 @@ def said(text: str) -> str:
 def test_a_silent_change_is_found(
     change: Change, fault: str, words: str | None, template: Path, tmp_path: Path
 ) -> None:
-    """A made-up change of each kind is found while upgrades.yml is silent, and passes once it speaks."""
+    """An undescribed change of each kind is found, and passes after upgrades.yml describes it."""
     changed = Path(shutil.copytree(template, tmp_path / "changed"))
     change(changed)
 
 
     def compared(words: str, folder: str) -> list[str]:
-        return unexplained(template, changed, load(said(words)), ("1.0.0", "9.0.0.dev0"), tmp_path / folder, [{}])
+        return unexplained(template, changed, load(details(words)), ("1.0.0", "9.0.0.dev0"), tmp_path / folder, [{}])
 
     found = compared("", "silent")
     assert any(line.startswith(fault) for line in found), found
     if words is not None:
-        assert compared(words, "said") == []
+        assert compared(words, "described") == []
 
 
 def test_names_that_are_not_there(template: Path, tmp_path: Path) -> None:
-    """A module or a name that is not where upgrades.yml says is found."""
+    """A missing module or name in upgrades.yml is found."""
     words = "modules: {app.main.create_app: app.main.build, app.dotenv: app.env, app.core.settings.Settings: app.main}"
-    found = unexplained(template, template, load(said(words)), ("1.0.0", "9.0.0"), tmp_path, [{}])
+    found = unexplained(template, template, load(details(words)), ("1.0.0", "9.0.0"), tmp_path, [{}])
     assert found == [
         "module app.dotenv: is not where upgrades.yml says, at app.env",
         "module app.main.create_app: is not where upgrades.yml says, at app.main.build",
@@ -246,16 +246,16 @@ def test_names_that_are_not_there(template: Path, tmp_path: Path) -> None:
 
 
 def test_a_change_is_explained_to_those_that_it_concerns(template: Path, tmp_path: Path) -> None:
-    """An entry whose condition leaves out a service that changes does not count for it."""
+    """An entry does not count for a changed service that its condition excludes."""
     changed = Path(shutil.copytree(template, tmp_path / "changed"))
     replace(HTTP_SETTINGS, "default=8000", "default=8080")(changed)
     words = "before_deploy: [{text: A, settings: [PORT], when: \"{{ database == 'sqlite' }}\"}]"
     services: list[dict[str, Answer]] = [{}, {"database": "none"}]
-    found = unexplained(template, changed, load(said(words)), ("1.0.0", "9.0.0"), tmp_path, services)
+    found = unexplained(template, changed, load(details(words)), ("1.0.0", "9.0.0"), tmp_path, services)
     assert [line.partition(":")[0] for line in found] == ["setting PORT"]
-    assert unexplained(template, changed, load(said(words)), ("1.0.0", "9.0.0"), tmp_path / "one", [{}]) == []
+    assert unexplained(template, changed, load(details(words)), ("1.0.0", "9.0.0"), tmp_path / "one", [{}]) == []
 
 
 def test_nothing_changed(template: Path, tmp_path: Path) -> None:
-    """The same state twice needs no word."""
+    """Two equal states need no entry."""
     assert unexplained(template, template, Upgrades(), ("1.0.0", "9.0.0"), tmp_path, [{}]) == []
