@@ -324,7 +324,7 @@ def test_nothing_to_do(forge: str, made: Forge) -> None:
     done = made.run("nothing")
 
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "There is no newer template.")
-    assert made.pushed() == made.calls_of("gh") == made.said("options") == ""
+    assert made.pushed() == made.calls_of("gh") == made.calls_of("options") == ""
 
 
 @EACH
