@@ -1,4 +1,4 @@
-"""Users of a service, what they hold, and what somebody might forge."""
+"""Users of a service, their tokens, and forged tokens."""
 
 import base64
 import hashlib
@@ -15,26 +15,26 @@ from tests.services.running import PACKAGE, PASSWORD, SECRET_KEY, Project, Servi
 API = "/api/v1"
 ME = f"{API}/users/me"
 ORDERS = f"{API}/orders"
-# A value of RATE_LIMIT_ROUTES that lifts the limits of signing in.
+# A value of RATE_LIMIT_ROUTES that effectively disables the limits on sign-in.
 NO_LIMITS = ",".join(
     f"{name}=1000000/second" for name in ("change_password", "log_in", "refresh_tokens", "register_user")
 )
-# What differs between two answers to the same request.
+# The parts that differ between two responses to the same request.
 PASSING_HEADERS = {"date", "x-request-id", "x-process-time-ms", "server-timing"}
 SIGNING_KEY = hmac.digest(SECRET_KEY.encode(), b"access-token", "sha256")
 
 
 def new_email() -> str:
-    """Return an address that no account has."""
+    """Return an email address without an account."""
     return f"{uuid.uuid4().hex}@shop.example"
 
 
 class Account:
-    """A user who is signed in.
+    """A signed-in user.
 
     Args:
-        service: Where.
-        email: The address of an account that exists.
+        service: The service.
+        email: The email address of an existing account.
         password: Its password.
     """
 
@@ -47,7 +47,7 @@ class Account:
 
     @classmethod
     def new(cls, service: Service, password: str = PASSWORD) -> Self:
-        """Register somebody."""
+        """Register a new user."""
         email = new_email()
         registered = service.register(email, password)
         assert registered.status_code == 201, registered.text
@@ -55,51 +55,51 @@ class Account:
 
     @classmethod
     def new_admin(cls, service: Service, project: Project, settings: Settings) -> Self:
-        """Make an admin, as the operator does."""
+        """Create an admin with the command of the operator."""
         email = new_email()
         made = create_admin(project, settings, email)
         assert made.returncode == 0, made.stdout + made.stderr
         return cls(service, email)
 
     def take(self, answer: httpx2.Response) -> None:
-        """Use the tokens of an answer from now on."""
+        """Use the tokens of a response in later requests."""
         assert answer.status_code == 200, answer.text
         self.access_token: str = answer.json()["access_token"]
         self.refresh_token: str = answer.json()["refresh_token"]
 
     def request(self, method: str, path: str, **options: Any) -> httpx2.Response:
-        """Ask as this user."""
+        """Send a request as this user."""
         return self.service.client.request(method, path, headers=bearer(self.access_token), **options)
 
     def create_order(self) -> str:
-        """Order something, and return where it is."""
+        """Create an order and return its URL."""
         created = self.service.create_order(new_reference(), headers=bearer(self.access_token))
         assert created.status_code == 201, created.text
         return created.headers["location"]
 
     def change_password(self, new: str) -> httpx2.Response:
-        """Ask for another password; the tokens stay those it had."""
+        """Request a password change and keep the old tokens."""
         body = {"current_password": self.password, "new_password": new}
         return self.request("POST", f"{API}/auth/password", json=body)
 
 
 def create_admin(project: Project, settings: Settings, email: str, password: str = PASSWORD) -> Any:
-    """Run the command that makes an admin."""
+    """Run the command that creates an admin."""
     return project.run("-m", PACKAGE, "create-admin", email, settings=settings, typed=f"{password}\n")
 
 
 def refresh(service: Service, token: str) -> httpx2.Response:
-    """Ask for tokens in exchange for one."""
+    """Exchange a refresh token for new tokens."""
     return _send(service, "refresh", token)
 
 
 def log_out(service: Service, token: str) -> httpx2.Response:
-    """End the session that a token belongs to."""
+    """End the session of a token."""
     return _send(service, "logout", token)
 
 
 def _send(service: Service, route: str, token: str) -> httpx2.Response:
-    # In ASCII: a token that somebody makes up may be no proper text.
+    # In ASCII, because a forged token may contain invalid text.
     body = json.dumps({"refresh_token": token})
     return service.request("POST", f"{API}/auth/{route}", content=body, headers={"Content-Type": "application/json"})
 
@@ -110,7 +110,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 def refused(service: Service, response: httpx2.Response) -> str:
-    """Check that somebody was told to sign in, as the standard says, and return the words."""
+    """Check that a response requires authentication as the standard defines it, and return its text."""
     failure = service.failure(response, 401)
     assert failure.code == "not_authenticated"
     assert response.headers["www-authenticate"].split()[0] == "Bearer"
@@ -118,13 +118,13 @@ def refused(service: Service, response: httpx2.Response) -> str:
 
 
 def comparable(response: httpx2.Response) -> tuple[int, dict[str, str], str]:
-    """Return all of an answer that must not depend on who exists."""
+    """Return the parts of a response that must not depend on which accounts exist."""
     headers = {name: value for name, value in response.headers.items() if name not in PASSING_HEADERS}
     return response.status_code, headers, response.text.replace(response.headers["x-request-id"], "")
 
 
 def claims_of(token: str) -> dict[str, Any]:
-    """Return what an access token says."""
+    """Return the claims of an access token."""
     claims: dict[str, Any] = json.loads(_decoded(token.split(".")[1]))
     return claims
 
@@ -138,15 +138,15 @@ def forge(
     claims: Mapping[str, Any] | None = None,
     without: Collection[str] = (),
 ) -> str:
-    """Return an access token with other contents, signed anew, by hand: no library is to be trusted with its own test.
+    """Return an access token with other contents and a new signature, without the library under test.
 
     Args:
-        token: What is changed.
-        key: What it is signed with.
-        digest: How it is signed.
-        header: What the header says instead.
-        claims: What the token says instead.
-        without: Names that it has no more, in the header and in the claims.
+        token: The original token.
+        key: The signing key.
+        digest: The digest of the signature.
+        header: Changes to the header.
+        claims: Changes to the claims.
+        without: Names to remove from the header and the claims.
     """
     old_header, old_claims, _ = token.split(".")
     parts = [
@@ -166,7 +166,7 @@ def unsigned(token: str) -> str:
 
 
 def sha256(token: str) -> str:
-    """Return how a refresh token may be stored."""
+    """Return a hash in the form of a stored refresh token."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Services to try, each rendered once, and databases to break."""
+"""Services under test, each rendered once, and databases that tests may break."""
 
 import shutil
 import uuid
@@ -11,13 +11,13 @@ import pytest
 from tests.services.running import FileStore, Project, ServerStore, Service, Store, Variant
 from tests.services.servers import Kind, MissingServerError, PrivateServer, Server, database_server
 
-# What the page of a client at another origin may do, in the services that most tests share.
+# The permissions of a page at another origin, in the services that most tests share.
 ORIGIN = "https://shop.example"
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave running services out of the first circle: `uv run pytest` runs the presets, `.ci/run` their behavior."""
+    """Skip running services in the fast run: `uv run pytest` runs the presets, `.ci/run` their behavior."""
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.ci)
@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def open_until_end() -> Iterator[ExitStack]:
-    """Hold what is costly to open until the last test."""
+    """Keep expensive resources open until the last test."""
     with ExitStack() as stack:
         yield stack
 
@@ -39,7 +39,7 @@ def variant(request: pytest.FixtureRequest) -> Variant:
 
 @pytest.fixture(scope="session")
 def projects(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Variant], Project]:
-    """Return a function that renders a service, once for each variant."""
+    """Return a function that renders a service once for each variant."""
     root = tmp_path_factory.mktemp("services")
     rendered: dict[Variant, Project] = {}
 
@@ -61,7 +61,7 @@ def project(projects: Callable[[Variant], Project], variant: Variant) -> Project
 def found_server(
     server_of: Callable[[Kind], Server], missing_server: Callable[[str], None]
 ) -> Callable[[Kind], Server]:
-    """Return a function that gives the shared server of a kind; without one the test does not go on."""
+    """Return a function that returns the shared server of a kind, and skips or fails the test without one."""
 
     def server(kind: Kind) -> Server:
         try:
@@ -101,7 +101,7 @@ def new_store(
     tmp_path_factory: pytest.TempPathFactory,
     open_until_end: ExitStack,
 ) -> Callable[[Variant, ExitStack], Store]:
-    """Return a function that makes a migrated database, which lasts as long as the stack it is given."""
+    """Return a function that creates a migrated database, which is removed with the given stack."""
     pristine: dict[Variant, Store] = {}
 
     def migrated(variant: Variant, stack: ExitStack) -> Store:
@@ -119,7 +119,7 @@ def new_store(
     def store(variant: Variant, stack: ExitStack) -> Store:
         if variant.database == "mysql":
             return migrated(variant, stack)
-        # The other two copy a database faster than they migrate one.
+        # The other two engines copy a database faster than they migrate one.
         if variant not in pristine:
             pristine[variant] = migrated(variant, open_until_end)
         origin = pristine[variant]
@@ -140,13 +140,13 @@ def new_store(
 
 @pytest.fixture(scope="session")
 def store(new_store: Callable[[Variant, ExitStack], Store], variant: Variant, open_until_end: ExitStack) -> Store:
-    """Return a migrated database that others use, too: leave it as it was, but for orders of your own."""
+    """Return a migrated database that tests share. A test may only change its own orders."""
     return new_store(variant, open_until_end)
 
 
 @pytest.fixture
 def own_store(new_store: Callable[[Variant, ExitStack], Store], variant: Variant) -> Iterator[Store]:
-    """Return a migrated database of the test's own, to do anything with."""
+    """Return a migrated database of this test, which it may change in any way."""
     with ExitStack() as stack:
         yield new_store(variant, stack)
 
@@ -160,7 +160,7 @@ def settings(store: Store) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def service(project: Project, settings: dict[str, str]) -> Iterator[Service]:
-    """Return the service under test, running, its client signed in; the tests of a module share it."""
+    """Return the running service under test, with a signed-in client. The tests of a module share it."""
     with project.start(settings) as service:
         if project.variant.has_auth:
             service.sign_in()

@@ -1,4 +1,4 @@
-"""Clients of a service's WebSockets, one or very many."""
+"""Clients of a service's WebSockets, from one to several thousand."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ AT_ONCE = 50
 
 @contextlib.contextmanager
 def many_files() -> Iterator[None]:
-    """Let this process, and those it starts, have as many connections open as the system allows."""
+    """Allow this process and its child processes as many connections as the system allows."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
     try:
@@ -30,7 +30,7 @@ def many_files() -> Iterator[None]:
 
 
 def sign_in(service: Service, email: str, password: str) -> str:
-    """Make a user, if there is none, and have the service's client be that user; return the access token."""
+    """Create a user if there is none, sign the service's client in as that user, and return the access token."""
     service.request("POST", "/api/v1/auth/register", json={"email": email, "password": password})
     answer = service.request("POST", "/api/v1/auth/token", data={"username": email, "password": password})
     assert answer.status_code == 200, answer.text
@@ -47,13 +47,13 @@ def new_room(service: Service) -> str:
 
 
 def enter(service: Service, path: str, **options: Any) -> connect:
-    """Return a connection to be opened, as a block or by waiting for it."""
+    """Return a connection to open, as a block or with `await`."""
     url = f"ws://127.0.0.1:{service.port}{path}"
     return connect(url, ping_interval=None, open_timeout=PATIENCE_SECONDS, proxy=None, **options)
 
 
 async def refusal(service: Service, path: str, **options: Any) -> httpx2.Response:
-    """Return how the service refuses a connection."""
+    """Return the service's response to a refused connection."""
     try:
         async with enter(service, path, **options):
             raise AssertionError("the service accepts the connection")
@@ -66,7 +66,7 @@ async def refusal(service: Service, path: str, **options: Any) -> httpx2.Respons
 
 @contextlib.asynccontextmanager
 async def crowd(service: Service, paths: Sequence[str]) -> AsyncIterator[list[ClientConnection]]:
-    """Open a connection to each path, some at a time; close all at the end of the block."""
+    """Open a connection to each path, several at a time, and close all at the end of the block."""
     at_once = asyncio.Semaphore(AT_ONCE)
 
     async def one(path: str) -> ClientConnection:
@@ -81,7 +81,7 @@ async def crowd(service: Service, paths: Sequence[str]) -> AsyncIterator[list[Cl
 
 
 def remark(text: str) -> str:
-    """Return a message as a client sends it."""
+    """Return a message in the format of a client."""
     return json.dumps({"text": text})
 
 
@@ -92,7 +92,7 @@ async def hear(connection: ClientConnection) -> str:
 
 
 async def close_code(connection: ClientConnection) -> int | None:
-    """Return the code that the service closes the connection with, whatever it sends before."""
+    """Return the close code of the service's end of the connection. Messages before it are ignored."""
     with contextlib.suppress(ConnectionClosed):
         async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
@@ -101,13 +101,13 @@ async def close_code(connection: ClientConnection) -> int | None:
 
 
 def break_off(connection: ClientConnection) -> None:
-    """Be gone without a word: the kernel resets the connection."""
+    """Reset the connection without a closing handshake."""
     end: socket.socket = connection.transport.get_extra_info("socket")
     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.transport.abort()
 
 
 def alive(service: Service, kind: str) -> tuple[int, int]:
-    """Return how many tasks the service has, and how many objects of a class."""
+    """Return the number of tasks of the service and of objects of a class."""
     answer = service.request("GET", "/probe/alive", params={"kind": kind}).json()
     return answer["tasks"], answer["objects"]

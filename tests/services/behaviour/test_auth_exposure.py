@@ -1,4 +1,4 @@
-"""What others see of signing in: whoever reads the document, the docs page, the logs."""
+"""Sign-in data in the OpenAPI document, the docs page and the logs."""
 
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urljoin
@@ -24,7 +24,7 @@ OTHER_PASSWORD = "another phrase that nobody may read"
 
 @with_auth
 def test_authorize_button(service: Service) -> None:
-    """The docs page's Authorize button finds one OAuth2 password flow, and what it sends gives a token that works."""
+    """The Authorize button of the docs page finds one OAuth2 password flow and gets a valid token from it."""
     email = Account.new(service).email
     docs = f"{service.url}/docs"
     assert service.request("GET", "/docs").status_code == 200
@@ -34,7 +34,7 @@ def test_authorize_button(service: Service) -> None:
     assert scheme["flows"].keys() == {"password"}
     flow = scheme["flows"]["password"]
 
-    # Swagger UI takes addresses relative to its page, and sends this when nothing else is filled in.
+    # Swagger UI resolves URLs relative to its page, and sends these values by default.
     form = {"grant_type": "password", "scope": "", "username": email, "password": PASSWORD}
     headers = {"Authorization": "Basic Og==", "X-Requested-With": "XMLHttpRequest", "Accept": "application/json"}
     answer = service.request("POST", urljoin(docs, flow["tokenUrl"]), data=form, headers=headers)
@@ -52,7 +52,7 @@ def test_authorize_button(service: Service) -> None:
 
 @with_auth
 def test_document_keeps_passwords_hidden(service: Service) -> None:
-    """The document marks what is a password, so that no page shows it while it is typed, and gives none back."""
+    """The document marks passwords, so that pages hide them in forms and no response contains them."""
     schemas = service.request("GET", "/openapi.json").json()["components"]["schemas"]
     fields = {
         (name, field): item for name, schema in schemas.items() for field, item in schema.get("properties", {}).items()
@@ -60,19 +60,19 @@ def test_document_keeps_passwords_hidden(service: Service) -> None:
     passwords = {key: item for key, item in fields.items() if "password" in key[1]}
     assert {field for _, field in passwords} >= {"password", "current_password", "new_password"}
     assert all(item.get("format") == "password" for item in passwords.values())
-    # A generated client holds what has this format as a secret, which it prints and sends as asterisks.
+    # A generated client treats this format as a secret and would print and send asterisks.
     assert not [key for key, item in fields.items() if "token" in key[1] and "format" in item]
     assert not [key for key in fields if "hash" in key[1] or "version" in key[1]]
 
 
 def secrets_of(*accounts: Account) -> set[str]:
-    """Return what their owners keep to themselves."""
+    """Return the secrets of these accounts."""
     return {text for account in accounts for text in (account.password, account.access_token, account.refresh_token)}
 
 
 @with_auth
 def test_nothing_secret_is_logged(project: Project, own_store: Store) -> None:
-    """However much is logged, and whatever fails, no line holds a password, a token, a hash or a key."""
+    """No log line contains a password, a token, a hash or a key, even at the lowest level and after errors."""
     settings = {"DATABASE_URL": own_store.url, "LOG_LEVEL": "DEBUG"}
     with project.start(settings) as service:
         jane = Account.new(service)
@@ -86,7 +86,7 @@ def test_nothing_secret_is_logged(project: Project, own_store: Store) -> None:
         made = create_admin(project, settings, new_email(), OTHER_PASSWORD)
         printed = made.stdout + made.stderr
 
-        # What is refused, and says so somewhere.
+        # Requests that are refused with a message.
         assert service.log_in(jane.email, f"{OTHER_PASSWORD}!").status_code == 401
         assert service.register(jane.email, OTHER_PASSWORD).status_code == 409
         with ThreadPoolExecutor(4) as threads:
@@ -99,7 +99,7 @@ def test_nothing_secret_is_logged(project: Project, own_store: Store) -> None:
         jane.request("GET", "/probe/fail")
         assert log_out(service, jane.refresh_token).status_code == 204
 
-        # What breaks, and is logged with all that is known of it.
+        # Requests that fail and are logged with full details.
         own_store.execute("DROP TABLE refresh_tokens")
         assert service.log_in(admin.email).status_code == 500
         assert refresh(service, admin.refresh_token).status_code == 500
@@ -116,7 +116,7 @@ def test_nothing_secret_is_logged(project: Project, own_store: Store) -> None:
 
 @with_auth
 def test_refused_in_every_way_a_client_asks(service: Service) -> None:
-    """A page of a known origin may read the refusal, and asks beforehand without a token."""
+    """A page of a known origin may read a refusal, and its preflight request needs no token."""
     origin = {"Origin": "https://shop.example"}
     asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
     preflight = service.request("OPTIONS", ME, headers=origin | asked)
@@ -130,7 +130,7 @@ def test_refused_in_every_way_a_client_asks(service: Service) -> None:
 
 @with_auth
 def test_keys_of_two_services(project: Project, own_store: Store) -> None:
-    """A token of a service with another key, name or audience is none here, also on the same database."""
+    """A token of a service with another key, issuer or audience is invalid, even with the same database."""
     own = {"DATABASE_URL": own_store.url}
     with project.start(own) as service:
         jane = Account.new(service)

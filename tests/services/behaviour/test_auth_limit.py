@@ -1,4 +1,4 @@
-"""Guessing passwords against the limit: few guesses a minute, however they are sent."""
+"""The rate limit on guessed passwords: few attempts per minute, however they are sent."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -13,19 +13,19 @@ from tests.services.running import PASSWORD, Project, Service, Store
 
 CLIENTS = 16
 GUESSES = 80
-# What the settings say by themselves.
+# The default settings.
 A_MINUTE = 10
 
 
 @pytest.fixture
 def limited(project: Project, own_store: Store) -> Iterator[Service]:
-    """Return a service that nobody has asked yet; it believes its proxy who asks."""
+    """Return a new service with a trusted proxy and unused limits."""
     with project.start({"DATABASE_URL": own_store.url, "TRUSTED_PROXIES": "127.0.0.1"}) as service:
         yield service
 
 
 def from_address(address: str) -> dict[str, str]:
-    """Return the header by which a proxy tells for whom it asks."""
+    """Return the header in which a proxy names its client."""
     return {"X-Forwarded-For": address}
 
 
@@ -37,7 +37,7 @@ def guess(service: Service, email: str, password: str, headers: dict[str, str]) 
 
 @with_auth_and_limit
 def test_guessing(limited: Service) -> None:
-    """Of many guesses at once few are looked at; the rest is told when to come again, right or wrong."""
+    """Of many simultaneous guesses few are checked. The others get a retry time, whether right or wrong."""
     account = Account.new(limited)
     thief, owner = from_address("203.0.113.7"), from_address("198.51.100.1")
     with ThreadPoolExecutor(CLIENTS) as threads:
@@ -52,14 +52,14 @@ def test_guessing(limited: Service) -> None:
         assert limited.failure(answer, 429).code == "rate_limited"
         assert 0 < int(answer.headers["retry-after"]) <= 60
     assert right.headers["ratelimit-remaining"] == wrong.headers["ratelimit-remaining"] == "0"
-    # Neither the owner elsewhere nor a session that goes on pays for it.
+    # This affects neither the owner at another address nor an existing session.
     assert guess(limited, account.email, PASSWORD, owner).status_code == 200
     assert account.request("GET", f"{API}/users/me").status_code == 200
 
 
 @with_auth_and_limit
 def test_guessing_in_other_ways(limited: Service) -> None:
-    """Other accounts, tokens of one's own, other spellings and the addresses of one network give no more guesses."""
+    """Other accounts, valid tokens, other spellings and other addresses of one network give no more guesses."""
     accounts = [Account.new(limited) for _ in range(2)]
     tried = 0
     for number in range(3 * A_MINUTE):
@@ -77,7 +77,7 @@ def test_guessing_in_other_ways(limited: Service) -> None:
 
 @with_auth_and_limit
 def test_guessing_behind_a_forged_address(project: Project, own_store: Store) -> None:
-    """Without a proxy that is trusted nobody chooses the address that counts."""
+    """Without a trusted proxy a client cannot choose its address."""
     with project.start({"DATABASE_URL": own_store.url}) as service:
         answers = [
             guess(service, new_email(), "a guess like any other", from_address(f"203.0.113.{number}"))
@@ -88,7 +88,7 @@ def test_guessing_behind_a_forged_address(project: Project, own_store: Store) ->
 
 @with_auth_and_limit
 def test_guessing_the_present_password(limited: Service) -> None:
-    """Whoever finds a signed-in session has as few guesses at its password."""
+    """With a signed-in session an attacker has equally few guesses at its password."""
     account = Account.new(limited)
     statuses: Counter[int] = Counter()
     for number in range(3 * A_MINUTE):
@@ -100,6 +100,6 @@ def test_guessing_the_present_password(limited: Service) -> None:
 
 @with_auth_and_limit
 def test_registering_in_a_row(limited: Service) -> None:
-    """Registration, which tells whose address is taken, and costs a hash, is as limited."""
+    """Registration is limited too, because it reveals existing accounts and computes a hash."""
     statuses = Counter(limited.register(new_email()).status_code for _ in range(2 * A_MINUTE))
     assert statuses == {201: A_MINUTE, 429: A_MINUTE}

@@ -1,4 +1,4 @@
-"""Passwords: what may be one, what an answer tells of whom, and what hashing costs everybody else."""
+"""Passwords: valid values, information in responses, and the effect of hashing on other requests."""
 
 import http.client
 import json
@@ -23,7 +23,7 @@ from tests.services.running import PASSWORD, PATIENCE_SECONDS, Project, Service,
 LONG = "x" * 10_000
 WRONG = "a phrase that nobody logs in with"
 SAMPLES = 60
-# Telling a user from nobody by a tenth of a log-in takes a few answers; not hashing at all is nine tenths and more.
+# A difference of a tenth of a sign-in is measurable. Without hashing the difference would be nine tenths.
 TOLERANCE = 0.2
 CLIENTS = 20
 ATTEMPTS = 3
@@ -48,14 +48,14 @@ with HTTPServer(("127.0.0.1", 0), Answer) as server:
 
 @pytest.fixture(scope="module")
 def jane(service: Service) -> Account:
-    """Return a user whose password stays what it is."""
+    """Return a user whose password does not change."""
     return Account.new(service)
 
 
 @with_auth
 @pytest.mark.parametrize("password", [WRONG, "", "short", " ", PASSWORD.upper(), f"{PASSWORD} ", PASSWORD[:-1], LONG])
 def test_same_answer_for_nobody(service: Service, jane: Account, password: str) -> None:
-    """A wrong password and an unknown address get one answer, header by header and letter by letter."""
+    """A wrong password and an unknown email address get the same response in headers and body."""
     wrong = service.log_in(jane.email, password)
     unknown = service.log_in(new_email(), password)
     assert comparable(wrong) == comparable(unknown)
@@ -67,7 +67,7 @@ def test_same_answer_for_nobody(service: Service, jane: Account, password: str) 
 
 @contextmanager
 def quick_log_in(service: Service) -> Iterator[Callable[[str, str], float]]:
-    """Return a function that gives the seconds that the answer to a log-in took, on a connection that is there."""
+    """Return a function that measures a sign-in on an open connection in seconds."""
     with httpx2.Client(base_url=service.url, timeout=PATIENCE_SECONDS, trust_env=False) as client:
 
         def log_in(email: str, password: str) -> float:
@@ -82,7 +82,7 @@ def quick_log_in(service: Service) -> Iterator[Callable[[str, str], float]]:
 
 @with_auth
 def test_same_time_for_nobody(project: Project, own_store: Store) -> None:
-    """An unknown address, a disabled account and a wrong password take the same time."""
+    """An unknown email address, a disabled account and a wrong password take the same time."""
     with project.start({"DATABASE_URL": own_store.url}) as service:
         disabled, known = Account.new(service).email, ""
         own_store.execute("UPDATE users SET disabled = (1 = 1)")
@@ -97,11 +97,11 @@ def test_same_time_for_nobody(project: Project, own_store: Store) -> None:
             for _ in range(5):
                 log_in(*cases["wrong"]())
             for _ in range(SAMPLES):
-                # In turn and in no order: whatever else the machine does, it does to all of them.
+                # In random order, so that other load on the machine affects all of them.
                 for name in random.sample(sorted(cases), len(cases)):
                     seconds[name].append(log_in(*cases[name]()))
     usual = median(seconds["wrong"])
-    assert usual > 0.005, "so fast is no hash that holds"
+    assert usual > 0.005, "too fast for a secure hash"
     for name, values in seconds.items():
         difference = median(value - wrong for value, wrong in zip(values, seconds["wrong"], strict=True))
         assert abs(difference) < TOLERANCE * usual, (name, difference, usual)
@@ -109,7 +109,7 @@ def test_same_time_for_nobody(project: Project, own_store: Store) -> None:
 
 @with_auth
 def test_long_password(service: Service, jane: Account) -> None:
-    """A password of 10,000 characters is refused, not shortened, not repeated, and costs no more than another."""
+    """A password of 10,000 characters is refused at normal cost and is not shortened or returned."""
     started = time.monotonic()
     registered = service.register(email := new_email(), LONG)
     assert [detail["location"][-1] for detail in service.failure(registered, 422).details] == ["password"]
@@ -128,7 +128,7 @@ def test_long_password(service: Service, jane: Account) -> None:
 
 @with_auth
 def test_every_character_counts(service: Service) -> None:
-    """Nothing of a long password is cut off, stripped or ended by a zero; letters keep their case."""
+    """No part of a long password is cut off, stripped or ended by a null character, and case counts."""
     for password, others in {
         "y" * 128: ["y" * 127, "y" * 72, "y" * 127 + "z", "y" * 129],
         "zero\0 and what is after it": ["zero\0 and what is afterwards", "zero", "zero and what is after it"],
@@ -156,7 +156,7 @@ def test_every_character_counts(service: Service) -> None:
     ],
 )
 def test_unicode_password(service: Service, password: str) -> None:
-    """A password is the same however a keyboard composes its letters; other letters are another password."""
+    """Different Unicode compositions of a password are equal, and other letters are a different password."""
     forms = {unicodedata.normalize(form, password) for form in ("NFC", "NFD", "NFKC", "NFKD")} | {password}
     for registered in forms:
         account = Account.new(service, registered)
@@ -169,7 +169,7 @@ def test_unicode_password(service: Service, password: str) -> None:
 
 @with_auth
 def test_password_grows_when_normalised(service: Service) -> None:
-    """A text that normalisation makes eighteen times as long is a password or none, and never a fault."""
+    """A text that becomes eighteen times as long in normalization is accepted or refused without an error."""
     email = new_email()
     answer = service.register(email, "\N{ARABIC LIGATURE SALLALLAHOU ALAYHE WASALLAM}" * 128)
     assert answer.status_code in {201, 422}
@@ -194,7 +194,7 @@ def test_password_grows_when_normalised(service: Service) -> None:
     ids=lambda password: ascii(password)[:30],
 )
 def test_no_password(service: Service, jane: Account, password: object) -> None:
-    """What is no password makes no account, changes none, and is not repeated."""
+    """An invalid password neither creates nor changes an account, and is not returned."""
     headers = {"Content-Type": "application/json", **bearer(jane.access_token)}
     for path, body, statuses in (
         ("register", {"email": new_email(), "password": password}, {422}),
@@ -229,7 +229,7 @@ def test_no_password(service: Service, jane: Account, password: object) -> None:
     ],
 )
 def test_form(service: Service, jane: Account, form: bytes) -> None:
-    """A form with anything in it is answered: with a refusal."""
+    """Any content of the form is refused with a valid response."""
     content = form % jane.email.encode() if b"%s" in form else form.replace(b"%%", b"%")
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     answer = service.request("POST", f"{API}/auth/token", content=content, headers=headers)
@@ -241,7 +241,7 @@ def test_form(service: Service, jane: Account, form: bytes) -> None:
 
 @contextmanager
 def logging_in(service: Service, emails: list[str]) -> Iterator[list[int]]:
-    """Let clients log in without a pause until the end of the block, and note the statuses."""
+    """Let clients sign in repeatedly until the end of the block, and record the statuses."""
     statuses: list[int] = []
     done = threading.Event()
 
@@ -268,7 +268,7 @@ def logging_in(service: Service, emails: list[str]) -> Iterator[list[int]]:
 
 @contextmanager
 def bystander() -> Iterator[int]:
-    """Run a process that answers at once, and yield where: it waits for nothing but its share of the machine."""
+    """Run a process that responds at once, and yield its port. It measures the load of the machine."""
     command = [sys.executable, "-c", BYSTANDER]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -277,7 +277,7 @@ def bystander() -> Iterator[int]:
 
 
 def p99_of_health(port: int, control: int) -> tuple[float, float]:
-    """Return how long the slowest of a hundred questions for its health takes, in seconds, here and at a bystander."""
+    """Return the 99th percentile of health checks in seconds, for the service and for the reference process."""
     with closing(Health(port)) as service, closing(Health(control)) as other:
         samples = [(service.seconds(), other.seconds()) for _ in range(500)]
     first, second = zip(*samples, strict=True)
@@ -285,18 +285,18 @@ def p99_of_health(port: int, control: int) -> tuple[float, float]:
 
 
 class Health:
-    """A connection that asks for health.
+    """A connection for health checks.
 
     Args:
-        port: Whose.
+        port: The port of the process.
     """
 
     def __init__(self, port: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
 
     def seconds(self) -> float:
-        """Return how long the answer to one question takes."""
-        # What the answer before has left to do is over.
+        """Return the duration of a health check in seconds."""
+        # The work after the previous response is finished.
         time.sleep(0.002)
         started = time.perf_counter()
         self._connection.request("GET", "/health")
@@ -313,39 +313,39 @@ class Health:
 
 @with_auth
 def test_hashing_leaves_the_loop_alone(service: Service) -> None:
-    """While 20 clients do nothing but log in, /health answers within 50 ms, 99 times in 100."""
+    """While 20 clients sign in repeatedly, 99 of 100 health checks take at most 50 ms."""
     emails = [Account.new(service).email for _ in range(CLIENTS)]
     measured: list[tuple[float, float]] = []
     with logging_in(service, emails) as statuses, bystander() as control:
-        # What the machine makes everybody wait is no fault of the service; a loop that hashes fails each time.
+        # Load of the machine is subtracted. A service that hashes on the event loop fails every time.
         while len(measured) < ATTEMPTS and not any(p99 - others < 0.05 for p99, others in measured):
             before = len(statuses)
             measured.append(p99_of_health(service.port, control))
-            assert len(statuses) - before >= CLIENTS, "nobody logged in meanwhile"
+            assert len(statuses) - before >= CLIENTS, "no client signed in meanwhile"
     assert set(statuses) == {200}
     assert any(p99 - others < 0.05 for p99, others in measured), measured
 
 
 @with_auth
 def test_hashing_holds_no_connection(service: Service) -> None:
-    """While 20 clients do nothing but log in, the pool's connections are free: none waits for a hash."""
+    """While 20 clients sign in repeatedly, no connection of the pool waits for a hash."""
     emails = [Account.new(service).email for _ in range(CLIENTS)]
     taken = []
     with logging_in(service, emails) as statuses:
         for _ in range(200):
             taken.append(service.client.get("/probe/pool").json()["checked_out"])
-            # Asked all the time, the service would do nothing else.
+            # Continuous requests would leave no time for anything else.
             time.sleep(0.005)
         created = service.create_order(f"P-{new_email()[:20]}")
     assert set(statuses) == {200}
     assert created.status_code == 201, created.text
-    # Held while hashing it would be all of them but the one or two that are done.
+    # If hashing held connections, almost all of them would be in use.
     assert median(taken) < CLIENTS / 2, taken
 
 
 @with_auth_and_database
 def test_log_ins_one_after_another(project: Project, own_store: Store) -> None:
-    """One connection is enough for twenty log-ins at once."""
+    """One connection is enough for twenty simultaneous sign-ins."""
     settings = {"DATABASE_URL": own_store.url, "DATABASE_POOL_SIZE": "1", "DATABASE_MAX_OVERFLOW": "0"}
     with project.start(settings) as service:
         emails = [Account.new(service).email for _ in range(CLIENTS)]

@@ -1,4 +1,4 @@
-"""Refresh tokens, and how a session ends: by itself, by its owner, by a thief, by an admin."""
+"""Refresh tokens and the end of sessions: by time, by their owner, after theft and by an admin."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +26,7 @@ OTHER_PASSWORD = "another phrase, after the first was heard"
 
 @pytest.fixture
 def jane(service: Service) -> Account:
-    """Return a user of the test's own."""
+    """Return a user of this test."""
     return Account.new(service)
 
 
@@ -37,13 +37,13 @@ def admin(service: Service, project: Project, settings: dict[str, str]) -> Accou
 
 
 def second_session(account: Account) -> Account:
-    """Log the same user in once more."""
+    """Sign the same user in for a second session."""
     return Account(account.service, account.email, account.password)
 
 
 @with_auth
 def test_rotation(service: Service, jane: Account) -> None:
-    """A refresh token is good once, for a new pair; access tokens made before stay good until they expire."""
+    """A refresh token can be used once for a new pair. Earlier access tokens stay valid until they expire."""
     seen = {jane.refresh_token}
     for _ in range(3):
         before = jane.access_token
@@ -56,7 +56,7 @@ def test_rotation(service: Service, jane: Account) -> None:
 
 @with_auth
 def test_reused_refresh_token(service: Service, jane: Account) -> None:
-    """A refresh token used twice ends every token of its family, the newest among them, and no other session."""
+    """A reused refresh token revokes every token of its family and no other session."""
     other = second_session(jane)
     family = [jane.refresh_token]
     for _ in range(3):
@@ -73,7 +73,7 @@ def test_reused_refresh_token(service: Service, jane: Account) -> None:
 
 
 def winner_of_many(service: Service, token: str) -> str:
-    """Use a refresh token eight times at once, and return what it was exchanged for: once."""
+    """Use a refresh token eight times at once, and return the only pair of tokens that was issued."""
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(lambda _: refresh(service, token), range(8)))
     assert sorted(answer.status_code for answer in answers) == [200] + [401] * 7
@@ -83,7 +83,7 @@ def winner_of_many(service: Service, token: str) -> str:
 
 @with_auth_and_database
 def test_concurrent_refresh(service: Service, jane: Account) -> None:
-    """Of several that use one refresh token at once one gets a pair, and the family ends: another was a thief."""
+    """Of several simultaneous uses of a refresh token one gets a pair, and its family is revoked as stolen."""
     for _ in range(5):
         refused(service, refresh(service, winner_of_many(service, jane.refresh_token)))
         jane.take(service.log_in(jane.email))
@@ -92,14 +92,14 @@ def test_concurrent_refresh(service: Service, jane: Account) -> None:
 
 @pytest.fixture
 def replicated(project: Project, settings: dict[str, str]) -> Iterator[Service]:
-    """Return the service in two processes on the same database."""
+    """Return the service in two processes on one database."""
     with project.start(settings | {"WEB_CONCURRENCY": "2"}) as service:
         yield service
 
 
 @with_auth_and_database
 def test_concurrent_refresh_in_two_processes(replicated: Service) -> None:
-    """One refresh token gives one pair however many processes serve."""
+    """A refresh token gives one pair across several processes."""
     jane = Account.new(replicated)
     for _ in range(5):
         refused(replicated, refresh(replicated, winner_of_many(replicated, jane.refresh_token)))
@@ -108,7 +108,7 @@ def test_concurrent_refresh_in_two_processes(replicated: Service) -> None:
 
 @with_auth
 def test_expired_refresh_token(project: Project, own_store: Store) -> None:
-    """A refresh token ends with its time, however little it was used."""
+    """A refresh token expires at its time, even if it was never used."""
     with project.start({"DATABASE_URL": own_store.url}) as service:
         jane = Account.new(service)
         own_store.execute("UPDATE refresh_tokens SET expires_at = created_at")
@@ -119,7 +119,7 @@ def test_expired_refresh_token(project: Project, own_store: Store) -> None:
 
 @with_auth
 def test_stored_refresh_token(project: Project, own_store: Store) -> None:
-    """What the database holds of tokens and passwords lets nobody in."""
+    """Stored tokens and passwords cannot be used to sign in."""
     with project.start({"DATABASE_URL": own_store.url}) as service:
         jane = Account.new(service)
         assert own_store.scalar("SELECT count(*) FROM refresh_tokens") == 1
@@ -138,21 +138,21 @@ def test_stored_refresh_token(project: Project, own_store: Store) -> None:
     "token", ["", "x", "x" * 10_000, "\0", "ü" * 43, "%00", "null", "' OR ''='", "\ud800" * 43], ids=ascii
 )
 def test_made_up_refresh_token(service: Service, token: str) -> None:
-    """A refresh token that nobody was given is refused; to log out with it is to be logged out."""
+    """An unknown refresh token is refused, and signing out with it succeeds."""
     service.failure(refresh(service, token), 401, 422)
     assert log_out(service, token).status_code in {204, 422}
 
 
 @with_auth
 def test_access_token_for_a_refresh_token(service: Service, jane: Account) -> None:
-    """Each kind of token is good for its own purpose."""
+    """An access token is not accepted as a refresh token, and the reverse."""
     refused(service, refresh(service, jane.access_token))
     refused(service, service.client.get(ME, headers=bearer(jane.refresh_token)))
 
 
 @with_auth
 def test_log_out(service: Service, jane: Account) -> None:
-    """Logging out ends the session, also by a token that was used; twice does no harm, and others go on."""
+    """Signing out ends one session, also with a used token, and a second time has no effect."""
     other = second_session(jane)
     first = jane.refresh_token
     jane.take(refresh(service, first))
@@ -167,7 +167,7 @@ def test_log_out(service: Service, jane: Account) -> None:
 
 @with_auth
 def test_password_change(service: Service, jane: Account) -> None:
-    """A new password ends every other token at once, the access tokens among them; who changed it goes on."""
+    """A new password revokes every other token, including access tokens. The current user stays signed in."""
     other = second_session(jane)
     before = jane.access_token, jane.refresh_token
 
@@ -186,7 +186,7 @@ def test_password_change(service: Service, jane: Account) -> None:
 
 @with_auth
 def test_password_change_without_the_password(service: Service, jane: Account) -> None:
-    """Whoever finds a signed-in session cannot take the account over, and nothing ends."""
+    """Without the current password a signed-in session cannot change it, and no session ends."""
     for wrong in ("", "x" * 200, PASSWORD.upper(), f"{PASSWORD} "):
         body = {"current_password": wrong, "new_password": OTHER_PASSWORD}
         service.failure(jane.request("POST", f"{API}/auth/password", json=body), 403, 422)
@@ -198,7 +198,7 @@ def test_password_change_without_the_password(service: Service, jane: Account) -
 
 @with_auth_and_database
 def test_concurrent_password_changes(service: Service, jane: Account) -> None:
-    """Of two new passwords at the same moment one is it, and its tokens alone are good."""
+    """Of two simultaneous password changes one succeeds, and only its tokens are valid."""
     passwords = [f"{OTHER_PASSWORD} {number}" for number in range(4)]
     with ThreadPoolExecutor(4) as threads:
         answers = list(threads.map(jane.change_password, passwords))
@@ -215,7 +215,7 @@ def test_concurrent_password_changes(service: Service, jane: Account) -> None:
 
 @with_auth
 def test_disabled_user(service: Service, jane: Account, admin: Account) -> None:
-    """Who is disabled is out at once, and is told the same as somebody unknown; the tokens of before stay dead."""
+    """A disabled user is signed out at once, gets the response for unknown users, and old tokens stay invalid."""
     path = f"{API}/users/{jane.id}"
     assert jane.request("GET", ME).status_code == 200
     answer = admin.request("PATCH", path, json={"disabled": True})
@@ -235,7 +235,7 @@ def test_disabled_user(service: Service, jane: Account, admin: Account) -> None:
 
 @with_auth_and_database
 def test_disabled_while_refreshing(service: Service, admin: Account) -> None:
-    """Whichever comes first, a refresh or the end of the account: no token outlives both."""
+    """No token stays valid after an account is disabled during a refresh."""
     for _ in range(5):
         jane = Account.new(service)
         with ThreadPoolExecutor(2) as threads:
@@ -254,7 +254,7 @@ def test_disabled_while_refreshing(service: Service, admin: Account) -> None:
 
 @with_auth
 def test_tokens_are_not_kept(service: Service, jane: Account) -> None:
-    """No cache on the way keeps an answer with tokens in it."""
+    """Responses with tokens are not stored by caches."""
     answers = [service.log_in(jane.email), refresh(service, jane.refresh_token), jane.change_password(OTHER_PASSWORD)]
     assert [answer.status_code for answer in answers] == [200] * 3
     for answer in answers:
@@ -264,7 +264,7 @@ def test_tokens_are_not_kept(service: Service, jane: Account) -> None:
 
 @where(lambda variant: variant.database == "mysql", AUTH_VARIANTS)
 def test_newer_mariadb(project: Project, private_server_of: Callable[[Kind], PrivateServer]) -> None:
-    """Nothing fails where the server refuses to change what others have changed since, as MariaDB does from 11.6 on."""
+    """Requests also succeed on servers that reject changes to rows changed since, as MariaDB does from 11.6 on."""
     server = private_server_of("mysql")
     server.execute("SET GLOBAL innodb_snapshot_isolation = ON")
     with server.database() as name:

@@ -1,4 +1,4 @@
-"""Access tokens: whoever holds none that the service signed, for itself, for now, gets nowhere."""
+"""Access tokens: only a valid token of this service gives access."""
 
 import base64
 import json
@@ -14,7 +14,7 @@ from tests.services.behaviour.accounts import API, ME, ORDERS, Account, bearer, 
 from tests.services.behaviour.variants import with_auth
 from tests.services.running import SECRET_KEY, Service, wait_until
 
-# The routes that nobody signs in for.
+# The routes without authentication.
 OPEN = {
     ("post", f"{API}/auth/register"),
     ("post", f"{API}/auth/token"),
@@ -28,12 +28,12 @@ NOW = time.time
 
 
 def tampered(token: str, **claims: Any) -> str:
-    """Return a token that says something else under the old signature."""
+    """Return a token with changed claims and the old signature."""
     return ".".join([*forge(token, claims=claims).split(".")[:2], token.split(".")[2]])
 
 
 def jwk(key: bytes) -> dict[str, Any]:
-    """Return a key as a token's header may carry it."""
+    """Return a key in the format of a token's header."""
     return {"jwk": {"kty": "oct", "k": base64.urlsafe_b64encode(key).rstrip(b"=").decode()}}
 
 
@@ -41,7 +41,7 @@ Attack = Callable[[str], str]
 DEEP = base64.urlsafe_b64encode(b"[" * 7500).decode()
 OWN = b"a key of the attacker's own, long enough"
 ATTACKS: dict[str, Attack] = {
-    # How it is signed.
+    # Signature.
     "alg none": lambda token: unsigned(forge(token, header={"alg": "none"})),
     "alg None": lambda token: unsigned(forge(token, header={"alg": "None"})),
     "alg NONE": lambda token: unsigned(forge(token, header={"alg": "NONE"})),
@@ -63,7 +63,7 @@ ATTACKS: dict[str, Attack] = {
     "another signature": lambda token: token[:-43] + token[-43:][::-1],
     "other claims": lambda token: tampered(token, sub=NOBODY),
     "another role": lambda token: tampered(token, role="admin"),
-    # Whose it is, and for whom.
+    # Subject, issuer and audience.
     "wrong issuer": lambda token: forge(token, claims={"iss": "evil"}),
     "issuer in other letters": lambda token: forge(token, claims={"iss": claims_of(token)["iss"].upper()}),
     "wrong audience": lambda token: forge(token, claims={"aud": "warehouse"}),
@@ -81,7 +81,7 @@ ATTACKS: dict[str, Attack] = {
     "a newer version": lambda token: forge(token, claims={"ver": claims_of(token)["ver"] + 1}),
     "a version that is no number": lambda token: forge(token, claims={"ver": "latest"}),
     "version null": lambda token: forge(token, claims={"ver": None}),
-    # When.
+    # Times.
     "expired": lambda token: forge(token, claims={"exp": int(NOW()) - 1}),
     "expired long ago": lambda token: forge(token, claims={"exp": 0}),
     "expiry that is no time": lambda token: forge(token, claims={"exp": "never"}),
@@ -91,12 +91,12 @@ ATTACKS: dict[str, Attack] = {
     "not yet valid": lambda token: forge(token, claims={"nbf": int(NOW()) + 60}),
     "start that is no time": lambda token: forge(token, claims={"nbf": "now"}),
     "made in the future": lambda token: forge(token, claims={"iat": int(NOW()) + 60}),
-    # What is missing.
+    # Missing parts.
     **{
         f"no {name}": partial(forge, without=[name])
         for name in ("iss", "aud", "sub", "iat", "nbf", "exp", "jti", "ver")
     },
-    # What is no token any more.
+    # Malformed tokens.
     "two parts": lambda token: token.rpartition(".")[0],
     "four parts": lambda token: f"{token}.{token.split('.')[2]}",
     "five parts": lambda token: f"{token}.x.y",
@@ -111,19 +111,19 @@ NO_TOKENS = ("hush", "..", "aHVzaA.aHVzaA.aHVzaA", f"{DEEP}.{DEEP}.{DEEP}", "x" 
 
 @pytest.fixture(scope="module")
 def jane(service: Service) -> Account:
-    """Return a user whose tokens stay good."""
+    """Return a user whose tokens stay valid."""
     return Account.new(service)
 
 
 def refusals(service: Service, token: str) -> set[str]:
-    """Check that a token gets nowhere, and return what is said about it."""
+    """Check that a token is refused everywhere, and return the messages."""
     return {refused(service, service.client.get(path, headers=bearer(token))) for path in (ME, ORDERS, f"{API}/users")}
 
 
 @with_auth
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
 def test_forged_token(service: Service, jane: Account, attack: Attack) -> None:
-    """A token that is not wholly right is no token, and the answer does not say what was wrong with it."""
+    """A forged token is refused, and the response does not contain the reason."""
     words = refusals(service, attack(jane.access_token))
     assert words == refusals(service, forge(jane.access_token, key=OWN))
     assert len(words) == 1
@@ -131,13 +131,13 @@ def test_forged_token(service: Service, jane: Account, attack: Attack) -> None:
 
 @with_auth
 def test_no_token(service: Service) -> None:
-    """What never was a token is refused in the same words."""
+    """A missing or malformed token is refused with the same message."""
     assert len({word for token in NO_TOKENS for word in refusals(service, token)}) == 1
 
 
 @with_auth
 def test_forger_is_able(service: Service, jane: Account) -> None:
-    """What the attacks are made with makes good tokens when it changes nothing: they fail for their faults alone."""
+    """The forging helper creates valid tokens if it changes nothing, so the attacks fail only for their changes."""
     for token in (
         forge(jane.access_token),
         forge(jane.access_token, claims={"exp": int(NOW()) + 60, "jti": "another"}),
@@ -147,21 +147,21 @@ def test_forger_is_able(service: Service, jane: Account) -> None:
 
 @with_auth
 def test_contents_of_a_token(jane: Account) -> None:
-    """An access token lasts minutes and holds no more than it needs: no address, no role, nothing of the password."""
+    """An access token lasts minutes and contains no email address, role or password data."""
     claims = claims_of(jane.access_token)
     assert set(claims) == {"iss", "aud", "sub", "iat", "nbf", "exp", "jti", "ver", "typ"}
     assert claims["sub"] == jane.id
     assert 0 < claims["exp"] - claims["iat"] <= 900
     header = json.loads(base64.urlsafe_b64decode(jane.access_token.split(".")[0] + "=="))
     assert header == {"alg": "HS256", "typ": "at+jwt"}
-    # The other one says nothing at all, and has at least 256 bits.
+    # The other claim is random, with at least 256 bits.
     assert "." not in jane.refresh_token
     assert len(jane.refresh_token) >= 43
 
 
 @with_auth
 def test_expiry_is_to_the_second(service: Service, jane: Account) -> None:
-    """A token that was good a moment ago, and is remembered as such, ends when it says."""
+    """A token that was valid a moment ago, and may be cached, expires on time."""
     end = int(NOW()) + 3
     header = bearer(forge(jane.access_token, claims={"exp": end}))
     assert service.client.get(ME, headers=header).status_code == 200
@@ -171,7 +171,7 @@ def test_expiry_is_to_the_second(service: Service, jane: Account) -> None:
 
 @with_auth
 def test_lifetime_is_a_setting(service: Service, jane: Account) -> None:
-    """The client is told how long a token lasts, and that is so."""
+    """The response contains the lifetime of a token, which is correct."""
     claims = claims_of(jane.access_token)
     answer = service.log_in(jane.email)
     assert answer.json()["expires_in"] == claims["exp"] - claims["iat"]
@@ -196,7 +196,7 @@ def test_lifetime_is_a_setting(service: Service, jane: Account) -> None:
     ids=lambda header: " ".join(f"{name} {value}" for name, value in header.items()) or "none",
 )
 def test_token_elsewhere(service: Service, jane: Account, header: dict[str, str]) -> None:
-    """A token counts in one place and under one name; a refresh token is none."""
+    """A token is accepted only in its header, and a refresh token is not accepted there."""
     tokens = {"token": jane.access_token, "refresh_token": jane.refresh_token}
     headers = {name: value.format(**tokens) for name, value in header.items()}
     refused(service, service.request("GET", ME, headers=headers))
@@ -205,7 +205,7 @@ def test_token_elsewhere(service: Service, jane: Account, header: dict[str, str]
 
 @with_auth
 def test_scheme_in_any_case(service: Service, jane: Account) -> None:
-    """The name of the scheme is the same in small letters."""
+    """The name of the scheme may be in lower case."""
     for scheme in ("Bearer", "bearer", "BEARER"):
         header = {"Authorization": f"{scheme} {jane.access_token}"}
         assert service.request("GET", ME, headers=header).status_code == 200
@@ -213,7 +213,7 @@ def test_scheme_in_any_case(service: Service, jane: Account) -> None:
 
 @with_auth
 def test_bytes_for_a_token(service: Service) -> None:
-    """Bytes that are no text are refused, too."""
+    """Bytes that are not valid text are refused."""
     for value in (b"\xff\xfe", "ünïcödé".encode(), "用户.用户.用户".encode(), b"a.\xc3\x28.c"):
         raw = b"GET %s HTTP/1.1\r\nHost: shop\r\nAuthorization: Bearer %s\r\n\r\n" % (ME.encode(), value)
         refused(service, service.raw(raw))
@@ -221,7 +221,7 @@ def test_bytes_for_a_token(service: Service) -> None:
 
 @with_auth
 def test_every_route_is_guarded(service: Service) -> None:
-    """Without a token no route answers, but for those that give one and the probes; the document says which."""
+    """Every route requires a token except sign-in and the health checks, and the document lists these."""
     document = service.client.get("/openapi.json").json()
     operations = {
         (method, path): item for path, methods in document["paths"].items() for method, item in methods.items()
@@ -232,6 +232,6 @@ def test_every_route_is_guarded(service: Service) -> None:
             continue
         assert {"401"} <= set(item["responses"])
         target = re.sub(r"{\w+}", NOBODY, path)
-        # Whoever may not ask is not told what was wrong with the question.
+        # A request without authentication does not learn about errors in its parameters.
         refused(service, service.request(method.upper(), target))
         refused(service, service.request(method.upper(), target, json=["hush"]))

@@ -1,4 +1,4 @@
-"""What is whose, who may do what, and who makes the first admin."""
+"""Ownership, permissions, and the creation of the first admin."""
 
 import json
 import os
@@ -28,13 +28,13 @@ NOWHERE = "019c0000-0000-7000-8000-000000000000"
 
 @pytest.fixture(scope="module")
 def jane(service: Service) -> Account:
-    """Return the owner of something."""
+    """Return the owner of an order."""
     return Account.new(service)
 
 
 @pytest.fixture(scope="module")
 def mallory(service: Service) -> Account:
-    """Return somebody who wants it."""
+    """Return a user who tries to get access to it."""
     return Account.new(service)
 
 
@@ -46,20 +46,20 @@ def admin(service: Service, project: Project, settings: dict[str, str]) -> Accou
 
 @pytest.fixture
 def own_service(project: Project, own_store: Store) -> Iterator[Service]:
-    """Return a service on a database of the test's own."""
+    """Return a service with its own database."""
     with project.start({"DATABASE_URL": own_store.url}) as service:
         yield service
 
 
 def listed(account: Account) -> set[str]:
-    """Return where the orders are that a user is shown, by pages."""
+    """Return the URLs of the orders that a user sees in pages."""
     page = account.request("GET", ORDERS, params={"size": 100}).json()
     assert page["total"] == len(page["items"])
     return {f"{ORDERS}/{item['id']}" for item in page["items"]}
 
 
 def fed(account: Account, limit: int) -> set[str]:
-    """Return where the orders are that a user is shown, by cursor."""
+    """Return the URLs of the orders that a user sees with a cursor."""
     found: set[str] = set()
     cursor = None
     while True:
@@ -85,7 +85,7 @@ def fed(account: Account, limit: int) -> set[str]:
 def test_order_of_another(
     service: Service, jane: Account, mallory: Account, method: str, suffix: str, body: dict[str, str] | None
 ) -> None:
-    """Another user's order is not there, to the letter, whatever is done to it; and nothing is done."""
+    """A request for another user's order gets the same response as one for an unknown order, and changes nothing."""
     path = jane.create_order()
     before = jane.request("GET", path).json()
 
@@ -100,7 +100,7 @@ def test_order_of_another(
 
 @with_auth_and_database
 def test_lists_of_orders(service: Service, admin: Account) -> None:
-    """Lists, their totals and the pages behind a cursor hold one's own orders; an admin's hold everybody's."""
+    """Lists, totals and cursors cover a user's own orders. An admin's cover all orders."""
     jane, mallory = Account.new(service), Account.new(service)
     mine = {jane.create_order() for _ in range(3)}
     others = {mallory.create_order() for _ in range(3)}
@@ -111,7 +111,7 @@ def test_lists_of_orders(service: Service, admin: Account) -> None:
     assert fed(admin, 100) >= mine | others
     for path in mine:
         assert admin.request("GET", path).status_code == 200
-    # A cursor of somebody else's shows no more than one's own.
+    # A cursor of another user shows only one's own orders.
     cursor = jane.request("GET", f"{ORDERS}/feed", params={"limit": 1}).json()["next_cursor"]
     page = mallory.request("GET", f"{ORDERS}/feed", params={"cursor": cursor, "limit": 100}).json()
     assert {f"{ORDERS}/{item['id']}" for item in page["items"]} <= others
@@ -119,7 +119,7 @@ def test_lists_of_orders(service: Service, admin: Account) -> None:
 
 @with_auth
 def test_criteria_find_no_others(service: Service) -> None:
-    """A criterion narrows one's own orders down; it does not open those of others."""
+    """A filter applies to a user's own orders and does not find those of others."""
     jane, mallory = Account.new(service), Account.new(service)
     jane.create_order()
     for query in ({"status": "draft"}, {"created_from": "2020-01-01T00:00:00Z"}, {"owner_id": jane.id}):
@@ -129,7 +129,7 @@ def test_criteria_find_no_others(service: Service) -> None:
 
 @with_auth
 def test_order_for_another(service: Service, jane: Account, mallory: Account) -> None:
-    """Nobody says whose an order is."""
+    """A request cannot choose the owner of an order."""
     body = order(new_reference()) | {"owner_id": jane.id}
     service.failure(mallory.request("POST", ORDERS, json=body), 422)
     path = mallory.create_order()
@@ -139,7 +139,7 @@ def test_order_for_another(service: Service, jane: Account, mallory: Account) ->
 
 @with_auth
 def test_order_of_nobody(own_service: Service, own_store: Store, project: Project) -> None:
-    """An order from before there were users is for admins alone."""
+    """An order from before the service had users is visible only to admins."""
     jane = Account.new(own_service)
     admin = Account.new_admin(own_service, project, {"DATABASE_URL": own_store.url})
     path = jane.create_order()
@@ -152,7 +152,7 @@ def test_order_of_nobody(own_service: Service, own_store: Store, project: Projec
 
 @with_auth
 def test_users_are_for_admins(service: Service, jane: Account, admin: Account) -> None:
-    """A user is told that this is not for users, whoever it is about; an admin gets pages of all."""
+    """A user is refused for every user route, and an admin gets pages of all users."""
     for response in (
         jane.request("GET", USERS),
         jane.request("PATCH", f"{USERS}/{jane.id}", json={"role": "admin"}),
@@ -174,7 +174,7 @@ def test_users_are_for_admins(service: Service, jane: Account, admin: Account) -
 
 @with_auth
 def test_role_removed_while_signed_in(service: Service, project: Project, admin: Account) -> None:
-    """A role counts from the next request on, given or taken, with the same token."""
+    """A new or removed role applies from the next request on, with the same token."""
     jane = Account.new(service)
     path = f"{USERS}/{jane.id}"
     order_of_another = admin.create_order()
@@ -187,7 +187,7 @@ def test_role_removed_while_signed_in(service: Service, project: Project, admin:
 
 @with_auth
 def test_role_of_ones_own_choice(service: Service) -> None:
-    """Nobody registers as more than a user."""
+    """A registration cannot choose a role."""
     for extra in ({"role": "admin"}, {"disabled": False}, {"token_version": 7}, {"id": NOWHERE}):
         email = new_email()
         answer = service.request("POST", f"{API}/auth/register", json={"email": email, "password": PASSWORD} | extra)
@@ -200,7 +200,7 @@ def test_role_of_ones_own_choice(service: Service) -> None:
 
 @with_auth_and_database
 def test_last_admin(own_service: Service, own_store: Store, project: Project) -> None:
-    """The last admin stays, also when two demote each other at the same moment."""
+    """The last admin cannot be demoted, even by two simultaneous requests."""
     one = Account.new_admin(own_service, project, {"DATABASE_URL": own_store.url})
     for change in ({"role": "user"}, {"disabled": True}):
         own_service.failure(one.request("PATCH", f"{USERS}/{one.id}", json=change), 409)
@@ -217,7 +217,7 @@ def test_last_admin(own_service: Service, own_store: Store, project: Project) ->
 
 @with_auth_and_database
 def test_same_address_twice(service: Service) -> None:
-    """An address has one account, in whatever letters, however many ask for it at once."""
+    """An email address has one account, in upper or lower case and with simultaneous requests."""
     email = new_email()
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(lambda _: service.register(email), range(8)))
@@ -251,7 +251,7 @@ def test_same_address_twice(service: Service) -> None:
     ids=lambda email: ascii(email)[:40],
 )
 def test_no_address(service: Service, email: object) -> None:
-    """What is no address gets no account."""
+    """An invalid email address gets no account."""
     body = json.dumps({"email": email, "password": PASSWORD})
     headers = {"Content-Type": "application/json"}
     answer = service.request("POST", f"{API}/auth/register", content=body, headers=headers)
@@ -261,7 +261,7 @@ def test_no_address(service: Service, email: object) -> None:
 
 @with_auth
 def test_first_admin(project: Project, own_service: Service, own_store: Store) -> None:
-    """The command makes an admin of a new address; of one that somebody had taken it leaves that one nothing."""
+    """The command creates an admin. If the address was already registered, the earlier user loses all access."""
     settings = {"DATABASE_URL": own_store.url}
     squatter = Account.new(own_service)
     promoted = create_admin(project, settings, squatter.email.upper(), "a phrase of the operator's own")
@@ -281,7 +281,7 @@ def test_first_admin(project: Project, own_service: Service, own_store: Store) -
 
 @with_auth
 def test_admin_refused(project: Project, own_service: Service, own_store: Store) -> None:
-    """The command says what is wrong in a line, makes nobody, and takes no password where others could read it."""
+    """The command reports an error in one line, creates no user, and reads no password where others could see it."""
     settings = {"DATABASE_URL": own_store.url}
     nowhere = {
         "sqlite": "sqlite+aiosqlite:////nowhere/data.db",
@@ -306,7 +306,7 @@ def test_admin_refused(project: Project, own_service: Service, own_store: Store)
 
 @with_auth
 def test_admin_by_hand(project: Project, own_service: Service, own_store: Store) -> None:
-    """At a terminal the command asks, and shows nothing of what is typed."""
+    """At a terminal the command asks for the password and does not show it."""
     email = new_email()
     terminal = pexpect.spawn(
         str(project.python),

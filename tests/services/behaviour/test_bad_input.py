@@ -1,4 +1,4 @@
-"""What nobody should send, and what comes of it: the uniform error with the right status, and no secret in any log."""
+"""Invalid requests get the uniform error with the right status, and no secret appears in any log."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from tests.services.behaviour.conftest import ORIGIN
 from tests.services.behaviour.variants import everywhere, once, once_per_format, once_with_file, with_database
 from tests.services.running import Project, Service, new_reference, order
 
-# Sent along in every place where clients put secrets; no log line and no error may hold it.
+# Sent in every place where clients put secrets. No log line and no error may contain it.
 SECRET = "hush-hush-0123456789"
 LIMIT = 1_048_576
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
@@ -24,7 +24,7 @@ JSON = {"Content-Type": "application/json"}
 
 @dataclass(frozen=True)
 class Case:
-    """A request and the statuses that are right for it."""
+    """A request and its valid statuses."""
 
     name: str
     statuses: set[int]
@@ -34,7 +34,7 @@ class Case:
     headers: Mapping[str, str | bytes] = field(default_factory=dict)
 
     def request(self) -> bytes:
-        """Return what is sent, byte by byte: a client library would refuse or mend it."""
+        """Return the request in bytes, because a client library would reject or correct it."""
         join = "&" if "?" in self.target else "?"
         target = self.target if self.target.startswith("*") else f"{self.target}{join}token={SECRET}"
         headers: dict[str, str | bytes] = {"Host": "shop", "Authorization": f"Bearer {SECRET}", **self.headers}
@@ -47,29 +47,29 @@ class Case:
 
 
 def posted(name: str, body: Any, *statuses: int, **headers: str) -> Case:
-    """Return a case that posts a body, given as JSON or as bytes."""
+    """Return a case that posts a body as JSON or as bytes."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     return Case(name, set(statuses) or {422}, "POST", ORDERS, content, JSON | headers)
 
 
 def changed(**fields: Any) -> dict[str, Any]:
-    """Return a good order with other values, the secret among them."""
+    """Return a valid order with changed values, including the secret."""
     return order(new_reference()) | {"note": SECRET} | fields
 
 
 def line(**fields: Any) -> dict[str, Any]:
-    """Return a good order with other values in its line."""
+    """Return a valid order with changed values in its line."""
     good = order(new_reference())
     return good | {"note": SECRET, "lines": [good["lines"][0] | fields]}
 
 
 def with_number(text: str) -> bytes:
-    """Return an order whose quantity is a number that `json` would not write."""
+    """Return an order with a quantity that `json` would not write."""
     return json.dumps(line(quantity=12345)).replace("12345", text).encode()
 
 
 def with_price(text: str) -> bytes:
-    """Return an order whose price is a number that `json` would not write."""
+    """Return an order with a price that `json` would not write."""
     return json.dumps(line(unit_price=12345)).replace("12345", text).encode()
 
 
@@ -82,7 +82,7 @@ def chunked(size: int) -> bytes:
 
 
 def query(name: str, text: str, *statuses: int) -> Case:
-    """Return a case that asks for the list with a query."""
+    """Return a case that requests the list with a query."""
     return Case(name, set(statuses) or {422}, target=f"{ORDERS}?{text}")
 
 
@@ -195,10 +195,10 @@ TARGETS = [
 @once_per_format
 @pytest.mark.parametrize("case", [*BODIES, *QUERIES, *TARGETS], ids=lambda case: case.name)
 def test_refused(service: Service, case: Case) -> None:
-    """It is refused with the uniform error, which repeats nothing that was sent."""
+    """The request is refused with the uniform error, which contains none of its values."""
     response = service.raw(case.request(), case.method)
     if response.status_code < 400:
-        # Where more than a refusal is right, it must be one of those.
+        # If more than a refusal is valid, the status must be in the list.
         assert response.status_code in case.statuses
         return
     if case.method == "HEAD":
@@ -218,7 +218,7 @@ def test_refused(service: Service, case: Case) -> None:
 
 @everywhere
 def test_accepted_at_the_edge(service: Service) -> None:
-    """What looks absurd and is not stays possible."""
+    """Unusual but valid requests are accepted."""
     for customer in ("\N{PILE OF POO} \N{SNOWMAN}", "Zoë O'Hara; DROP TABLE orders; --", "x" * 200, "用户"):
         created = service.client.post(ORDERS, json=changed(customer=customer, note="{}%s\\"))
         assert created.status_code == 201, created.text
@@ -257,11 +257,11 @@ def test_accepted_at_the_edge(service: Service) -> None:
     ],
 )
 def test_unsafe_request_id(service: Service, sent: bytes) -> None:
-    """A request id that could do harm in a header, a log or a page is replaced by one of the service's own."""
+    """An unsafe request ID is replaced by one of the service."""
     case = Case("id", {404}, target="/api/v1/nothing", headers={"X-Request-ID": sent})
     response = service.raw(case.request())
     if response.headers.get("x-request-id") is None:
-        # Such bytes never reach the application: the server's parser refuses the whole request.
+        # The server's parser rejects such bytes before the application sees them.
         assert response.status_code == 400
         return
     service.failure(response, 404)
@@ -271,7 +271,7 @@ def test_unsafe_request_id(service: Service, sent: bytes) -> None:
 
 @once_with_file
 def test_request_id_with_line_breaks(service: Service) -> None:
-    """Line breaks in a request id begin no header of the response."""
+    """Line breaks in a request ID add no header to the response."""
     for end in (b"\r\n", b"\n", b"\r"):
         case = Case("id", {404}, target="/nothing", headers={"X-Request-ID": b"good-id-1" + end + b"Set-Cookie: a=b"})
         response = service.raw(case.request())
@@ -281,7 +281,7 @@ def test_request_id_with_line_breaks(service: Service) -> None:
 
 @once_with_file
 def test_safe_request_id(service: Service) -> None:
-    """A safe request id is taken over into the response, the error and the log."""
+    """A safe request ID appears in the response, the error and the log."""
     sent = f"Client_1.{uuid.uuid4()}"
     response = service.request("GET", "/api/v1/nothing", headers={"X-Request-ID": sent})
     service.failure(response, 404)
@@ -293,7 +293,7 @@ def test_safe_request_id(service: Service) -> None:
 
 @once_with_file
 def test_preflight(service: Service) -> None:
-    """A page of a known origin may ask; one of another origin gets no permission."""
+    """A preflight request of a known origin is allowed, and one of another origin is not."""
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
     allowed = service.request("OPTIONS", ORDERS, headers=asked | {"Origin": ORIGIN})
     assert allowed.status_code == 200
@@ -308,7 +308,7 @@ def test_preflight(service: Service) -> None:
 
 @pytest.fixture(scope="module")
 def guarded(project: Project, settings: dict[str, str]) -> Iterator[Service]:
-    """Return a service that knows its names and its proxy."""
+    """Return a service with allowed hosts and a trusted proxy."""
     guarded = {"ALLOWED_HOSTS": "Shop.example,*.shops.example,[::1]", "TRUSTED_PROXIES": "127.0.0.1"}
     with project.start(settings | guarded) as service:
         yield service
@@ -333,13 +333,13 @@ def guarded(project: Project, settings: dict[str, str]) -> Iterator[Service]:
     ],
 )
 def test_foreign_host(guarded: Service, host: str) -> None:
-    """A host that is not the service's is refused, and gets the headers of every response."""
+    """An unknown host is refused, with the headers of every response."""
     response = guarded.raw(f"GET {ORDERS} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
     assert response.status_code == 400
     if "x-request-id" in response.headers:
         assert response.headers["x-content-type-options"] == "nosniff"
     else:
-        # Such bytes never reach the application: the server's parser refuses the whole request.
+        # The server's parser rejects such bytes before the application sees them.
         assert response.text == "Invalid HTTP request received."
 
 
@@ -348,20 +348,20 @@ def test_foreign_host(guarded: Service, host: str) -> None:
     "host", ["shop.example", "SHOP.example:8000", "a.shops.example", "a.b.shops.example:1", "[::1]:80"]
 )
 def test_own_host(guarded: Service, host: str) -> None:
-    """The service's own names are taken, in any case and with any port."""
+    """The service accepts its own hosts in any case and with any port."""
     assert guarded.raw(f"GET {ORDERS} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()).status_code == 200
 
 
 @once_with_file
 def test_no_host(guarded: Service) -> None:
-    """A request that names no host is refused, but for the probes of an orchestrator, which know addresses alone."""
+    """A request without a host is refused, except for health checks, which use only an IP address."""
     assert guarded.raw(f"GET {ORDERS} HTTP/1.0\r\n\r\n".encode()).status_code == 400
     for probe in ("/health", "/health/ready"):
         assert guarded.raw(f"GET {probe} HTTP/1.1\r\nHost: 10.0.0.7:8000\r\n\r\n".encode()).status_code == 200
 
 
 def client_of(service: Service, forwarded: str) -> str:
-    """Return whom the service takes for the client, which must be what its log says."""
+    """Return the client address of a request, which must be the one in the log."""
     headers = {"X-Forwarded-For": forwarded, "X-Forwarded-Proto": "https", "Host": "shop.example"}
     response = service.request("GET", "/probe/client", headers=headers)
     host: str = response.json()["host"]
@@ -372,7 +372,7 @@ def client_of(service: Service, forwarded: str) -> str:
 
 @once_with_file
 def test_forged_client_address(project: Project, service: Service, guarded: Service, settings: dict[str, str]) -> None:
-    """The client's address comes from trusted proxies alone, and from the last of them."""
+    """The client's address comes only from trusted proxies, and from the last of them."""
     assert client_of(service, "203.0.113.7") == "127.0.0.1"
     assert client_of(guarded, "203.0.113.7") == "203.0.113.7"
     assert client_of(guarded, "198.51.100.1, 203.0.113.7") == "203.0.113.7"
@@ -384,7 +384,7 @@ def test_forged_client_address(project: Project, service: Service, guarded: Serv
 @once_with_file
 @pytest.mark.parametrize("form", ["json", "console"])
 def test_log_injection(project: Project, settings: dict[str, str], form: str) -> None:
-    """Nothing that a client sends begins a log line of its own or moves a terminal's cursor."""
+    """No input of a client starts a new log line or moves a terminal's cursor."""
     settings = settings | {"LOG_FORMAT": form, "ALLOWED_HOSTS": "shop.example", "TRUSTED_PROXIES": "127.0.0.1"}
     marker = "INJECTED"
     sent: list[dict[str, str | bytes]] = [
@@ -412,7 +412,7 @@ def test_log_injection(project: Project, settings: dict[str, str], form: str) ->
 
 @once
 def test_nothing_secret_is_logged(service: Service) -> None:
-    """After all of that no log line holds what clients sent as secrets, and none is an error."""
+    """After these requests no log line contains a secret, and none is an error."""
     for case in (*BODIES, *QUERIES, *TARGETS):
         service.raw(case.request(), case.method)
     last = service.request("GET", "/api/v1/nothing").headers["x-request-id"]
@@ -424,7 +424,7 @@ def test_nothing_secret_is_logged(service: Service) -> None:
 
 @with_database
 def test_case_of_a_reference(service: Service) -> None:
-    """References that differ in case are different, whatever the database thinks of letters."""
+    """References that differ in case are different on every database."""
     reference = new_reference()
     assert service.create_order(reference.upper()).status_code == 201
     assert service.create_order(reference.lower()).status_code == 201

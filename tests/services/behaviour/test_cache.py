@@ -1,4 +1,4 @@
-"""Results that are kept: computed once, however many ask, and never from before a change."""
+"""Cached results: computed once for simultaneous requests, and never older than a change."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ SUMMARY = "/api/v1/orders/summary"
 SIMULTANEOUS = 1000
 SESSION_SECONDS = 4.0
 
-# Holds the summary where a test wants it, and counts how often it is asked for and computed.
+# Blocks the summary on request, and counts its calls and computations.
 PROBE = """
 import asyncio
 import probe
@@ -88,39 +88,39 @@ if __name__ == "__main__":
 
 @dataclass
 class Summaries:
-    """A service whose summing up can be watched and held."""
+    """A service whose summaries can be counted and blocked."""
 
     service: Service
 
     def hold(self, where: str, *, fail: bool = False) -> None:
-        """Have the first one wait from now on; forget what is kept."""
+        """Block the next computation, and clear the cache with a new order."""
         assert self.service.create_order(new_reference()).status_code == 201
         self.service.request("POST", "/probe/summaries", params={"where": where, "fail": fail})
 
     def release(self) -> None:
-        """Let it go on."""
+        """Unblock it."""
         self.service.request("DELETE", "/probe/summaries")
 
     def wait_for(self, **counts: int) -> None:
-        """Wait until it was asked for, or computed, so often."""
+        """Wait for this number of calls and computations."""
         wait_until(lambda: counts.items() <= self.counts().items(), f"summaries {counts}")
 
     def counts(self) -> dict[str, int]:
-        """Return how often it was asked for and computed since it is held."""
+        """Return the number of calls and computations since the block."""
         counts: dict[str, int] = self.service.request("GET", "/probe/summaries").json()
         return counts
 
     def get(self) -> httpx2.Response:
-        """Ask for it."""
+        """Request the summary."""
         return self.service.request("GET", SUMMARY)
 
     def drafts(self) -> int:
-        """Return how many drafts it tells of."""
+        """Return the number of drafts in the service's summary."""
         return drafts(self.get())
 
 
 def drafts(response: httpx2.Response) -> int:
-    """Return how many drafts a summary tells of."""
+    """Return the number of drafts in a summary."""
     assert response.status_code == 200, response.text
     number = response.json()["draft"]
     assert isinstance(number, int)
@@ -129,7 +129,7 @@ def drafts(response: httpx2.Response) -> int:
 
 @pytest.fixture(scope="module", autouse=True)
 def _many_connections() -> Iterator[None]:
-    """Allow this process and the services that it starts as many sockets as the tests need."""
+    """Allow this process and its services as many sockets as the tests need."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 2 * SIMULTANEOUS), hard), hard))
     yield
@@ -138,7 +138,7 @@ def _many_connections() -> Iterator[None]:
 
 @pytest.fixture
 def summaries(project: Project, variant: Variant, own_store: Store) -> Iterator[Summaries]:
-    """Return a running service of the test's own."""
+    """Return a running service of this test."""
     rules = {"feature": "orders.service", "layered": "services.orders"}[variant.layout]
     stored = variant.database != "none"
     probe = PROBE.format(package=PACKAGE, service=f"{PACKAGE}.{rules}")
@@ -150,7 +150,7 @@ def summaries(project: Project, variant: Variant, own_store: Store) -> Iterator[
 
 
 async def ask_at_once(service: Service, path: str, number: int) -> list[bytes]:
-    """Ask on many connections at once, and return the status lines and bodies."""
+    """Send simultaneous requests on many connections, and return the status lines and bodies."""
     request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode()
 
     async def ask() -> bytes:
@@ -166,7 +166,7 @@ async def ask_at_once(service: Service, path: str, number: int) -> list[bytes]:
 
 @with_cache_and_client
 def test_simultaneous_misses_compute_once(summaries: Summaries) -> None:
-    """A thousand requests that miss it at the same time, on a thousand connections, sum up once."""
+    """A thousand simultaneous cache misses compute the result once."""
     summaries.hold("after")
     with ThreadPoolExecutor() as threads:
         answers = threads.submit(asyncio.run, ask_at_once(summaries.service, SUMMARY, SIMULTANEOUS))
@@ -181,7 +181,7 @@ def test_simultaneous_misses_compute_once(summaries: Summaries) -> None:
 
 @with_cache_and_client
 def test_failure_is_not_kept(summaries: Summaries) -> None:
-    """All who wait for it get the uniform error, and who asks next a result."""
+    """All waiting requests get the uniform error, and the next request gets a result."""
     summaries.hold("after", fail=True)
     with ThreadPoolExecutor(10) as threads:
         answers = [threads.submit(summaries.get) for _ in range(10)]
@@ -196,7 +196,7 @@ def test_failure_is_not_kept(summaries: Summaries) -> None:
 
 @with_cache_and_database
 def test_computation_that_takes_too_long(summaries: Summaries) -> None:
-    """All who wait for it get the uniform error, and the next one a result."""
+    """All waiting requests get the uniform error, and the next one gets a result."""
     summaries.hold("inside")
     with ThreadPoolExecutor(10) as threads:
         answers = [threads.submit(summaries.get) for _ in range(10)]
@@ -208,13 +208,13 @@ def test_computation_that_takes_too_long(summaries: Summaries) -> None:
 
 @contextlib.contextmanager
 def held(summaries: Summaries, where: str) -> Iterator[Future[httpx2.Response]]:
-    """Have a request that is in the middle of its summary until the end of the block."""
+    """Keep a request in the middle of its computation until the end of the block."""
     summaries.hold(where)
     with ThreadPoolExecutor() as threads:
         answer = threads.submit(summaries.get)
         try:
             summaries.wait_for(asked=1, computed=1 if where == "after" else 0)
-            # It has read by then: what it waits for comes right after.
+            # It has read the data by then, because it blocks right after that.
             yield answer
         finally:
             summaries.release()
@@ -223,14 +223,14 @@ def held(summaries: Summaries, where: str) -> Iterator[Future[httpx2.Response]]:
 @with_cache_and_client
 @pytest.mark.parametrize("where", ["before", "after"])
 def test_summary_that_a_write_overtakes(summaries: Summaries, where: str) -> None:
-    """It goes to whoever asked for it before; it is not kept, and nobody who asks after the write waits for it."""
+    """A result from before a write goes only to requests from before it, and is not cached."""
     with held(summaries, where) as answer:
-        # For the summary under way to have read what the write is about to change.
+        # The blocked computation has read the data that the write changes.
         time.sleep(0.2)
         assert summaries.service.create_order(new_reference()).status_code == 201
         if where == "after":
             assert summaries.drafts() == 2
-    # The transaction of the first may see the write, or not: each database has its own rule.
+    # Whether the first transaction sees the write depends on the database.
     assert drafts(answer.result()) in {1, 2}
     assert summaries.drafts() == 2
     assert summaries.drafts() == 2
@@ -239,7 +239,7 @@ def test_summary_that_a_write_overtakes(summaries: Summaries, where: str) -> Non
 
 @with_cache_and_client
 def test_every_write_invalidates(summaries: Summaries) -> None:
-    """Whoever has changed an order finds the change; a write that fails forgets nothing."""
+    """A client sees its own change at once, and a failed write clears no cached result."""
     service = summaries.service
     reference = new_reference()
     order = f"/api/v1/orders/{service.create_order(reference).json()['id']}"

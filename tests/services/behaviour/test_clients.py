@@ -1,4 +1,4 @@
-"""Clients that are generated from the OpenAPI document compile strictly and work; linters find nothing in it."""
+"""Clients that are generated from the OpenAPI document compile in strict mode and work, and linters accept it."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ NPM_PACKAGES = {
 }
 PYTHON_GENERATOR = "openapi-python-client==0.29.1"
 PYTHON_PACKAGES = ("attrs", "httpx", "mypy", "python-dateutil", "types-python-dateutil")
-# Without it this generator takes each body of a type `text/…` for a string, whatever its schema says.
+# Without this setting the generator treats each body of a type `text/…` as a string.
 PYTHON_CONFIG = re.compile(r"```yaml\n(content_type_overrides:\n.*?)```", re.DOTALL)
 PRINT_OPENAPI = "import json, app.main; print(json.dumps(app.main.create_app().openapi()))"
 SERVICES: Mapping[str, Mapping[str, Answer]] = {**PRESETS, "everything": {"database": "sqlite", **dict(EVERYTHING)}}
@@ -108,7 +108,7 @@ print(json.dumps([created.total, page.total, missing.error.code, b"PY-1" in file
 
 
 def run(*command: str | Path, cwd: Path) -> str:
-    """Run a command and return what it printed; fail unless it succeeds."""
+    """Run a command and return its output. Fail unless it succeeds."""
     finished = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     return finished.stdout + finished.stderr
@@ -116,7 +116,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def npm(missing_server: Callable[[str], None]) -> Path:
-    """Return a folder with the packages from npm, installed once."""
+    """Return a folder with the npm packages, installed once."""
     if shutil.which("npm") is None:
         missing_server("npm is not installed: generated clients and linters need Node.js 20 or newer")
     manifest = json.dumps({"dependencies": NPM_PACKAGES})
@@ -132,7 +132,7 @@ def npm(missing_server: Callable[[str], None]) -> Path:
 
 @pytest.fixture(scope="module")
 def service(project: Project, store: Store) -> Iterator[Service]:
-    """Return a service with every part."""
+    """Return a service with all optional parts."""
     with project.start({"DATABASE_URL": store.url}) as service:
         yield service
 
@@ -147,7 +147,7 @@ def document(service: Service, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_linters_find_nothing(name: str, template: Path, npm: Path, tmp_path: Path) -> None:
-    """The recommended rules of Redocly and Spectral's OpenAPI rules pass, without a warning."""
+    """Redocly's recommended rules and Spectral's OpenAPI rules pass without a warning."""
     service = render(template, tmp_path / "service", SERVICES[name])
     python = environment_of(service, newest_python()).python
     document = tmp_path / "openapi.json"
@@ -162,7 +162,7 @@ def test_linters_find_nothing(name: str, template: Path, npm: Path, tmp_path: Pa
 
 @once_with_everything
 def test_typescript_client(service: Service, document: Path, npm: Path, tmp_path: Path) -> None:
-    """A client in TypeScript compiles strictly, and creates, lists and exports orders."""
+    """A TypeScript client compiles in strict mode and creates, lists and exports orders."""
     (tmp_path / "node_modules").symlink_to(npm / "node_modules")
     (tmp_path / "main.ts").write_text(TYPESCRIPT)
     (tmp_path / "tsconfig.json").write_text(json.dumps(TSCONFIG))
@@ -175,7 +175,7 @@ def test_typescript_client(service: Service, document: Path, npm: Path, tmp_path
 
 @once_with_everything
 def test_python_client(project: Project, service: Service, document: Path, tmp_path: Path) -> None:
-    """A client as the README makes it has no warning and strict types, and creates, lists and exports orders."""
+    """A Python client generated as in the README has no warnings and strict types, and it works."""
     config = PYTHON_CONFIG.search((project.folder / "docs" / "extend.md").read_text())
     assert config
     (tmp_path / "config.yaml").write_text(config[1])
@@ -184,7 +184,7 @@ def test_python_client(project: Project, service: Service, document: Path, tmp_p
     (tmp_path / "main.py").write_text(PYTHON)
     packages = [option for name in PYTHON_PACKAGES for option in ("--with", name)]
     python = ["uv", "run", "--no-project", "--isolated", *packages]
-    # Silent about the generator's own `client.py`, whose types are not strict.
+    # Skip the generator's own `client.py`, whose types are not strict.
     run(*python, "mypy", "--strict", "--follow-imports=silent", "main.py", "shop/api", "shop/models", cwd=tmp_path)
     printed = run(*python, "python", "main.py", service.url, PASSWORD, cwd=tmp_path)
     assert json.loads(printed) == ["4.50", 1, "not_found", True]

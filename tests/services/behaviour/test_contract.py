@@ -1,4 +1,4 @@
-"""The service keeps to its OpenAPI document, whatever is sent to it, by whomever."""
+"""The service conforms to its OpenAPI document for all inputs and users."""
 
 import re
 import subprocess
@@ -15,20 +15,20 @@ from tests.services.running import Project, Service, Store
 EXAMPLES = 15
 GOOD = range(200, 300)
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
-# Nobody makes up what these want: a password or a token that is somebody's.
+# Generated values cannot be a valid password or token.
 TOKENS = {("POST", f"/api/v1/auth/{name}") for name in ("token", "refresh", "password")}
 FOR_ADMINS = {("GET", "/api/v1/users"), ("PATCH", "/api/v1/users/{user_id}")}
-# The account that an admin may do anything to: somebody else's.
+# An account that an admin may change: it belongs to another user.
 VICTIM = """
 [[operations]]
 include-name = "PATCH /api/v1/users/{user_id}"
 parameters."path.user_id" = "%s"
 """
-# What goes on for as long as its client listens; tests/services/behaviour/test_events.py is about it.
+# Streams that last as long as their client. tests/services/behaviour/test_events.py tests them.
 ENDLESS = {("GET", "/api/v1/orders/events")}
-# Whether schemathesis follows an order to its total depends on the order of the operations. test_http_client.py does.
+# Whether schemathesis requests an order's total depends on the order of operations. test_http_client.py tests it.
 LINKED = {("GET", "/api/v1/orders/{order_id}/total")}
-# There is a rate for some currencies only.
+# A rate exists only for some currencies.
 CURRENCIES = """
 [[operations]]
 include-name = "GET /api/v1/orders/{order_id}/total"
@@ -37,7 +37,7 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", 401, 404, 422]
 
 
 def examine(service: Service, folder: Path, *options: str, configuration: str = "") -> None:
-    """Fail unless no check of schemathesis finds a fault."""
+    """Require that no check of schemathesis fails."""
     (folder / "schemathesis.toml").write_text(CONFIGURATION.read_text() + configuration)
     finished = subprocess.run(
         [
@@ -58,7 +58,7 @@ def examine(service: Service, folder: Path, *options: str, configuration: str = 
 
 
 def documented(service: Service, *, guarded: bool | None = None) -> set[tuple[str, str]]:
-    """Return the operations that the document has, or those of them for which one signs in or does not."""
+    """Return the operations of the document, or only those with or without authentication."""
     document = service.client.get("/openapi.json").json()
     return {
         (method.upper(), path)
@@ -69,7 +69,7 @@ def documented(service: Service, *, guarded: bool | None = None) -> set[tuple[st
 
 
 def answered(service: Service, statuses: range) -> set[tuple[str, str]]:
-    """Return the operations that answered with one of these statuses."""
+    """Return the operations with one of these response statuses."""
     return {
         (event["method"], re.sub(r":\w+}", "}", event["route"]))
         for event in service.events(event="request")
@@ -78,21 +78,21 @@ def answered(service: Service, statuses: range) -> set[tuple[str, str]]:
 
 
 def settings_of(store: Store) -> dict[str, str]:
-    """Return the settings of a service whose log tells of every request."""
+    """Return the settings of a service that logs every request."""
     return {"DATABASE_URL": store.url, "ACCESS_LOG_HEALTH": "true"}
 
 
 @once
 def test_schemathesis(service: Service, tmp_path: Path) -> None:
-    """No check of schemathesis finds a fault: no 5xx, no undocumented status, nothing good refused or bad taken."""
+    """Schemathesis finds no 5xx, no undocumented status, and no wrong accept or refusal."""
     examine(service, tmp_path)
-    # Refusing everything would pass, too: each route has answered well.
+    # A service that refuses everything would pass too, so each route must have succeeded.
     assert documented(service) <= answered(service, GOOD)
 
 
 @where(lambda variant: variant.database == "sqlite", AUTH_VARIANTS)
 def test_schemathesis_as_a_stranger(project: Project, own_store: Store, tmp_path: Path) -> None:
-    """The same for somebody who is not signed in, and is told so wherever that matters."""
+    """The document is correct for a client without authentication, which gets a 401 where one is documented."""
     with project.start(settings_of(own_store)) as service:
         examine(service, tmp_path)
         assert documented(service, guarded=False) <= answered(service, GOOD) | TOKENS
@@ -104,7 +104,7 @@ def test_schemathesis_as_a_stranger(project: Project, own_store: Store, tmp_path
 @pytest.mark.full
 @with_auth
 def test_schemathesis_as_a_user(project: Project, own_store: Store, tmp_path: Path) -> None:
-    """The same for a user, who gets everything but what is for admins."""
+    """The document is correct for a user, who may use everything except admin routes."""
     with project.start(settings_of(own_store)) as service:
         jane = Account.new(service)
         examine(service, tmp_path, "--header", f"Authorization: Bearer {jane.access_token}")
@@ -116,7 +116,7 @@ def test_schemathesis_as_a_user(project: Project, own_store: Store, tmp_path: Pa
 @pytest.mark.full
 @where(lambda variant: variant.database != "sqlite", AUTH_VARIANTS)
 def test_schemathesis_as_an_admin(project: Project, own_store: Store, tmp_path: Path) -> None:
-    """The same for an admin, who gets everything."""
+    """The document is correct for an admin, who may use everything."""
     settings = settings_of(own_store)
     with project.start(settings) as service:
         admin = Account.new_admin(service, project, settings)
@@ -127,10 +127,10 @@ def test_schemathesis_as_an_admin(project: Project, own_store: Store, tmp_path: 
 
 @with_everything
 def test_schemathesis_with_everything(project: Project, own_store: Store, tmp_path: Path) -> None:
-    """The same with every part of a service, for a user and for a stranger."""
+    """The document is correct for a service with all optional parts, with and without authentication."""
     upstream = Upstream()
     with upstream.running():
-        # What is limited is another test's matter: schemathesis asks as often as it likes.
+        # Other tests cover limits. schemathesis needs many requests.
         settings = settings_of(own_store) | {
             "EXCHANGE_RATES_URL": upstream.url,
             "NO_PROXY": "127.0.0.1",

@@ -1,4 +1,4 @@
-"""Clients that leave before they have their answer."""
+"""Clients that disconnect before they have a response."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ CLIENTS = 500
 
 
 def requests() -> list[bytes]:
-    """Return what the clients send: waiting reads, whole writes, and half of a write."""
+    """Return the requests of the clients: slow reads, complete writes, and half of a write."""
     sent = []
     for number in range(CLIENTS):
         body = json.dumps(order(new_reference())).encode()
@@ -29,7 +29,7 @@ def requests() -> list[bytes]:
 
 
 async def leave(port: int, request: bytes, number: int) -> None:
-    """Send a request and go, by a reset connection as often as by a closed one."""
+    """Send a request and disconnect, alternately with a reset and a normal close."""
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
     await writer.drain()
@@ -41,7 +41,7 @@ async def leave(port: int, request: bytes, number: int) -> None:
 
 
 async def crowd(port: int) -> None:
-    """Let all clients come and go, a hundred at a time."""
+    """Run all clients, a hundred at a time."""
     at_once = asyncio.Semaphore(100)
 
     async def one(number: int, request: bytes) -> None:
@@ -53,7 +53,7 @@ async def crowd(port: int) -> None:
 
 @with_database
 def test_disconnecting_clients(project: Project, own_store: Store) -> None:
-    """Connections to the database come back to the pool when clients leave, and the service goes on."""
+    """After clients disconnect, database connections return to the pool and the service works."""
     with project.start({"DATABASE_URL": own_store.url}) as service:
         asyncio.run(crowd(service.port))
         wait_until(lambda: len(served(service)) >= CLIENTS, "every request has its line")
@@ -61,7 +61,7 @@ def test_disconnecting_clients(project: Project, own_store: Store) -> None:
         if isinstance(own_store, ServerStore):
             assert in_transaction(own_store) == 0
         assert not service.events(level="error")
-        # Whoever sent a whole order has it stored once; half an order is none, and its client left.
+        # A complete order is stored once. A partial order is not stored.
         statuses = [event["status"] for event in served(service) if event["method"] == "POST"]
         assert statuses.count(201) == own_store.scalar("SELECT count(*) FROM orders")
         assert set(statuses) <= {201, 400, 499, 503}
@@ -70,18 +70,18 @@ def test_disconnecting_clients(project: Project, own_store: Store) -> None:
 
 
 def served(service: Service) -> list[dict[str, object]]:
-    """Return the access lines of the clients' requests."""
+    """Return the access log lines of the clients' requests."""
     return [event for event in service.events(event="request") if event["route"] not in {"/health", "/probe/pool"}]
 
 
 def checked_out(service: Service) -> int:
-    """Return how many connections are taken from the pool."""
+    """Return the number of connections in use."""
     number: int = service.request("GET", "/probe/pool").json()["checked_out"]
     return number
 
 
 def in_transaction(store: ServerStore) -> int:
-    """Return how many connections the server sees in a transaction."""
+    """Return the number of connections that the server sees in a transaction."""
     if store.server.kind == "postgresql":
         query = (
             "SELECT count(*) FROM pg_stat_activity"

@@ -1,4 +1,4 @@
-"""Server-sent events of a running service: what listeners hear, and how they leave."""
+"""Server-sent events of a running service: delivery and disconnects."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ Message = Mapping[str, str]
 
 
 def read(response: httpx2.Response) -> Iterator[Message]:
-    """Yield what a stream says, message by message, until its end."""
+    """Yield the messages of a stream until its end."""
     message: dict[str, str] = {}
     for line in response.iter_lines():
         if line:
@@ -48,7 +48,7 @@ def read(response: httpx2.Response) -> Iterator[Message]:
 
 @contextmanager
 def listening(service: Service, last_id: str | None = None) -> Iterator[Iterator[Message]]:
-    """Listen until the end of the block."""
+    """Listen to the events until the end of the block."""
     headers = {} if last_id is None else {"Last-Event-ID": last_id}
     with (
         httpx2.Client(base_url=service.url, timeout=PATIENCE_SECONDS, trust_env=False) as client,
@@ -62,25 +62,25 @@ def listening(service: Service, last_id: str | None = None) -> Iterator[Iterator
 
 
 def place(service: Service) -> str:
-    """Return the id with which a client that listens from now on would come back."""
+    """Return the current last event ID, from which a client can resume."""
     with listening(service) as messages:
         return next(messages)["id"]
 
 
 def reference_of(message: Message) -> str:
-    """Return which order an event is about."""
+    """Return the reference of an event's order."""
     reference: str = json.loads(message["data"])["reference"]
     return reference
 
 
 def tasks(service: Service) -> tuple[int, int]:
-    """Return how many tasks the service has, and how many streamed responses."""
+    """Return the number of the service's tasks and of its streamed responses."""
     answer = service.request("GET", "/probe/alive", params={"kind": "EventSourceResponse"}).json()
     return answer["tasks"], answer["objects"]
 
 
 def memory(service: Service) -> float:
-    """Return how many megabytes the service takes."""
+    """Return the memory of the service in megabytes."""
     status = Path(f"/proc/{service.process.pid}/status").read_text(encoding="ascii")
     [line] = [line for line in status.splitlines() if line.startswith("VmRSS:")]
     return int(line.split()[1]) / 1024
@@ -88,7 +88,7 @@ def memory(service: Service) -> float:
 
 @with_streams
 def test_client_that_comes_and_goes_misses_nothing(service: Service) -> None:
-    """However often the connection breaks, every change is heard once, in its order; and it is there to be read."""
+    """A client that reconnects gets every change once and in order, and can read each changed order."""
     last_id = place(service)
     references = [new_reference() for _ in range(60)]
     with ThreadPoolExecutor(1) as threads:
@@ -111,7 +111,7 @@ def test_client_that_comes_and_goes_misses_nothing(service: Service) -> None:
 
 @with_streams
 def test_client_that_was_away_for_too_long_is_told(project: Project, settings: dict[str, str]) -> None:
-    """What is not kept any more is told as missed, and what comes after it is heard; so it is after a restart."""
+    """Events that are no longer stored are reported as missed, also after a restart, and later ones follow."""
     settings = settings | {"EVENTS_BUFFER_SIZE": "5"}
     with project.start(settings) as service:
         first = place(service)
@@ -128,7 +128,7 @@ def test_client_that_was_away_for_too_long_is_told(project: Project, settings: d
 
 
 def assert_missed(service: Service, last_id: str) -> str:
-    """Check that a client is told that it has missed something, and hears the rest; return its last id."""
+    """Check that a client is informed of missed events and gets the rest, and return its last event ID."""
     with listening(service, last_id) as messages:
         next(messages)
         assert next(messages)["event"] == "missed"
@@ -141,7 +141,7 @@ def assert_missed(service: Service, last_id: str) -> str:
 
 @where(lambda variant: variant.database in DEFERRED_FAULT, STREAMING_VARIANTS)
 def test_change_that_is_rolled_back_is_not_told(project: Project, own_store: Store, variant: Variant) -> None:
-    """A commit that the database refuses has no event."""
+    """A change that is rolled back has no event."""
     with project.start({"DATABASE_URL": own_store.url}) as service, listening(service) as messages:
         next(messages)
         for statement in DEFERRED_FAULT[variant.database]:
@@ -156,7 +156,7 @@ def test_change_that_is_rolled_back_is_not_told(project: Project, own_store: Sto
 
 @once_with_streams
 def test_heartbeat(project: Project, settings: dict[str, str]) -> None:
-    """An idle stream gets heartbeats, so that neither proxies nor clients end it."""
+    """An idle stream has heartbeats, so that neither proxies nor clients close it."""
     with project.start(settings | {"EVENTS_HEARTBEAT_SECONDS": "0.2"}) as service, listening(service) as messages:
         started = next(messages)
         for _ in range(3):
@@ -165,7 +165,7 @@ def test_heartbeat(project: Project, settings: dict[str, str]) -> None:
 
 @once_with_streams
 def test_listener_that_does_not_read(project: Project, settings: dict[str, str]) -> None:
-    """It delays nobody, takes no memory but for what is on its way, and is cut off."""
+    """A slow consumer delays no other client, uses bounded memory, and is disconnected."""
     settings = settings | {
         "EVENTS_BUFFER_SIZE": "10",
         "EVENTS_HEARTBEAT_SECONDS": "0.5",
@@ -195,7 +195,7 @@ def test_listener_that_does_not_read(project: Project, settings: dict[str, str])
 
 @once_with_streams
 def test_no_task_is_left(service: Service) -> None:
-    """Two hundred listeners that leave, half of them by a reset connection, leave nothing behind."""
+    """Two hundred clients that disconnect, half of them with a reset, leave no tasks behind."""
 
     async def visit(number: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
@@ -220,7 +220,7 @@ def test_no_task_is_left(service: Service) -> None:
 @with_streams
 @pytest.mark.parametrize("processes", [1, 2])
 def test_streams_end_at_shutdown(project: Project, settings: dict[str, str], processes: int) -> None:
-    """Listeners hear everything until the drain is over; then their streams end in good order, and the service."""
+    """At a shutdown clients get all events of the drain period, and then the streams end cleanly."""
     settings = settings | {
         "ALLOWED_HOSTS": "127.0.0.1",
         "ENVIRONMENT": "staging",
@@ -240,7 +240,7 @@ def test_streams_end_at_shutdown(project: Project, settings: dict[str, str], pro
         reference = new_reference()
         assert service.create_order(reference).status_code == 201
         heard: list[list[Message]] = list(threads.map(list, listeners))
-        # Each process tells of what it has done itself.
+        # Each process reports its own events.
         told_of = [reference_of(messages[0]) for messages in heard if messages]
         assert set(told_of) <= {reference}
         assert processes == 2 or len(told_of) == len(listeners)
@@ -255,7 +255,7 @@ def test_streams_end_at_shutdown(project: Project, settings: dict[str, str], pro
 @once_with_streams
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_local_service_ends_at_once(project: Project, settings: dict[str, str], number: signal.Signals) -> None:
-    """On a developer's machine an open stream does not keep Ctrl-C waiting."""
+    """In local development an open stream does not delay Ctrl-C."""
     with project.start(settings, module="shop") as service, listening(service) as messages:
         next(messages)
         service.process.send_signal(number)

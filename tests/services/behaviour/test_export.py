@@ -1,4 +1,4 @@
-"""CSV exports of a running service: complete, bounded in memory and time, and broken off rather than cut short."""
+"""CSV exports of a running service: complete, bounded in memory and time, and aborted on errors."""
 
 import csv
 import io
@@ -31,7 +31,7 @@ from tests.services.running import (
 
 EXPORT = "/api/v1/orders/export"
 MANY = 100_000
-# On PostgreSQL; `.ci/full` asks for a million.
+# On PostgreSQL. `.ci/full` uses a million.
 VERY_MANY = int(os.environ.get("QUICKSET_TEST_EXPORT_ROWS", str(MANY)))
 MEGABYTES = 60
 FIRST_BYTE_SECONDS = 0.2
@@ -39,7 +39,7 @@ EXPORTS = """
 INSERT INTO orders (id, reference, customer, note, status, created_at, updated_at)
 SELECT {id}, {reference}, 'Jörg Müller', '=1+1', 'draft', {now}, {now} FROM {numbers}
 """
-# In the order in which a service would have made them, as its ids are those of UUIDv7.
+# In the order of creation, because the IDs are UUIDv7.
 FILL = {
     "sqlite": EXPORTS.format(
         id="printf('%012x70008000%012x', n, n)",
@@ -67,7 +67,7 @@ with_many_on_server = where(lambda variant: variant.database in {"postgresql", "
 
 @pytest.fixture(scope="module")
 def many(new_store: Callable[[Variant, ExitStack], Store], variant: Variant) -> Iterator[Store]:
-    """Return a database with very many orders."""
+    """Return a database with a large number of orders."""
     with ExitStack() as stack:
         store = new_store(variant, stack)
         store.execute(FILL[variant.database])
@@ -78,7 +78,7 @@ def many(new_store: Callable[[Variant, ExitStack], Store], variant: Variant) -> 
 
 @contextmanager
 def exporting(service: Service) -> Iterator[httpx2.Response]:
-    """Begin an export, on a connection of its own."""
+    """Start an export on its own connection."""
     with (
         httpx2.Client(base_url=service.url, timeout=PATIENCE_SECONDS, trust_env=False) as client,
         client.stream("GET", EXPORT) as response,
@@ -90,7 +90,7 @@ def exporting(service: Service) -> Iterator[httpx2.Response]:
 
 @contextmanager
 def not_reading(service: Service) -> Iterator[None]:
-    """Begin an export, and take nothing of it."""
+    """Start an export without reading its response."""
     begun = exports(service)
     with socket.socket() as stuck:
         stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -101,20 +101,20 @@ def not_reading(service: Service) -> Iterator[None]:
 
 
 def exports(service: Service) -> int:
-    """Return how many exports are being sent."""
+    """Return the number of exports in progress."""
     number: int = service.request("GET", "/probe/alive", params={"kind": "StreamingResponse"}).json()["objects"]
     return number
 
 
 def megabytes(service: Service, what: str) -> float:
-    """Return how much memory the process has now (`VmRSS`), or had at most (`VmHWM`)."""
+    """Return the memory of the process now (`VmRSS`) or at its peak (`VmHWM`)."""
     status = Path(f"/proc/{service.process.pid}/status").read_text(encoding="ascii")
     [line] = [line for line in status.splitlines() if line.startswith(f"{what}:")]
     return int(line.split()[1]) / 1024
 
 
 def first_byte_after(service: Service) -> float:
-    """Return how long an export takes to begin."""
+    """Return the time to the first byte of an export."""
     started = time.monotonic()
     with service.client.stream("GET", EXPORT) as response:
         next(response.iter_raw())
@@ -122,7 +122,7 @@ def first_byte_after(service: Service) -> float:
 
 
 def assert_idle(service: Service, store: Store) -> None:
-    """Check that nothing is left of an export: no connection, no transaction, no task."""
+    """Check that no connection, transaction or task of an export is left."""
     wait_until(lambda: checked_out(service) == 0, "no connection is taken")
     if isinstance(store, ServerStore):
         wait_until(lambda: in_transaction(store) == 0, "no transaction is open")
@@ -131,15 +131,15 @@ def assert_idle(service: Service, store: Store) -> None:
 
 @with_many
 def test_export_of_very_many_orders(project: Project, many: Store, variant: Variant) -> None:
-    """It begins at once, has every row, takes little memory, and lets others be served meanwhile."""
+    """A large export starts at once, is complete, uses little memory and does not block other requests."""
     count = VERY_MANY if variant.database == "postgresql" else MANY
-    # Shorter than the export takes: it has limits of its own.
+    # Shorter than the export, which has its own limits.
     settings = {"DATABASE_URL": many.url, "DATABASE_SESSION_TIMEOUT_SECONDS": "1"}
     with project.start(settings) as service, ThreadPoolExecutor(1) as threads:
         assert min(first_byte_after(service) for _ in range(5)) < FIRST_BYTE_SECONDS
         assert_idle(service, many)
         idle = megabytes(service, "VmRSS")
-        # The peak counts from here on.
+        # The peak is measured from here on.
         Path(f"/proc/{service.process.pid}/clear_refs").write_text("5", encoding="ascii")
         health = threads.submit(watch_health, service)
         with exporting(service) as response:
@@ -157,21 +157,21 @@ def test_export_of_very_many_orders(project: Project, many: Store, variant: Vari
 
 
 def watch_health(service: Service) -> list[float]:
-    """Return how long the service takes to say that it lives, again and again until it does not."""
+    """Return the durations of repeated health checks until the service stops."""
     times = []
     with suppress(httpx2.TransportError), httpx2.Client(base_url=service.url, trust_env=False) as client:
         while True:
             started = time.monotonic()
             client.get("/health").raise_for_status()
             times.append(time.monotonic() - started)
-            # Watching is not to be a load of its own.
+            # The checks must not create load themselves.
             time.sleep(0.05)
     return times
 
 
 @with_streams
 def test_export_of_what_customers_write(service: Service) -> None:
-    """Unicode comes through, and no text is a formula."""
+    """Unicode is exported unchanged, and no text becomes a formula."""
     texts = ['=HYPERLINK("https://a.example";"x")', "+1", "-1", "@A1", "\uff1d1", "Jörg \"李\", 🧾; 'x'", "1=1"]
     references = [new_reference() for _ in texts]
     for reference, text in zip(references, texts, strict=True):
@@ -188,7 +188,7 @@ def test_export_of_what_customers_write(service: Service) -> None:
 
 @with_many
 def test_clients_that_leave(project: Project, many: Store) -> None:
-    """Each gives its connection back: there are fewer than clients that come."""
+    """Aborted exports return their connections to the pool, even with more clients than connections."""
     settings = {"DATABASE_URL": many.url, "DATABASE_POOL_SIZE": "2", "DATABASE_MAX_OVERFLOW": "0"}
     with project.start(settings) as service:
         for _ in range(10):
@@ -201,7 +201,7 @@ def test_clients_that_leave(project: Project, many: Store) -> None:
 
 @with_many
 def test_client_that_stops_reading(project: Project, many: Store) -> None:
-    """It is cut off, and nothing is left of its export."""
+    """A client that stops reading is disconnected, and nothing of its export is left."""
     settings = {"DATABASE_URL": many.url, "STREAM_STALL_SECONDS": "1"}
     with project.start(settings) as service, not_reading(service):
         service.wait_for_event(event="stream_broken_off")
@@ -211,7 +211,7 @@ def test_client_that_stops_reading(project: Project, many: Store) -> None:
 
 @with_many
 def test_slow_clients_take_no_connections(project: Project, many: Store) -> None:
-    """An export holds no connection while its client reads: there are more clients than connections."""
+    """Exports of slow clients hold no connections, so there can be more clients than connections."""
     settings = {"DATABASE_URL": many.url, "DATABASE_POOL_SIZE": "1", "DATABASE_MAX_OVERFLOW": "0"}
     with project.start(settings) as service, not_reading(service), not_reading(service):
         with exporting(service) as response:
@@ -226,7 +226,7 @@ def test_slow_clients_take_no_connections(project: Project, many: Store) -> None
 @with_many_on_server
 @pytest.mark.parametrize("how", ["cut", "silent"])
 def test_database_lost_meanwhile(project: Project, many: ServerStore, how: str) -> None:
-    """The transfer is broken off, and logged as an error; the next one after the loss is complete."""
+    """If the database is lost, the transfer is aborted and logged as an error, and the next export is complete."""
     settings = {"DATABASE_SESSION_TIMEOUT_SECONDS": "1"}
     with (
         Proxy(many.server.port) as proxy,

@@ -1,4 +1,4 @@
-"""What a client gets, and what an operator reads, when something behind the service fails."""
+"""Responses and log records when a dependency of the service fails."""
 
 import resource
 import sqlite3
@@ -54,7 +54,7 @@ BILLS_WITH_TYPES_OF_ORDERS: list[LiteralString] = [
     "CREATE TABLE bills AS SELECT id AS order_id FROM orders",
     "ALTER TABLE bills ADD FOREIGN KEY (order_id) REFERENCES orders (id)",
 ]
-# A bill for each order.
+# A row that refers to each order.
 BILLS: dict[str, list[LiteralString]] = {
     "sqlite": [
         "CREATE TABLE bills (order_id REFERENCES orders (id))",
@@ -66,7 +66,7 @@ BILLS: dict[str, list[LiteralString]] = {
 
 
 def assert_not_ready(service: Service) -> None:
-    """Check that readiness answers 503 in under two seconds, and names the database and nothing else."""
+    """Check that readiness returns 503 within two seconds and names only the database."""
     started = time.monotonic()
     failure = service.failure(service.request("GET", "/health/ready"), 503)
     assert time.monotonic() - started < 2
@@ -74,15 +74,15 @@ def assert_not_ready(service: Service) -> None:
     assert [detail["location"] for detail in failure.details] == [["database"]]
 
 
-# MySQL has no deferred constraints: its commits fail with the connection alone, as tried below.
+# MySQL has no deferred constraints: its commits fail only with the connection, as tested below.
 @where(lambda variant: variant.database in DEFERRED_FAULT)
 def test_commit_refused_by_the_database(project: Project, own_store: Store, variant: Variant) -> None:
-    """A commit that the database refuses is an error for the client, and nothing is stored."""
+    """A commit that the database rejects is an error for the client, and nothing is stored."""
     for statement in DEFERRED_FAULT[variant.database]:
         own_store.execute(statement)
     with project.start({"DATABASE_URL": own_store.url}) as service:
         response = service.create_order("refused")
-        # SQLite's commits fail only over a foreign key, which is a conflict on every database.
+        # SQLite's commits fail only for a foreign key, which is a conflict on every database.
         status, code = (409, "conflict") if variant.database == "sqlite" else (500, "internal_error")
         assert service.failure(response, status).code == code
         assert "fault" not in response.text
@@ -93,7 +93,7 @@ def test_commit_refused_by_the_database(project: Project, own_store: Store, vari
 
 @once_per_database
 def test_violated_foreign_key(project: Project, own_store: Store, variant: Variant) -> None:
-    """A row that others refer to cannot be deleted: a 409, and the row stays."""
+    """Deleting a row with references returns 409, and the row stays."""
     with project.start({"DATABASE_URL": own_store.url}) as service:
         location = service.create_order("billed").headers["location"]
         for statement in BILLS[variant.database]:
@@ -108,7 +108,7 @@ def test_violated_foreign_key(project: Project, own_store: Store, variant: Varia
 
 @with_server
 def test_connection_lost_at_commit(project: Project, store: ServerStore) -> None:
-    """A connection that breaks when the commit is sent is a 503, and nothing is stored."""
+    """A connection that breaks at the commit returns 503, and nothing is stored."""
     with Proxy(store.server.port) as proxy, project.start({"DATABASE_URL": store.through(proxy.port)}) as service:
         reference = new_reference()
         assert service.create_order(new_reference()).status_code == 201
@@ -122,9 +122,9 @@ def test_connection_lost_at_commit(project: Project, store: ServerStore) -> None
 
 @with_file
 def test_disk_full_at_commit(project: Project, own_store: FileStore) -> None:
-    """A commit that finds no room on the disk is a 503, and nothing is stored."""
+    """A full disk at the commit returns 503, and nothing is stored."""
     with project.start({"DATABASE_URL": own_store.url}) as service:
-        # As much as the files have now: the commit would make the log longer.
+        # The current size of the files. The commit would exceed it.
         limit = max(path.stat().st_size for path in own_store.files)
         soft, hard = resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(service.process.pid, resource.RLIMIT_FSIZE, (limit, hard))
@@ -144,7 +144,7 @@ def test_disk_full_at_commit(project: Project, own_store: FileStore) -> None:
 
 @with_file
 def test_database_locked(project: Project, own_store: FileStore) -> None:
-    """Another process that keeps the only write lock makes writes a 503, and stops no reads."""
+    """If another process holds the only write lock, writes return 503 and reads work."""
     with (
         project.start({"DATABASE_URL": own_store.url}) as service,
         closing(sqlite3.connect(own_store.path, isolation_level=None)) as other,
@@ -160,7 +160,7 @@ def test_database_locked(project: Project, own_store: FileStore) -> None:
 
 @where(lambda variant: variant.database == "sqlite", EVERYTHING_VARIANTS)
 def test_read_that_asks_elsewhere_while_the_database_is_locked(project: Project, own_store: FileStore) -> None:
-    """It needs no write lock either, to see who asks."""
+    """An authenticated read that calls another service needs no write lock on the database."""
     with project.start({"DATABASE_URL": own_store.url}) as service:
         service.sign_in()
         answer = service.create_order("total")
@@ -172,7 +172,7 @@ def test_read_that_asks_elsewhere_while_the_database_is_locked(project: Project,
 
 @once_per_format
 def test_unhandled_error(service: Service) -> None:
-    """An exception nobody expected is the uniform 500 with all headers, and one log line with the traceback."""
+    """An unexpected exception is the uniform 500 with all headers, and one log line with the traceback."""
     secret = "the-exception-knows-too-much"
     response = service.request("GET", "/probe/fail", params={"message": secret}, headers={"Origin": ORIGIN})
     failure = service.failure(response, 500)
@@ -197,7 +197,7 @@ def test_unhandled_error(service: Service) -> None:
 
 @once_with_file
 def test_error_after_the_response_began(service: Service) -> None:
-    """Too late for another answer: the connection is broken off, and one line with the traceback says why."""
+    """An error after the response started aborts the connection, with one traceback in the log."""
     request_id = "broken-off-while-streaming"
     with pytest.raises(httpx2.RemoteProtocolError):
         service.request("GET", "/probe/break-off", headers={"X-Request-ID": request_id})
@@ -209,7 +209,7 @@ def test_error_after_the_response_began(service: Service) -> None:
 
 @with_database
 def test_error_of_the_database(project: Project, own_store: Store) -> None:
-    """A statement that the database cannot run is a 500 that tells the client nothing of SQL."""
+    """A statement that fails is a 500 without SQL in the response."""
     own_store.execute("DROP TABLE order_lines")
     own_store.execute("DROP TABLE orders")
     with project.start({"DATABASE_URL": own_store.url} | DEPLOYED) as service:
@@ -225,7 +225,7 @@ def test_error_of_the_database(project: Project, own_store: Store) -> None:
 
 @with_database
 def test_pool_exhausted(project: Project, store: Store) -> None:
-    """A request that gets no connection in time is a 503, and the next one after the rush is served."""
+    """A request without a free connection returns 503, and later requests succeed."""
     settings = {
         "DATABASE_URL": store.url,
         "DATABASE_POOL_SIZE": "1",
@@ -245,7 +245,7 @@ def test_pool_exhausted(project: Project, store: Store) -> None:
 
 @contextmanager
 def without_database(private: PrivateServer, how: str) -> Iterator[None]:
-    """Take the server away for a while."""
+    """Stop the server for the duration of the block."""
     if how == "stopped":
         private.stop()
     else:
@@ -261,7 +261,7 @@ def without_database(private: PrivateServer, how: str) -> Iterator[None]:
 def test_database_away(
     project: Project, variant: Variant, private_server_of: Callable[[Kind], PrivateServer], how: str
 ) -> None:
-    """Without its database the service lives, calls itself not ready, answers 503, and recovers by itself."""
+    """Without its database the service is live, is not ready, returns 503, and recovers by itself."""
     assert variant.database in {"postgresql", "mysql"}
     private = private_server_of(variant.database)
     with private.database() as name:
@@ -281,14 +281,14 @@ def test_database_away(
             stored = service.references()
             assert "after" in stored
             assert "during" not in stored
-            # What the server of these tests had not written when it was killed is its own loss.
+            # Data that the test server had not written when it was killed does not count.
             assert how == "killed" or "before" in stored
             assert not service.events(event="unhandled_error")
 
 
 @with_file
 def test_file_away(project: Project, own_store: FileStore) -> None:
-    """Without its file the service lives, calls itself not ready, answers 503, and recovers by itself."""
+    """Without its file the service is live, is not ready, returns 503, and recovers by itself."""
     with project.start({"DATABASE_URL": own_store.url}) as service:
         assert service.create_order("before").status_code == 201
         wait_until(service.is_ready, "ready")
@@ -311,7 +311,7 @@ def test_file_away(project: Project, own_store: FileStore) -> None:
 
 @with_server
 def test_database_never_answers(project: Project, store: ServerStore) -> None:
-    """A database that takes connections and says nothing makes readiness 503 within two seconds, requests too."""
+    """If the database accepts connections without answering, readiness and requests return 503."""
     settings = {"DATABASE_CONNECT_TIMEOUT_SECONDS": "2", "DATABASE_SESSION_TIMEOUT_SECONDS": "3"}
     with (
         Proxy(store.server.port) as proxy,
@@ -322,7 +322,7 @@ def test_database_never_answers(project: Project, store: ServerStore) -> None:
             assert response.status_code == 200
         wait_until(service.is_ready, "ready")
         proxy.hold()
-        # More requests than connections in the pool: some find a silent one, some open one.
+        # More requests than pool connections, so that some use a silent connection and others open one.
         answers = [threads.submit(service.request, "GET", "/api/v1/orders", timeout=12) for _ in range(8)]
         wait_until(lambda: not service.is_ready(), "the silence is noticed", 2)
         assert_not_ready(service)
@@ -336,7 +336,7 @@ def test_database_never_answers(project: Project, store: ServerStore) -> None:
 
 
 def status_of(ask: Callable[[], httpx2.Response]) -> int | None:
-    """Return the status of an answer, or nothing when none came in time."""
+    """Return the status of a response, or None if none came in time."""
     try:
         return ask().status_code
     except httpx2.TimeoutException:
@@ -345,7 +345,7 @@ def status_of(ask: Callable[[], httpx2.Response]) -> int | None:
 
 @once_per_database
 def test_unreachable_from_the_start(project: Project, variant: Variant, tmp_path: Path) -> None:
-    """A service that starts before its database lives, is not ready, and answers 503."""
+    """A service that starts before its database is live, is not ready, and returns 503."""
     urls = {
         "sqlite": f"sqlite+aiosqlite:///{tmp_path / 'data.db'}",
         "postgresql": "postgresql+asyncpg://nobody@127.0.0.1:9/nothing",
@@ -358,7 +358,7 @@ def test_unreachable_from_the_start(project: Project, variant: Variant, tmp_path
 
 @where(lambda variant: variant.layout == "feature" and variant.database == "postgresql")
 def test_no_server_of_the_wanted_kind(project: Project, store: ServerStore) -> None:
-    """While no server is the one that the URL asks for, as during a failover, requests get a 503."""
+    """If no server of the required kind is available, as during a failover, requests return 503."""
     with project.start({"DATABASE_URL": f"{store.url}?target_session_attrs=standby"}) as service:
         assert_not_ready(service)
         assert service.failure(service.client.get("/api/v1/orders"), 503).code == "unavailable"

@@ -94,7 +94,7 @@ def test_refused_under_another_runner(project: Project, way: str) -> None:
     except subprocess.TimeoutExpired:
         process.terminate()
         process.communicate()
-        pytest.fail("the supervisor starts its processes again and again")
+        pytest.fail("the supervisor restarts its processes endlessly")
     # The code of a supervisor is uvicorn's, which says 0 even when no process of its own came up.
     assert process.returncode != 0 or way == "workers"
     assert "Traceback" not in output
