@@ -155,7 +155,8 @@ def test_update_keeps_stored_amounts(variant: Variant, tmp_path: Path, make_stor
     assert yaml.safe_load((folder / ANSWERS_FILE).read_text())["amounts"] == "cents"
     commit(folder)
     updated = project_of(folder, variant)
-    run(updated, store, "-m", "shop", "migrate")
+    migrated = updated.run("-m", "shop.migrate", settings={"DATABASE_URL": store.url, "DATABASE_PASSWORD": ""})
+    assert (migrated.returncode, "Run python -m shop migrate." in migrated.stderr) == (0, True)
     run(updated, store, "-m", "alembic", "check")
     assert schema(updated, store) == stored
     with serving(updated, store) as service:
@@ -206,3 +207,17 @@ def test_plain_copier_keeps_stored_amounts(given: dict[str, Any], tmp_path: Path
     assert yaml.safe_load((fresh / ANSWERS_FILE).read_text())["amounts"] == "numeric"
     assert "Numeric(12, 2)" in (fresh / "app/core/db/columns.py").read_text()
     assert not (fresh / "app/core/types.py").exists()
+
+
+@pytest.mark.parametrize("database", ["none", "sqlite"])
+def test_old_commands_stay(database: str, tmp_path: Path, author: None) -> None:
+    """An older service keeps the old forms of its commands; a new service has none."""
+    source, answers = Source(REPOSITORY), {"package_name": "shop", "database": database}
+    folder, fresh = tmp_path / "service", tmp_path / "fresh"
+    new(Request(path=folder, ref=BEFORE, data=answers, lock=False), template_source=source)
+    update(Update(path=folder, to="HEAD", lock=False), template_source=source)
+    new(Request(path=fresh, ref="HEAD", data=answers, lock=False), template_source=source)
+    names = {"check.py", "dotenv.py", "old_commands.py"}
+    names |= {"migrate.py", "create_admin.py"} if database != "none" else set()
+    assert {path.name for path in (folder / "shop").glob("*.py")} >= names
+    assert not {path.name for path in (fresh / "shop").glob("*.py")} & names

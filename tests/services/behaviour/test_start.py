@@ -161,15 +161,6 @@ def test_short_secret(project: Project, store: Store) -> None:
 
 
 @once_with_file
-def test_old_commands_forward(project: Project, store: Store) -> None:
-    """A command in its form before 0.4.0 does the same, after one line that names the new form."""
-    old = project.run("-m", f"{PACKAGE}.check", settings={"DATABASE_URL": store.url})
-    new = project.run("-m", PACKAGE, "check", settings={"DATABASE_URL": store.url})
-    assert (old.returncode, old.stdout) == (new.returncode, new.stdout) == (0, new.stdout)
-    assert old.stderr == f"python -m {PACKAGE}.check is deprecated. Run python -m {PACKAGE} check.\n{new.stderr}"
-
-
-@once_with_file
 def test_secrets_from_files(project: Project, store: Store, tmp_path: Path) -> None:
     """A secret in a mounted file counts as one in the environment does: the good is taken, the bad refused."""
     script = (

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import runpy
 from pathlib import Path
 from typing import NoReturn
 
@@ -97,10 +96,3 @@ class TestEntryPoint:
         assert "The settings are valid" in capsys.readouterr().out
         with pytest.raises(SystemExit, match="2"):
             command_line.main(["check", "--all"])
-
-    def test_old_form_forwards(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        """The old form of a command runs the new one, and names it."""
-        monkeypatch.setattr("sys.argv", ["check.py"])
-        with pytest.raises(SystemExit, match="0"):
-            runpy.run_module("app.check", run_name="__main__")
-        assert "Run python -m app check." in capsys.readouterr().err

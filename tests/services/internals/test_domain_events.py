@@ -1,12 +1,14 @@
 """Events that are dispatched once the work is stored."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from app.core import events
-from app.core.events import Dispatcher, DomainEvent, subscriber
+from app.core.events import Dispatcher, DomainEvent, Subscriber
 
 
 @dataclass(frozen=True)
@@ -24,19 +26,16 @@ class Unrelated(DomainEvent):
     """Something else."""
 
 
-@subscriber(Happened)
-async def remember(event: Happened, state: dict[str, list[int]]) -> None:
+async def remember(event: Happened, state: Mapping[str, Any]) -> None:
     """Remember the number of an event."""
     state["numbers"].append(event.number)
 
 
-@subscriber(Happened)
 async def fail(_event: Happened, _state: object) -> None:
     """Fail."""
     raise ValueError("broken")
 
 
-@subscriber(Happened)
 async def hang(_event: Happened, _state: object) -> None:
     """Take too long."""
     await asyncio.Event().wait()
@@ -52,7 +51,7 @@ def numbers() -> list[int]:
 def dispatcher(numbers: list[int], monkeypatch: pytest.MonkeyPatch) -> Dispatcher:
     """Return a dispatcher, two of whose subscribers do not work."""
     monkeypatch.setattr(events, "SUBSCRIBER_SECONDS", 0.05)
-    return Dispatcher([fail, hang, remember], {"numbers": numbers})
+    return Dispatcher([Subscriber(Happened, each) for each in (fail, hang, remember)], {"numbers": numbers})
 
 
 async def test_events_reach_their_subscribers_in_order(
@@ -69,12 +68,12 @@ async def test_cancellation_does_not_interrupt_dispatch(numbers: list[int], monk
     monkeypatch.setattr(events, "SUBSCRIBER_SECONDS", 0.05)
     finished = asyncio.Event()
 
-    @subscriber(Happened)
     async def finish(event: Happened, _state: object) -> None:
         if event.number == 2:
             finished.set()
 
-    dispatcher = Dispatcher([hang, remember, finish], {"numbers": numbers})
+    subscribers = [Subscriber(Happened, each) for each in (hang, remember, finish)]
+    dispatcher = Dispatcher(subscribers, {"numbers": numbers})
     dispatching = asyncio.create_task(dispatcher.dispatch([Happened(1), Happened(2)]))
     await asyncio.sleep(0.01)
     dispatching.cancel()

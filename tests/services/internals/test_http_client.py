@@ -8,7 +8,7 @@ import stamina
 from httpx2 import ConnectError, HTTPError, TimeoutException, TransportError
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
-from app.core.context import request_id_var
+from app.core.ids import request_id_var
 from app.core.http.client import HttpClient, HttpClientDep
 from app.main import create_app
 from app.settings import Settings
