@@ -113,7 +113,7 @@ def move(path: str, to: str | None) -> Change:
 
 SETTINGS = "template/{{ package_name }}/core/settings.py.jinja"
 HTTP_SETTINGS = "template/{{ package_name }}/core/http/settings.py.jinja"
-DOTENV = "template/{{ package_name }}/dotenv.py.jinja"
+ASGI = "template/{{ package_name }}/asgi.py.jinja"
 SETTING_TYPES = "template/{{ package_name }}/core/setting_types.py.jinja"
 DATABASE_URL = (
     "template/{{ package_name }}/core/{% if database == 'sqlite' %}db{% endif %}/url.py.jinja"
@@ -170,14 +170,14 @@ def details(text: str) -> str:
             "files: {justfile: null}",
         ),
         (
-            move(DOTENV, "template/{{ package_name }}/{{ 'env' }}.py.jinja"),
-            "module app.dotenv: moved or is gone",
-            "files: {\"{{ package_name }}/dotenv.py\": \"{{ package_name }}/env.py\"}",
+            move(ASGI, "template/{{ package_name }}/{{ 'env' }}.py.jinja"),
+            "module app.asgi: moved or is gone",
+            "files: {\"{{ package_name }}/asgi.py\": \"{{ package_name }}/env.py\"}",
         ),
         (
-            move(DOTENV, None),
-            "module app.dotenv: moved or is gone",
-            "modules: {app.dotenv: null}, files: {\"{{ 'app' }}/dotenv.py\": null}",
+            move(ASGI, None),
+            "module app.asgi: moved or is gone",
+            "modules: {app.asgi: null}, files: {\"{{ 'app' }}/asgi.py\": null}",
         ),
         (
             # The template continues with a fact derived from the new name.
@@ -237,10 +237,10 @@ def test_a_silent_change_is_found(
 
 def test_names_that_are_not_there(template: Path, tmp_path: Path) -> None:
     """A missing module or name in upgrades.yml is found."""
-    words = "modules: {app.main.create_app: app.main.build, app.dotenv: app.env, app.core.settings.Settings: app.main}"
+    words = "modules: {app.main.create_app: app.main.build, app.asgi: app.env, app.core.settings.Settings: app.main}"
     found = unexplained(template, template, load(details(words)), ("1.0.0", "9.0.0"), tmp_path, [{}])
     assert found == [
-        "module app.dotenv: is not where upgrades.yml says, at app.env",
+        "module app.asgi: is not where upgrades.yml says, at app.env",
         "module app.main.create_app: is not where upgrades.yml says, at app.main.build",
     ]
 

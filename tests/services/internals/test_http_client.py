@@ -8,8 +8,8 @@ import stamina
 from httpx2 import ConnectError, HTTPError, TimeoutException, TransportError
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
-from app.core.ids import request_id_var
 from app.core.http.client import HttpClient, HttpClientDep
+from app.core.ids import request_id_var
 from app.main import create_app
 from app.settings import Settings
 from tests.conftest import connect
