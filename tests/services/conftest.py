@@ -1,4 +1,4 @@
-"""The servers, and the record of what ran."""
+"""The servers, and the record of executed tests."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -11,13 +11,13 @@ from tests.services.servers import Kind, MissingServerError, Server, shared_serv
 from tests.services.summary import PROPERTY
 from tests.services.trial import Trial
 
-# These files import a package that only services have; test_internals.py runs them there.
+# These files import a package that exists only in services, where test_internals.py runs them.
 collect_ignore = ["internals"]
 
 
 @pytest.fixture(scope="session")
 def server_of() -> Iterator[Callable[[Kind], Server]]:
-    """Return a function that gives the shared server of a kind, or raises `MissingServerError`."""
+    """Return a function that returns the shared server of a kind, or raises `MissingServerError`."""
     found: dict[Kind, Server | MissingServerError] = {}
     with ExitStack() as stack:
 
@@ -37,7 +37,7 @@ def server_of() -> Iterator[Callable[[Kind], Server]]:
 
 @pytest.fixture(scope="session")
 def missing_server() -> Callable[[str], None]:
-    """Return what to do when a server is missing: it is a failure where servers are promised, else a reason to skip."""
+    """Return the reaction to a missing server: a failure if servers are required, and a skip otherwise."""
     if os.environ.get("CI") or os.environ.get("QUICKSET_REQUIRE_SERVERS"):
         return lambda reason: pytest.fail(reason, pytrace=False)
     return pytest.skip
@@ -45,9 +45,9 @@ def missing_server() -> Callable[[str], None]:
 
 @pytest.fixture(scope="session")
 def first_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], str]:
-    """Return a function that gives the name that first claimed something in this run, or nothing to the first."""
+    """Return a function that claims something for a name, and returns the earlier claimant, if any."""
     folder = tmp_path_factory.getbasetemp()
-    # All workers share the folder above their own.
+    # All workers share the parent of their folders.
     folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "claimed"
     folder.mkdir(exist_ok=True)
 
@@ -64,7 +64,7 @@ def first_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], s
 
 @pytest.fixture
 def author(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody whom git knows."""
+    """The environment variables of a git author."""
     for role in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{role}_NAME", "Jane Doe")
         monkeypatch.setenv(f"GIT_{role}_EMAIL", "jane@example.com")
@@ -72,7 +72,7 @@ def author(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def trial(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Trial]:
-    """Return a trial of a service that is not rendered yet; the summary at the end shows what became of it."""
+    """Return the trial of a service that is not rendered yet. The summary at the end contains its results."""
     trial = Trial(tmp_path / "service")
     yield trial
     noted = {"seconds": trial.seconds, "not_run": trial.not_run, "server": trial.server, "same_as": trial.same_as}

@@ -1,4 +1,4 @@
-"""Installs Debian into folders: what the stand-ins for base images are made of, and Python versions not found here."""
+"""Installs Debian into folders, for the stand-ins of base images and for missing Python versions."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ def call(
     """Run a program to its end.
 
     Raises:
-        RuntimeError: It failed; the message has the end of what it printed.
+        RuntimeError: The program failed. The message has the end of its output.
     """
     done = subprocess.run(
         command,
@@ -38,7 +38,7 @@ def call(
 
 
 def missing_tools(*programs: str) -> list[str]:
-    """Return what this machine lacks to install and enter a Debian system, and of these further programs."""
+    """Return the tools that are missing for a Debian system, and any of these further programs."""
     missing = [program for program in sorted({*TOOLS, *programs}) if not shutil.which(program)]
     if sys.platform != "linux":
         missing.append("Linux")
@@ -48,21 +48,21 @@ def missing_tools(*programs: str) -> list[str]:
 
 
 def install(suite: str, packages: Sequence[str], root: Path) -> None:
-    """Install Debian's essential packages and some more into a folder.
+    """Install Debian's essential packages and others into a folder.
 
     Args:
         suite: The release, such as "bookworm".
-        packages: What to install besides the essential packages.
+        packages: The packages besides the essential ones.
         root: The folder, empty or missing.
 
     Raises:
         RuntimeError: debootstrap failed.
     """
     options = ["--variant=minbase", f"--include={','.join(packages)}"]
-    # The mirror is debootstrap's default. It has no script for suites that are newer than itself; Debian's are all
-    # alike. What it mounts in the folder is in a namespace of its own, and so ends with it, also after Ctrl-C.
+    # The mirror is debootstrap's default. debootstrap has no script for newer suites, but those of Debian are all
+    # alike. Its mounts are in a separate namespace, so they end with it, also after Ctrl-C.
     call(["unshare", "--mount", "debootstrap", *options, suite, root, "", "sid"])
     for folder in ("var/cache/apt/archives", "var/lib/apt/lists"):
         shutil.rmtree(root / folder)
-    # Mount points must be there.
+    # Mount points must exist.
     (root / "etc/hosts").touch()

@@ -1,4 +1,4 @@
-"""The pages in `docs/` of a service, followed word by word: files to write, changes of files, commands to run."""
+"""Follows the pages in `docs/` of a service literally: files to write, changes to files, commands to run."""
 
 import re
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ _PACKAGE = re.compile(r"Create the folder `([^`]+)` with an empty `([^`]+)`")
 
 @dataclass(frozen=True)
 class Step:
-    """Something that a page asks its reader to do.
+    """A step of a page.
 
     Attributes:
         kind: `write` a file, `change` a file, or `run` commands.
         path: The file.
-        text: What to write, the change as a diff, or the commands.
+        text: The content to write, the change as a diff, or the commands.
     """
 
     kind: str
@@ -28,9 +28,9 @@ class Step:
 
 
 def steps(page: str) -> Iterator[Step]:
-    """Yield what a page asks for, in its order; the paragraph above a block names the file.
+    """Yield the steps of a page in order. The paragraph above a block names the file.
 
-    A block without a file, or in another language, only shows something.
+    A block without a file, or in another language, is only an illustration.
     """
     end = 0
     for block in _BLOCK.finditer(page):
@@ -71,7 +71,7 @@ def follow(service: Path, page: str) -> list[str]:
 
 
 def changed(text: str, step: Step) -> str:
-    """Return a text with the change of a diff, whose parts are found by their context; `...` separates the parts."""
+    """Return a text with the change of a diff. Its parts are found by context, and `...` separates them."""
     for part in step.text.split("\n...\n"):
         lines = part.splitlines()
         old = "\n".join(line[1:] for line in lines if not line.startswith("+"))

@@ -1,8 +1,8 @@
-"""Builds the image of a rendered service, and runs it as a careful host would.
+"""Builds the image of a rendered service and runs it with restricted permissions.
 
-A Docker engine does it where one answers. Elsewhere buildah does, in a storage of its own, on
-stand-ins for the base images: they carry the real names and are made here, the Python image
-from Debian's packages and the Python that runs this, the uv image from the uv that is installed.
+It uses a Docker engine if one is available. Otherwise it uses buildah with separate storage and stand-ins for the base
+images. The stand-ins have the real names. The Python image consists of Debian's packages and the running Python, and
+the uv image consists of the installed uv.
 """
 
 import fcntl
@@ -31,7 +31,7 @@ from tests.services.debian import call, install, missing_tools
 
 PYTHON_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
-# What the official slim image holds beyond Debian's essential packages.
+# The packages of the official slim image besides Debian's essential ones.
 PYTHON_NEEDS = (
     "ca-certificates",
     "libbz2-1.0",
@@ -52,7 +52,7 @@ PYTHON_NEEDS = (
 CERTIFICATES = "etc/ssl/certs/ca-certificates.crt"
 PYTHON_WITHOUT = ("__pycache__", "config-*", "idlelib", "site-packages", "test", "tkinter")
 
-# Runs in mount and process namespaces of its own; arguments: root, mounts ("-" ends them), command.
+# Runs in mount and process namespaces of its own. The arguments are root, mounts ("-" ends them) and command.
 ENTER = """
 set -eu
 root=$1
@@ -77,12 +77,12 @@ exec chroot "$root" "$@"
 
 
 class MissingError(Exception):
-    """Nothing on this machine can build an image; the message says what is missing."""
+    """This machine cannot build an image. The message names the missing programs."""
 
 
 @dataclass(frozen=True)
 class Image:
-    """A built image and what is recorded in it."""
+    """A built image and its recorded configuration."""
 
     reference: str
     user: str
@@ -94,7 +94,7 @@ class Image:
 
     @classmethod
     def from_config(cls, reference: str, config: Mapping[str, Any], history: list[str]) -> Self:
-        """Read the configuration as Docker's image format has it."""
+        """Read the configuration in Docker's image format."""
         return cls(
             reference=reference,
             user=config.get("User", ""),
@@ -111,11 +111,11 @@ class Container(ABC):
 
     @abstractmethod
     def execute(self, command: Sequence[str], timeout: float = 30) -> subprocess.CompletedProcess[str]:
-        """Run another command beside it."""
+        """Run another command in the same container."""
 
     @abstractmethod
     def send(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send a signal to the command."""
 
     @abstractmethod
     def wait(self, timeout: float) -> int:
@@ -123,15 +123,15 @@ class Container(ABC):
 
     @abstractmethod
     def log(self) -> str:
-        """Return what it has printed."""
+        """Return the output so far."""
 
     @abstractmethod
     def close(self) -> None:
-        """End it, whatever it does."""
+        """Stop the command in any state."""
 
 
 class Engine(ABC):
-    """What builds images and runs them."""
+    """Builds images and runs them."""
 
     name: str
 
@@ -149,7 +149,7 @@ class Engine(ABC):
 
     @abstractmethod
     def volume(self, image: Image, path: str) -> str:
-        """Make a volume that starts as a copy of a folder of the image, and return its name."""
+        """Create a volume with a copy of a folder of the image, and return its name."""
 
     @abstractmethod
     def remove_volume(self, name: str) -> None:
@@ -163,7 +163,7 @@ class Engine(ABC):
         command: Sequence[str],
         volumes: Mapping[str, str],
     ) -> Container:
-        """Start a command; volumes are paths in the image, each with a volume's name."""
+        """Start a command. Volumes are paths in the image with the names of volumes."""
 
     @contextmanager
     def run(
@@ -182,10 +182,10 @@ class Engine(ABC):
 
 
 def find_engine() -> Engine:
-    """Return what this machine builds images with.
+    """Return the engine of this machine.
 
     Raises:
-        MissingError: There is nothing.
+        MissingError: There is no engine.
     """
     if (
         shutil.which("docker")
@@ -193,12 +193,12 @@ def find_engine() -> Engine:
     ):
         return Docker()
     if missing := missing_tools("buildah", "nsenter", "setpriv", "uv"):
-        raise MissingError(f"no Docker engine answers, and to do without one lacks {', '.join(missing)}")
+        raise MissingError(f"no Docker engine responds, and buildah cannot replace it without {', '.join(missing)}")
     return Buildah()
 
 
 class Docker(Engine):
-    """A Docker engine, with the real base images."""
+    """A Docker engine with the real base images."""
 
     name = "docker"
 
@@ -223,7 +223,7 @@ class Docker(Engine):
             call(["docker", "rm", name])
 
     def volume(self, image: Image, path: str) -> str:  # noqa: ARG002 - Docker fills it at its first use
-        """Make a volume."""
+        """Create a volume."""
         return call(["docker", "volume", "create"]).stdout.strip()
 
     def remove_volume(self, name: str) -> None:
@@ -255,7 +255,7 @@ class DockerContainer(Container):
         self._name = name
 
     def execute(self, command: Sequence[str], timeout: float = 30) -> subprocess.CompletedProcess[str]:
-        """Run another command beside it."""
+        """Run another command in the same container."""
         return subprocess.run(
             ["docker", "exec", self._name, *command],
             check=False,
@@ -265,7 +265,7 @@ class DockerContainer(Container):
         )
 
     def send(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send a signal to the command."""
         call(["docker", "kill", f"--signal={number.name}", self._name])
 
     def wait(self, timeout: float) -> int:
@@ -273,23 +273,23 @@ class DockerContainer(Container):
         return int(call(["docker", "wait", self._name], timeout=timeout).stdout)
 
     def log(self) -> str:
-        """Return what it has printed."""
+        """Return the output so far."""
         done = call(["docker", "logs", self._name])
         return done.stdout + done.stderr
 
     def close(self) -> None:
-        """End it, whatever it does."""
+        """Stop the command in any state."""
         call(["docker", "rm", "--force", "--volumes", self._name])
 
 
 class Buildah(Engine):
-    """Debian's buildah, with stand-ins for the base images."""
+    """Debian's buildah with stand-ins for the base images."""
 
     name = "buildah"
 
     def __init__(self) -> None:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        # A storage apart: nobody else should find stand-ins under the names of real images.
+        # Separate storage, so that no other program finds stand-ins under the names of real images.
         self._folder = cache / "quickset-tests" / "images"
         (self._folder / "tmp").mkdir(parents=True, exist_ok=True)
         self._containers: dict[str, tuple[str, Path]] = {}
@@ -324,7 +324,7 @@ class Buildah(Engine):
             tar.add(self._root(image), arcname=".")
 
     def volume(self, image: Image, path: str) -> str:
-        """Make a volume that starts as a copy of a folder of the image, and return its name."""
+        """Create a volume with a copy of a folder of the image, and return its name."""
         volume = Path(tempfile.mkdtemp(prefix="quickset-volume-"))
         source = self._root(image) / path.lstrip("/")
         call(["cp", "--archive", "--no-target-directory", source, volume])
@@ -378,7 +378,7 @@ class Buildah(Engine):
 
     @contextmanager
     def _stand_in(self, name: str, key: str) -> Iterator[tuple[str, Path] | None]:
-        """Give a container to be filled and committed under the name, or None if that was done."""
+        """Yield a container to fill and commit under the name, or None if the image exists."""
         digest = hashlib.sha256(key.encode()).hexdigest()
         found = json.loads(self._buildah("images", "--json", "--filter", f"label=key={digest}"))
         if any(name in (image["names"] or []) for image in found or []):
@@ -402,7 +402,7 @@ class Buildah(Engine):
 
     def _provide_python(self, name: str) -> None:
         certificates = Path(os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or "")
-        # The real image trusts public authorities alone; here, whatever this machine trusts.
+        # The real image trusts only public authorities. This one trusts those of the machine.
         environment = {
             "LANG": "C.UTF-8",
             "PATH": "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -466,12 +466,12 @@ class Sandbox(Container):
 
     @property
     def _first(self) -> int | None:
-        """The command's process number here; in its own namespace it is 1, as in a container."""
+        """The process ID of the command on this machine. In its own namespace it is 1, as in a container."""
         parent = self._process.pid
         while self._process.poll() is None:
             try:
                 [child] = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-                # Before it is shut in, it is a shell on this machine's own root.
+                # Before it enters the sandbox, it is a shell with this machine's root.
                 if Path(f"/proc/{child}/root").readlink() != Path("/"):
                     return int(child)
             except (OSError, ValueError):
@@ -480,7 +480,7 @@ class Sandbox(Container):
         return None
 
     def execute(self, command: Sequence[str], timeout: float = 30) -> subprocess.CompletedProcess[str]:
-        """Run another command beside it."""
+        """Run another command in the same container."""
         first = self._first
         if first is None:
             return subprocess.CompletedProcess(command, 1, "", "it has ended")
@@ -494,7 +494,7 @@ class Sandbox(Container):
         )
 
     def send(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send a signal to the command."""
         if first := self._first:
             os.kill(first, number)
 
@@ -504,14 +504,14 @@ class Sandbox(Container):
         return 128 - code if code < 0 else code
 
     def log(self) -> str:
-        """Return what it has printed."""
-        # The command shares the position in the file: reading must not move it.
+        """Return the output so far."""
+        # The command shares the position in the file, so reading must not move it.
         return os.pread(self._output.fileno(), 1_000_000, 0).decode(errors="replace")
 
     def close(self) -> None:
-        """End it, whatever it does."""
-        # With the first process of a namespace all of its others end. `--kill-child` alone does not see to that:
-        # the kernel forgets it when `setpriv` changes the user.
+        """Stop the command in any state."""
+        # The end of a namespace's first process ends all others. `--kill-child` is not sufficient: the kernel resets it
+        # when `setpriv` changes the user.
         if first := self._first:
             os.kill(first, signal.SIGKILL)
         self._process.kill()

@@ -1,4 +1,4 @@
-"""What can be said of a rendered service from its text alone; each check returns faults, a line each."""
+"""Checks of a rendered service's text. Each check returns one line per fault."""
 
 import hashlib
 import json
@@ -13,13 +13,13 @@ import yaml
 from tests.rendering import read_tree
 
 LEFT_OVER_TAG = re.compile(r"\{\{|\{%|%\}|\{#|#\}")
-# Files whose own syntax looks like a tag.
+# Files whose own syntax resembles a tag.
 TAGS_OF_THEIR_OWN: Mapping[str, str] = {
     "justfile": r"\{\{ ?[a-z_]+ ?\}\}",
     "template-updates.yml": r"\$\{\{ ?[A-Za-z_.|!=' ]+ ?\}\}",
 }
 
-# What neither the code nor the tests of a service read.
+# Files that neither the code nor the tests of a service read.
 NOT_PYTHON = {
     ".copier-answers.yml", ".dockerignore", ".github", ".gitignore", ".gitlab-ci.yml", ".pre-commit-config.yaml",
     "CHANGELOG.md", "Dockerfile", "LICENSE", "README.md", "compose.override.yaml", "compose.services.yaml",
@@ -34,7 +34,7 @@ DESCRIPTION_LINE = 3
 
 
 def inspect(tree: Mapping[str, str]) -> list[str]:
-    """Return everything wrong with the files of a service."""
+    """Return all faults in the files of a service."""
     faults = [f"{path}: {fault}" for path, text in tree.items() for fault in _faults(path, text)]
     folded = [path.casefold() for path in tree]
     return faults + [
@@ -60,7 +60,7 @@ def _faults(path: str, text: str) -> Iterator[str]:
 
 
 def name_faults(path: str) -> Iterator[str]:
-    """Return why a path could not be checked out on Windows."""
+    """Return the reasons why a path cannot be checked out on Windows."""
     for part in PurePosixPath(path).parts:
         if WINDOWS_FORBIDS.search(part) or WINDOWS_RESERVES.match(part):
             yield f"{part!r} is no file name on Windows"
@@ -86,19 +86,19 @@ def _space_faults(name: str, text: str) -> Iterator[str]:
         yield "ends with a blank line"
     if "\r" in text:
         yield "has a carriage return"
-    # In Markdown two spaces at the end of a line would mean a break; there are better ways.
+    # In Markdown two spaces at the end of a line are a line break, but there are better forms.
     for number, line in enumerate(text.splitlines(), 1):
         if line != line.rstrip():
             yield f"line {number} ends with white space"
 
 
 def _prose(name: str, text: str) -> str:
-    """Return a text without the blocks of code that Markdown has in it; those are tested as code."""
+    """Return a Markdown text without its code blocks, which are tested as code."""
     return re.sub(r"^```.*?^```$", "```", text, flags=re.DOTALL | re.MULTILINE) if name.endswith(".md") else text
 
 
 def _line_faults(name: str, text: str) -> Iterator[str]:
-    """Find long lines of text for people. A row of a table has to be one line, and the description is the user's."""
+    """Find long lines of text. Rows of tables must be one line, and the description is the user's."""
     if name in {"README.md", "extend.md", "resource.md"}:
         for number, line in enumerate(text.splitlines(), 1):
             if len(line) > LONGEST_LINE and number != DESCRIPTION_LINE and not line.startswith("|"):
@@ -106,7 +106,7 @@ def _line_faults(name: str, text: str) -> Iterator[str]:
 
 
 def _value_faults(name: str, text: str) -> Iterator[str]:
-    """Find what Python's `str()` made of a value on its way through a tag."""
+    """Find values that a tag converted with Python's `str()`."""
     if re.search(r"\bUndefined\b", text):
         yield "says Undefined"
     if not name.endswith((".py", ".md", ".mako")) and (found := re.search(r"\b(None|True|False)\b", text)):
@@ -116,9 +116,9 @@ def _value_faults(name: str, text: str) -> Iterator[str]:
 
 
 def python_digest(folder: Path) -> str:
-    """Return what two services have in common when their code, tests and settings are the same.
+    """Return a digest that is equal for services with the same code, tests and settings.
 
-    Licenses, container files, scheduled jobs and texts for people play no part in it.
+    It ignores licenses, container files, scheduled jobs and texts for people.
     """
     digest = hashlib.sha256()
     for path, text in read_tree(folder).items():
@@ -135,7 +135,7 @@ def python_digest(folder: Path) -> str:
 
 
 def parse(path: str, text: str) -> Any:
-    """Return what a file of a known format holds; nothing for others."""
+    """Return the parsed content of a file in a known format, and None for other formats."""
     suffix = PurePosixPath(path).suffix
     if suffix == ".toml":
         return tomllib.loads(text)

@@ -1,8 +1,8 @@
-"""Which services are tried: presets, every choice alone beside the defaults, all that is optional at once, every pair.
+"""The services to test: presets, each choice with the defaults, all optional parts at once, and every pair.
 
-What is recorded without a question is tried where it makes a difference, with all else at its default.
+An answer that is recorded without a question is tested where it has an effect, with defaults for all others.
 
-Texts have no rows of their own: each is in some pair with every other answer.
+Free texts have no rows of their own: each is in a pair with every other answer.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from quickset.templates.presets import PRESETS, preset_answers
 from quickset.templates.questions import load_questions
 from tests.questions import REPOSITORY, Answer, Question, only_asked
 
-# Beside the default, what is tried for questions that have no choices.
+# The tested answers, besides the default, to questions without choices.
 TEXTS: Mapping[str, Sequence[str]] = {
     "project_name": ("X1", "An.Odd_Name - with 40 characters in it 9"),
     "description": (
@@ -28,7 +28,7 @@ TEXTS: Mapping[str, Sequence[str]] = {
     "package_name": ("a", "warehouse_operations"),
 }
 
-# Services that an update made of older ones: what they have on record, with what reads it.
+# Updated services of older releases: their recorded answers and the code that reads them.
 OLDER: Mapping[str, Mapping[str, Answer]] = {
     f"cents-{database}": {
         "database": database,
@@ -41,18 +41,18 @@ OLDER: Mapping[str, Mapping[str, Answer]] = {
     for database in ("postgresql", "mysql")
 }
 
-# What stands in a pair for the answer to a question that is not asked there.
+# The value in a pair for a question that is not asked.
 UNASKED = "(not asked)"
 OFF = "none"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One service to try.
+    """A service to test.
 
     Attributes:
-        name: The id of its test.
-        answers: An answer to every question that is asked of it.
+        name: The ID of its test.
+        answers: An answer to every question that is asked.
     """
 
     name: str
@@ -64,13 +64,13 @@ class Row:
 
 
 def values(question: Question) -> list[Answer]:
-    """Return the answers that are tried, the default first."""
+    """Return the tested answers, with the default first."""
     others = question.choices or TEXTS.get(question.name, ())
     return [question.default, *(value for value in others if value != question.default)]
 
 
 def build_rows(questions: Sequence[Question]) -> list[Row]:
-    """Return the rows of the matrix, without doubles, in an order that depends on the questions alone."""
+    """Return the rows of the matrix without duplicates, in an order that depends only on the questions."""
     defaults = {question.name: question.default for question in questions}
     known = load_questions((REPOSITORY / "copier.yml").read_text(encoding="utf-8"))
     found = [("defaults", defaults)]
@@ -89,7 +89,7 @@ def build_rows(questions: Sequence[Question]) -> list[Row]:
 
 
 def _pairs(questions: Sequence[Question]) -> Iterator[dict[str, Answer]]:
-    """Cover every pair of answers that can meet; that a question is not asked counts as an answer."""
+    """Cover every possible pair of answers. A question that is not asked counts as an answer."""
     tried = {question.name: [*values(question), *([UNASKED] if question.depends_on else [])] for question in questions}
 
     def fits(question: Question, answers: Mapping[str, Answer]) -> bool:
@@ -118,14 +118,14 @@ def _distinct(rows: Iterable[Row]) -> Iterable[Row]:
 
 
 def _most(question: Question) -> Answer:
-    """Return the answer that brings the most: the default, unless that leaves something out."""
+    """Return the answer with the most parts: the default, unless it leaves a part out."""
     if question.default is False:
         return True
     return next(value for value in values(question) if value != OFF)
 
 
 def _summary(questions: Iterable[Question], answers: Mapping[str, Answer]) -> str:
-    """Name the choices of a row that are not the defaults."""
+    """Return the choices of a row that differ from the defaults."""
     chosen = [
         f"{'' if value else 'no-'}{question.name}"
         if isinstance(value, bool)
@@ -149,7 +149,7 @@ def missing_answers(questions: Sequence[Question], rows: Sequence[Row]) -> list[
 
 
 def missing_pairs(questions: Sequence[Question], rows: Sequence[Row]) -> list[str]:
-    """Return the pairs of answers that no row has together, though they can meet."""
+    """Return the possible pairs of answers that are in no row."""
     defaults = {question.name: question.default for question in questions}
     return [
         f"{one.name}={first!r} with {other.name}={second!r}"

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.services.running import wait_until
 from tests.services.servers import MissingServerError, free_port
 
-# The configuration that the documentation of nginx gives for WebSockets, with connections that are kept.
+# The WebSocket configuration from the nginx documentation, with persistent connections.
 CONFIGURATION = """
 daemon off;
 master_process off;
@@ -50,12 +50,12 @@ http {{
 
 @contextlib.contextmanager
 def nginx(folder: Path, upstreams: Sequence[int], idle_seconds: int) -> Iterator[int]:
-    """Run nginx until the end of the block, and yield the port where it listens.
+    """Run nginx until the end of the block, and yield its port.
 
     Args:
-        folder: A folder of its own.
+        folder: A folder for nginx only.
         upstreams: The ports of the instances.
-        idle_seconds: How long it keeps an idle connection to an instance; 0 means a connection for each request.
+        idle_seconds: The time for which it keeps an idle connection. 0 means a connection for each request.
 
     Raises:
         MissingServerError: nginx is not installed.
@@ -82,7 +82,7 @@ def nginx(folder: Path, upstreams: Sequence[int], idle_seconds: int) -> Iterator
 
 
 def listens(process: subprocess.Popen[bytes], port: int) -> Callable[[], bool]:
-    """Return a condition: a port takes connections, and its process has not ended."""
+    """Return a condition: a port accepts connections, and its process is running."""
 
     def condition() -> bool:
         assert process.poll() is None, "nginx ended"

@@ -1,4 +1,4 @@
-"""A service that somebody owns: in a repository, with a database, and commands that run as they are printed."""
+"""A service with an owner: in a repository, with a database, and with commands that run as printed."""
 
 import subprocess
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from tests.services.running import FileStore, Project, ServerStore, Settings, St
 from tests.services.servers import Kind, MissingServerError, Server
 from tests.services.trial import clean_environment, warm_types
 
-# Runs what follows `uv run` in the environment of the tests, which needs no index.
+# Runs the arguments after `uv run` in the environment of the tests, which needs no package index.
 UV = '#!/bin/sh\n[ "$1" = run ] && shift && exec "$@"\n'
 
 
@@ -24,7 +24,7 @@ def store_of(
     missing_server: Callable[[str], None],
     stack: ExitStack,
 ) -> Store:
-    """Return a new database, which a stack removes; a file for a service that needs no server."""
+    """Return a new database that a stack removes. Without a server it is a file."""
     if database not in {"postgresql", "mysql"}:
         return FileStore(folder / "shop.db")
     kind: Kind = "postgresql" if database == "postgresql" else "mysql"
@@ -37,14 +37,14 @@ def store_of(
 
 @dataclass
 class Owned:
-    """A service that somebody owns.
+    """A service with an owner.
 
     Attributes:
-        folder: Where it is.
-        tools: A folder for programs of ours.
+        folder: Its folder.
+        tools: A folder for stand-ins of programs.
         store: Its database.
-        variant: How it was rendered.
-        shared: The environment that runs it; if not given, one with the dependencies that it has at the time.
+        variant: Its answers.
+        shared: The environment that runs it. Without one, an environment with its current dependencies is used.
     """
 
     folder: Path
@@ -55,7 +55,7 @@ class Owned:
 
     @property
     def settings(self) -> Settings:
-        """What it needs to find its database, and what its tests need."""
+        """The settings of its database and its tests."""
         if isinstance(self.store, ServerStore):
             return {
                 "DATABASE_URL": self.store.url, "DATABASE_PASSWORD": "", "TEST_DATABASE_URL": self.store.url,
@@ -69,11 +69,11 @@ class Owned:
 
     @property
     def project(self) -> Project:
-        """The service with the dependencies that it has now."""
+        """The service with its current dependencies."""
         return Project(self.folder, self.environment.python, self.variant)
 
     def replace(self, name: str, old: str, new_text: str) -> None:
-        """Change a text in one of its files."""
+        """Replace a text in one of its files."""
         text = (self.folder / name).read_text()
         assert text.count(old) == 1
         (self.folder / name).write_text(text.replace(old, new_text))
@@ -84,7 +84,7 @@ class Owned:
         git.run("commit", "--quiet", "--no-verify", "--allow-empty", "--message", "Ours", cwd=self.folder)
 
     def sh(self, command: str, text: str = "") -> str:
-        """Run a command of the shell as its owner types it."""
+        """Run a shell command as its owner types it."""
         self.tools.mkdir(exist_ok=True)
         (self.tools / "uv").write_text(UV)
         (self.tools / "uv").chmod(0o755)
@@ -108,13 +108,13 @@ class Owned:
         return done.stdout
 
     def migrate(self, result: UpdateResult) -> None:
-        """Do what is printed at the end of an `add` or a `remove`."""
+        """Run the migration steps that `add` or `remove` prints."""
         assert result.conflicts == ()
         for step in result.next_steps:
             self.sh(step)
 
     def follow(self, result: UpdateResult, *tests: str) -> None:
-        """Do what is printed at the end of an `add` or a `remove`, and run tests of the service, or all of them."""
+        """Run the steps that `add` or `remove` prints, and some or all tests of the service."""
         self.migrate(result)
         test = f"python -m pytest -q -n 2 {' '.join(tests)}"
         for command in ("ruff format --check migrations", "ruff check .", test):

@@ -1,6 +1,6 @@
-"""Python 3.14 from Debian, for machines that have none: an environment whose interpreter runs in Debian's own folder.
+"""Python 3.14 from Debian, for machines without it. Its interpreter runs in the root folder of a Debian system.
 
-Everything is kept in the cache of the environments, built once per machine.
+Everything is kept in the cache of the environments and is built once per machine.
 """
 
 import hashlib
@@ -17,9 +17,8 @@ VERSION = "3.14"
 SUITE = "forky"
 PACKAGES = ("ca-certificates", "python3.14")
 
-# Stands for the interpreter: it keeps its process, so signals and exit codes are those of Python. The current folder
-# has the same path inside, the network is the same, and every mount ends with the last process of the namespace,
-# however that ends.
+# Replaces the interpreter and keeps its process, so signals and exit codes are those of Python. The current folder has
+# the same path inside, and the network is shared. Every mount ends with the last process of the namespace.
 PYTHON = """\
 #!/bin/sh
 exec unshare --mount sh -euc '
@@ -52,25 +51,24 @@ exec chroot "$new" /usr/bin/env --chdir="$here" --unset=SSL_CERT_FILE /usr/bin/p
 
 
 class MissingPythonError(Exception):
-    """This machine cannot run Python 3.14; the message says what is missing."""
+    """This machine cannot run Python 3.14. The message names the missing programs."""
 
 
 def debian_environment_of(service: Path) -> Environment:
-    """Return an environment in which a rendered service runs on Python 3.14, made if there is none yet.
+    """Return an environment in which a rendered service runs on Python 3.14, and create it if it is missing.
 
-    Its only program is `python`, which can be run in any folder, sees that folder and the network, and nothing else of
-    this machine.
+    Its only program is `python`. It runs in any folder and has access only to that folder and the network.
 
     Args:
         service: The folder of the service.
 
     Raises:
-        MissingPythonError: A program or the rights to build one are missing.
+        MissingPythonError: A required program or permission is missing.
         RuntimeError: Debian or the packages could not be installed.
     """
     if missing := missing_tools("uv"):
         raise MissingPythonError(
-            f"Python {VERSION} is not on this machine, and to install Debian's lacks {', '.join(missing)}"
+            f"Python {VERSION} is not installed, and Debian's cannot be installed without {', '.join(missing)}"
         )
     root = _debian()
     requirements = requirements_of(service)
@@ -90,7 +88,7 @@ def debian_environment_of(service: Path) -> Environment:
 
 
 def _debian() -> Path:
-    """Return the folder of a Debian with Python 3.14, installed if there is none yet."""
+    """Return the folder of a Debian with Python 3.14, and install it if it is missing."""
     key = hashlib.sha256("\n".join([SUITE, *PACKAGES]).encode()).hexdigest()[:16]
     root = cache_folder() / f"{SUITE}-{key}"
     with FileLock(root.with_name(f"{root.name}.lock")):
@@ -103,8 +101,8 @@ def _debian() -> Path:
 
 
 def _target() -> list[str]:
-    """Return for which Python and system packages are chosen; nothing is compiled, as there is no compiler."""
+    """Return uv's options for the target platform. Debian has no compiler, so only wheels are used."""
     system = f"{platform.machine()}-manylinux_2_38"
     chosen = ["--quiet", "--python-version", VERSION, "--python-platform", system, "--only-binary", ":all:"]
-    # In pure Python, and published as source only.
+    # Pure Python, published only as source.
     return [*chosen, "--no-binary", "forbiddenfruit"]

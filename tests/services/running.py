@@ -1,9 +1,8 @@
-"""Generated services as real processes: rendered, started, watched, stopped.
+"""Generated services as real processes: rendered, started, observed and stopped.
 
-A `Project` is a rendered service beside an environment with its dependencies; `project.start(settings)` runs it as its
-owner would and gives a `Service`, which knows the address, the log lines and the process. A `Store` is the database
-behind it: one of the test's own, which is removed afterwards. `Proxy` stands between the two and makes the faults of a
-network.
+A `Project` is a rendered service with an environment for its dependencies. `project.start(settings)` runs it as its
+owner does and yields a `Service`, which has the URL, the log lines and the process. A `Store` is its database, which
+belongs to one test and is removed afterwards. A `Proxy` between the two simulates network faults.
 """
 
 import contextlib
@@ -40,7 +39,7 @@ SECRET_KEY = "only-the-tests-sign-anything-with-this-key"
 PASSWORD = "a phrase that only the tests log in with"
 PATIENCE_SECONDS = 30.0
 
-# Routes that provoke what no route of a good service does. They join the application the way its owner adds routes.
+# Routes that cause errors which regular routes do not. They are added to the application as its owner adds routes.
 PROBE = """
 import asyncio
 import gc
@@ -103,7 +102,7 @@ DATABASE_PROBE = """
 
 
 def wait_until(condition: Callable[[], T], what: str, seconds: float = PATIENCE_SECONDS) -> T:
-    """Return what a condition gives as soon as that is true; fail when it takes too long."""
+    """Return the value of a condition as soon as it is true, and fail after a timeout."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         if time.monotonic() > deadline:
@@ -114,10 +113,10 @@ def wait_until(condition: Callable[[], T], what: str, seconds: float = PATIENCE_
 
 @dataclass(frozen=True)
 class Variant:
-    """The answers that matter to how a service behaves.
+    """The answers that affect the behavior of a service.
 
     Attributes:
-        parts: What it has beside: names and values of answers, such as `("auth", "jwt")`. All else is off.
+        parts: Names and values of further answers, such as `("auth", "jwt")`. All others are off.
     """
 
     layout: Literal["feature", "layered"]
@@ -126,18 +125,18 @@ class Variant:
     parts: tuple[tuple[str, Answer], ...] = ()
 
     def __str__(self) -> str:
-        """Name the variant, for the id of a test."""
+        """Return the name of the variant for the ID of a test."""
         return "-".join([self.layout, self.database, self.error_format, *(name for name, _ in self.parts)])
 
     @property
     def has_auth(self) -> bool:
-        """Whether its users sign in."""
+        """Whether the service has authentication."""
         return ("auth", "jwt") in self.parts
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What an error body says, whichever format it has."""
+    """The content of an error body in either format."""
 
     status: int
     code: str
@@ -146,10 +145,10 @@ class Failure:
 
 
 class Store:
-    """A database of the test's own.
+    """The database of a test.
 
     Args:
-        url: Its address, as the service takes it.
+        url: Its URL in the format of the service.
     """
 
     def __init__(self, url: str) -> None:
@@ -160,12 +159,12 @@ class Store:
         self.scalar(statement)
 
     def scalar(self, statement: LiteralString) -> int | None:
-        """Run one statement and return the number that it answers with, if any."""
+        """Run one statement and return the number in its result, if any."""
         raise NotImplementedError
 
 
 class FileStore(Store):
-    """A file of SQLite's."""
+    """A SQLite file."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(f"sqlite+aiosqlite:///{path}")
@@ -173,11 +172,11 @@ class FileStore(Store):
 
     @property
     def files(self) -> list[Path]:
-        """The database and what SQLite keeps beside it."""
+        """The database and the other files of SQLite."""
         return [path for suffix in ("", "-wal", "-shm") if (path := Path(f"{self.path}{suffix}")).exists()]
 
     def scalar(self, statement: LiteralString) -> int | None:
-        """Run one statement and return the number that it answers with, if any."""
+        """Run one statement and return the number in its result, if any."""
         with contextlib.closing(sqlite3.connect(self.path, timeout=10, isolation_level=None)) as connection:
             row = connection.execute(statement).fetchone()
         number: int | None = row[0] if row else None
@@ -193,18 +192,18 @@ class ServerStore(Store):
         self.name = name
 
     def scalar(self, statement: LiteralString) -> int | None:
-        """Run one statement and return the number that it answers with, if any."""
+        """Run one statement and return the number in its result, if any."""
         number: int | None = self.server.scalar(statement, self.name)
         return number
 
     def through(self, port: int) -> str:
-        """Return the address of the same database behind a proxy."""
+        """Return the URL of the same database behind a proxy."""
         return self.url.replace(f":{self.server.port}/", f":{port}/")
 
 
 @dataclass
 class Service:
-    """A process that serves."""
+    """A running service process."""
 
     process: subprocess.Popen[str]
     url: str
@@ -212,8 +211,8 @@ class Service:
     lines: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Begin to read what it prints: nobody may wait for a full pipe."""
-        # Shorter than the server's 5 seconds: a connection that it is about to close is not used again.
+        """Start to read its output, so that it never blocks on a full pipe."""
+        # Shorter than the server's 5 seconds, so that no connection is used that it is about to close.
         limits = httpx2.Limits(keepalive_expiry=1)
         self.client = httpx2.Client(base_url=self.url, timeout=PATIENCE_SECONDS, trust_env=False, limits=limits)
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -221,7 +220,7 @@ class Service:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """Its port."""
         return urllib.parse.urlsplit(self.url).port or 0
 
     def _read(self) -> None:
@@ -230,16 +229,16 @@ class Service:
             self.lines.append(line.rstrip("\n"))
 
     def events(self, **wanted: object) -> list[dict[str, Any]]:
-        """Return the log lines, or those that hold these values; each line of a log must be JSON."""
+        """Return the log lines, or those with these values. Each line of a log must be JSON."""
         events = [json.loads(line) for line in list(self.lines)]
         return [event for event in events if wanted.items() <= event.items()]
 
     def wait_for_event(self, **wanted: object) -> dict[str, Any]:
-        """Return the first log line that holds these values, once it is there."""
+        """Wait for the first log line with these values, and return it."""
         return wait_until(lambda: self.events(**wanted), f"a log line with {wanted}")[0]
 
     def wait_until_live(self) -> None:
-        """Return when it answers; fail with its output when it ends instead."""
+        """Wait until it responds. If it exits, fail with its output."""
 
         def answers() -> bool:
             if self.process.poll() is not None:
@@ -252,24 +251,24 @@ class Service:
         wait_until(answers, "the service answers")
 
     def is_ready(self) -> bool:
-        """Tell whether it calls itself ready."""
+        """Return whether it reports itself as ready."""
         return self.client.get("/health/ready").status_code == 200
 
     def request(self, method: str, path: str, **options: Any) -> httpx2.Response:
-        """Send a request on a connection of its own, as a stranger would."""
+        """Send a request without authentication on a separate connection."""
         with httpx2.Client(base_url=self.url, timeout=PATIENCE_SECONDS, trust_env=False) as client:
             return client.request(method, path, **options)
 
     def register(self, email: str, password: str = PASSWORD) -> httpx2.Response:
-        """Ask for an account."""
+        """Register an account."""
         return self.request("POST", "/api/v1/auth/register", json={"email": email, "password": password})
 
     def log_in(self, email: str, password: str = PASSWORD) -> httpx2.Response:
-        """Ask for tokens."""
+        """Request tokens."""
         return self.request("POST", "/api/v1/auth/token", data={"username": email, "password": password})
 
     def sign_in(self, email: str = "jane@shop.example") -> None:
-        """Make its client a user's from now on, with an account made at the first time."""
+        """Sign its client in as a user, and create the account on first use."""
         registered = self.register(email)
         assert registered.status_code in {201, 409}, registered.text
         answer = self.log_in(email)
@@ -277,7 +276,7 @@ class Service:
         self.client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
     def create_order(self, reference: str, **options: Any) -> httpx2.Response:
-        """Order something under a reference."""
+        """Create an order with a reference."""
         return self.client.post("/api/v1/orders", json=order(reference), **options)
 
     def references(self) -> set[str]:
@@ -287,16 +286,16 @@ class Service:
         return {item["reference"] for item in response.json()["items"]}
 
     def raw(self, request: bytes, method: str = "GET") -> httpx2.Response:
-        """Send bytes as they are and read one response."""
+        """Send bytes unchanged and read one response."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_SECONDS) as connection:
-            with contextlib.suppress(ConnectionError):  # an answer may come before the end of the request
+            with contextlib.suppress(ConnectionError):  # A response may arrive before the end of the request.
                 connection.sendall(request)
             with contextlib.closing(http.client.HTTPResponse(connection, method=method)) as response:
                 response.begin()
                 return httpx2.Response(response.status, headers=response.getheaders(), content=response.read())
 
     def failure(self, response: httpx2.Response, *statuses: int) -> Failure:
-        """Return what an error says, after checking that it is the uniform one."""
+        """Check that an error has the uniform format, and return its content."""
         assert response.status_code in statuses, (response.status_code, response.text)
         body = response.json()
         if self.error_format == "problem":
@@ -317,17 +316,17 @@ class Service:
         return Failure(response.status_code, error["code"], message, details)
 
     def terminate(self) -> None:
-        """Ask it to stop, as an orchestrator does."""
+        """Send SIGTERM, as an orchestrator does."""
         self.process.send_signal(signal.SIGTERM)
 
     def wait(self, seconds: float = PATIENCE_SECONDS) -> int:
-        """Return its exit code once it has ended and everything it printed is read."""
+        """Wait until it has exited and all of its output is read, and return its exit code."""
         code = self.process.wait(seconds)
         self._reader.join(seconds)
         return code
 
     def close(self) -> None:
-        """End it, whatever state it is in, with all processes it started."""
+        """Stop it in any state, with all processes that it started."""
         self.client.close()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -337,12 +336,12 @@ class Service:
 
 
 class Project:
-    """A rendered service and an environment that has what it needs.
+    """A rendered service and an environment with its dependencies.
 
     Args:
-        folder: Where it is.
-        python: The environment's interpreter.
-        variant: How it was rendered.
+        folder: Its folder.
+        python: The interpreter of the environment.
+        variant: Its answers.
     """
 
     def __init__(self, folder: Path, python: Path, variant: Variant) -> None:
@@ -352,7 +351,7 @@ class Project:
 
     @classmethod
     def render(cls, template: Path, folder: Path, variant: Variant) -> Self:
-        """Render a service from a copy of the template, and put the probe beside it."""
+        """Render a service from a copy of the template, and add the probe next to it."""
         answers: dict[str, Answer] = {
             "project_name": "Shop",
             "package_name": PACKAGE,
@@ -374,7 +373,7 @@ class Project:
         return cls(folder, environment_of(folder, python_for("3.11") or newest_python()).python, variant)
 
     def environment(self, settings: Settings) -> dict[str, str]:
-        """Return the environment of a process of the service: the settings, and nothing of ours."""
+        """Return the environment of a process of the service: its settings, and none of the tests' variables."""
         return dict(clean_environment()) | {"SECRET_KEY": SECRET_KEY, "LOG_FORMAT": "json"} | dict(settings)
 
     def run(
@@ -383,10 +382,10 @@ class Project:
         """Run its Python to the end, from its own folder or, still importable, from another one.
 
         Args:
-            arguments: What Python gets.
+            arguments: The arguments of Python.
             settings: The service's settings, as environment variables.
-            cwd: Where it runs.
-            typed: What it reads; nothing if not given.
+            cwd: The working directory.
+            typed: The standard input. By default it is empty.
         """
         return subprocess.run(
             [self.python, *arguments],
@@ -400,7 +399,7 @@ class Project:
         )
 
     def migrate(self, store: Store) -> None:
-        """Bring a database up to date."""
+        """Migrate a database to the newest version."""
         finished = self.run("-m", PACKAGE, "migrate", settings={"DATABASE_URL": store.url})
         assert finished.returncode == 0, finished.stdout + finished.stderr
 
@@ -413,8 +412,8 @@ class Project:
         Args:
             settings: Its settings, as environment variables.
             options: Command-line arguments of the module.
-            module: What runs it: the probe has more routes, the package is what its owner starts.
-            port: Where it listens; a free port if not given.
+            module: The module to run. The probe has more routes, and the package is the one that owners start.
+            port: Its port. By default a free port.
         """
         port = port or free_port()
         process = subprocess.Popen(
@@ -437,10 +436,10 @@ class Project:
 
 
 class Proxy:
-    """A TCP connection's way to a server, with the faults that a way may have.
+    """A TCP proxy for a server that can simulate network faults.
 
     Args:
-        port: Where the server listens.
+        port: The port of the server.
     """
 
     def __init__(self, port: int) -> None:
@@ -455,11 +454,11 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def hold(self) -> None:
-        """Take connections and data from now on, and let nothing through."""
+        """Accept connections and data from now on, but forward nothing."""
         self._flowing.clear()
 
     def release(self) -> None:
-        """Let everything through again, what was held first."""
+        """Forward everything again, starting with the held data."""
         self._flowing.set()
 
     def cut(self) -> None:
@@ -468,7 +467,7 @@ class Proxy:
             self._break(end)
 
     def close(self) -> None:
-        """End the proxy and its connections."""
+        """Stop the proxy and close its connections."""
         self._listener.close()
         self._flowing.set()
         self.cut()
@@ -525,5 +524,5 @@ def order(reference: str) -> dict[str, Any]:
 
 
 def new_reference() -> str:
-    """Return a reference that no order has."""
+    """Return an unused reference."""
     return f"T-{uuid.uuid4().hex}"

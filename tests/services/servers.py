@@ -1,17 +1,18 @@
-"""Database servers for the tests: shared ones that are found, private ones that are started.
+"""Database servers for the tests: existing shared servers, and private servers that a test starts.
 
-`shared_server(kind)` yields the server whose address the environment gives, else the one at the standard local port,
-else one started for the purpose. Tests make databases of their own on it and never stop it.
+`shared_server(kind)` yields the server whose address is in the environment, or the one at the standard local port, or
+one that it starts. Tests create their own databases on it and never stop it.
 
-`database_server(kind)` yields a private server, started from the binaries on this machine on a free port; a test may
-`stop()`, `kill()` and `start()` it as it likes. Leaving the `with` block closes it and removes its files.
+`database_server(kind)` yields a private server, started from the installed binaries on a free port. A test may call
+`stop()`, `kill()` and `start()` at any time. At the end of the `with` block it is stopped and its files are removed.
 
-Both raise `MissingServerError`, which says what is missing and how to get it, and both give a `Server`:
+Both raise `MissingServerError`, which names what is missing and how to install it. Both yield a `Server`:
 
-* `url(database)`: the address as SQLAlchemy's async engine wants it; without an argument, the maintenance database.
-* `create_database()` makes an empty database and returns its name; `drop_database(name)` removes it, clients or not.
-* `database()`: both of them as a context manager, yielding the name.
-* `execute(statement)`, `scalar(statement, database)`: one statement, outside any event loop's driver.
+* `url(database)` is the URL for SQLAlchemy's async engine. Without an argument it is the maintenance database.
+* `create_database()` creates an empty database and returns its name.
+* `drop_database(name)` removes a database, even with open connections.
+* `database()` does both as a context manager and yields the name.
+* `execute(statement)` and `scalar(statement, database)` run one statement without an event loop.
 """
 
 import os
@@ -64,12 +65,12 @@ CLIENT_ERRORS = (psycopg.Error, pymysql.Error, OSError)
 
 
 class MissingServerError(Exception):
-    """No server of a kind answers, and the programs to start one are not there."""
+    """No server of a kind responds, and the programs to start one are not installed."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server listens and who we are to it."""
+    """The address and the credentials of a server."""
 
     kind: Kind
     host: str
@@ -80,7 +81,7 @@ class Address:
 
     @classmethod
     def parse(cls, kind: Kind, url: str) -> Self:
-        """Read an address such as `mysql://root@127.0.0.1:3306/mysql`; a driver after `+` is ignored."""
+        """Parse a URL such as `mysql://root@127.0.0.1:3306/mysql`. A driver after `+` is ignored."""
         parts = urlsplit(url)
         standard = urlsplit(DEFAULTS[kind])
         return cls(
@@ -94,37 +95,37 @@ class Address:
 
 
 class Server:
-    """A database server that answers."""
+    """A database server that responds."""
 
     def __init__(self, address: Address, origin: str) -> None:
-        """Describe the server at `address`; `origin` says how it came to be used."""
+        """Describe the server at `address`. `origin` names its source."""
         self.address = address
         self.origin = origin
 
     @property
     def kind(self) -> Kind:
-        """Which engine it is."""
+        """The database engine."""
         return self.address.kind
 
     @property
     def host(self) -> str:
-        """The host it listens on."""
+        """The host."""
         return self.address.host
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
+        """The port."""
         return self.address.port
 
     def url(self, database: str | None = None) -> str:
-        """Return the address of a database for SQLAlchemy's async engine."""
+        """Return the URL of a database for SQLAlchemy's async engine."""
         address = self.address
         driver = {"postgresql": "postgresql+asyncpg", "mysql": "mysql+asyncmy"}[address.kind]
         user = f"{address.user}:{address.password}" if address.password else address.user
         return f"{driver}://{user}@{address.host}:{address.port}/{database or address.maintenance}"
 
     def scalar(self, statement: str, database: str | None = None) -> Any:
-        """Run one statement, committed at once, and return the first value of its answer, if it has one."""
+        """Run one statement, committed at once, and return the first value of its result, if any."""
         name = database or self.address.maintenance
         if self.kind == "postgresql":
             return _ask_postgresql(self.address, name, statement)
@@ -135,13 +136,13 @@ class Server:
         self.scalar(statement, database)
 
     def create_database(self) -> str:
-        """Make an empty database with a name that nobody else uses."""
+        """Create an empty database with a unique name."""
         name = f"quickset_{uuid.uuid4().hex[:16]}"
         self.execute(f"CREATE DATABASE {name}")
         return name
 
     def drop_database(self, name: str) -> None:
-        """Remove a database, whoever is still connected to it."""
+        """Remove a database, even with open connections."""
         force = " WITH (FORCE)" if self.kind == "postgresql" else ""
         self.execute(f"DROP DATABASE IF EXISTS {name}{force}")
 
@@ -187,10 +188,10 @@ def _ask_mysql(address: Address, database: str, statement: str) -> Any:
 
 
 class PrivateServer(Server, ABC):
-    """A server of our own: started from binaries on a free port, with its files in a temporary folder."""
+    """A private server, started from binaries on a free port, with its files in a temporary folder."""
 
     def __init__(self, address: Address, folder: Path, environment: Mapping[str, str]) -> None:
-        """Create the data directory of a server that will listen at `address`."""
+        """Create the data directory of a server for `address`."""
         super().__init__(address, f"started on port {address.port}")
         self.folder = folder
         self.log = folder / "server.log"
@@ -204,7 +205,7 @@ class PrivateServer(Server, ABC):
 
     @abstractmethod
     def _command(self) -> Sequence[str | Path]:
-        """Return the command that serves."""
+        """Return the command that starts the server."""
 
     _stop_signal = signal.SIGTERM
 
@@ -214,7 +215,7 @@ class PrivateServer(Server, ABC):
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start the server on its port, with the data it had, and wait until it answers."""
+        """Start the server on its port with its existing data, and wait until it responds."""
         deadline = time.monotonic() + START_SECONDS
         while True:
             if not self.running:
@@ -231,17 +232,17 @@ class PrivateServer(Server, ABC):
                 return
 
     def stop(self) -> None:
-        """Stop the server in good order; its clients lose their connections."""
+        """Stop the server cleanly. Its clients lose their connections."""
         self._end(self._stop_signal)
 
     def kill(self) -> None:
-        """End the server at once, as a crash would."""
+        """Stop the server at once, as in a crash."""
         self._end(signal.SIGKILL)
 
     def close(self) -> None:
-        """End the server and remove its files."""
+        """Stop the server and remove its files."""
         self.kill()
-        # Children of a killed server may need a moment to go, and write until then.
+        # Children of a killed server may need a moment to exit, and write until then.
         for _ in range(50):
             shutil.rmtree(self.folder, ignore_errors=True)
             if not self.folder.exists():
@@ -282,7 +283,7 @@ class PrivateServer(Server, ABC):
 class PrivatePostgreSQL(PrivateServer):
     """PostgreSQL without passwords and without waiting for the disk."""
 
-    # "Fast": clients are cut off; SIGTERM would wait for them.
+    # A "fast" shutdown disconnects clients. SIGTERM would wait for them.
     _stop_signal = signal.SIGINT
 
     def _prepare(self) -> None:
@@ -303,7 +304,7 @@ class PrivatePostgreSQL(PrivateServer):
 
 
 class PrivateMySQL(PrivateServer):
-    """MariaDB, or MySQL, whose root needs no password."""
+    """MariaDB or MySQL with a root user without a password."""
 
     def _prepare(self) -> None:
         data = f"--datadir={self.folder / 'data'}"
@@ -334,7 +335,7 @@ class PrivateMySQL(PrivateServer):
 
 
 def _identity(folder: Path) -> dict[str, Any]:
-    """Return what makes a process run as an ordinary user: both engines refuse to run as root."""
+    """Return the options that make a process run as an ordinary user, because both engines refuse to run as root."""
     if os.geteuid() != 0:
         return {}
     owner = folder.stat()
@@ -342,10 +343,10 @@ def _identity(folder: Path) -> dict[str, Any]:
 
 
 def find_program(*names: str) -> Path:
-    """Return the first of these programs that is on this machine.
+    """Return the first of these programs that is installed.
 
     Raises:
-        MissingServerError: None of them is.
+        MissingServerError: None of them is installed.
     """
     folders = [os.environ.get("PATH", "")]
     for pattern in PROGRAM_FOLDERS:
@@ -368,7 +369,7 @@ def database_server(kind: Kind) -> Iterator[PrivateServer]:
     """Yield a running private server.
 
     Raises:
-        MissingServerError: Its programs are not on this machine.
+        MissingServerError: Its programs are not installed.
     """
     try:
         find_program(*PROGRAMS[kind])
@@ -376,7 +377,7 @@ def database_server(kind: Kind) -> Iterator[PrivateServer]:
         raise MissingServerError(f"no private {kind} server: {error}; {ADVICE[kind]}") from None
     address = Address.parse(kind, DEFAULTS[kind])
     address = Address(kind, "127.0.0.1", free_port(), address.user, "", address.maintenance)
-    # Short, for the socket's path; and not below pytest's own folder, which only root may enter.
+    # A short path for the socket, and outside pytest's own folder, which only root may enter.
     folder = Path(tempfile.mkdtemp(prefix="quickset-"))
     if os.geteuid() == 0:
         shutil.chown(folder, "nobody", _group_of("nobody"))
@@ -400,10 +401,10 @@ def _group_of(user: str) -> int:
 
 @contextmanager
 def shared_server(kind: Kind) -> Iterator[Server]:
-    """Yield the server to make databases on: given, else found, else started.
+    """Yield the server for new databases: the given one, or one that is found, or one that is started.
 
     Raises:
-        MissingServerError: There is none, or the given one does not answer.
+        MissingServerError: There is none, or the given one does not respond.
     """
     variable = VARIABLES[kind]
     if given := os.environ.get(variable):
@@ -427,7 +428,7 @@ def shared_server(kind: Kind) -> Iterator[Server]:
 
 
 def why_silent(server: Server) -> str | None:
-    """Return why a server cannot be used, in one line, or nothing when it can."""
+    """Return the reason why a server cannot be used in one line, or an empty string."""
     try:
         server.scalar("SELECT 1")
     except CLIENT_ERRORS as error:
@@ -436,7 +437,7 @@ def why_silent(server: Server) -> str | None:
 
 
 def _own_ports() -> Iterator[int]:
-    """Return ports that no other worker of this run tries, below those that the system gives to connections."""
+    """Return ports that no other worker of this run uses, below the system's range for connections."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     first = 10_000 + worker + workers * secrets.randbelow(10_000 // workers)
@@ -447,7 +448,7 @@ _PORTS = _own_ports()
 
 
 def free_port() -> int:
-    """Return a local port that nothing listens on, another one each time."""
+    """Return an unused local port, a different one each time."""
     for port in _PORTS:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))

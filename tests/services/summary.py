@@ -1,4 +1,4 @@
-"""What ran, printed at the end: the seconds of each part, the slowest tests, and the rows of the matrix."""
+"""A report at the end of the run: the seconds of each part, the slowest tests, and the rows of the matrix."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ SLOWEST = 10
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print where the time went, and what became of the matrix, if any of it was run, wherever its rows ran."""
+    """Print durations and the results of the matrix, if any of its rows ran, on any worker."""
     _print_times(terminalreporter)
     trials = dict(_trials(terminalreporter))
     if trials:
@@ -38,7 +38,7 @@ def _print_times(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def _part(test: str) -> str:
-    """Return the module of a test, or the folder where a part has several modules."""
+    """Return the module of a test, or the folder if a part has several modules."""
     path = test.partition("::")[0]
     return path if path.startswith("tests/services/test_") else path.rpartition("/")[0]
 
@@ -69,7 +69,7 @@ def _reports(terminalreporter: pytest.TerminalReporter) -> Iterator[pytest.TestR
 
 
 def _trials(terminalreporter: pytest.TerminalReporter) -> Iterator[tuple[str, dict[str, Any]]]:
-    # The report of the tear-down has it, whatever became of the test.
+    # The report of the teardown has it for any result of the test.
     for report in _reports(terminalreporter):
         for name, value in report.user_properties:
             if isinstance(value, dict) and name == PROPERTY and "::test_row[" in report.nodeid:

@@ -1,4 +1,4 @@
-"""Signing in added to a service that has orders, and removed again: the printed commands, run as printed."""
+"""Authentication is added to a service with orders and removed again, with the printed commands."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -34,7 +34,7 @@ def owned(
     missing_server: Callable[[str], None],
     author: None,
 ) -> Iterator[Owned]:
-    """A service without users, with a migration of its own, and with orders."""
+    """A service without users, with its own migration and with orders."""
     variant: Variant = request.param
     with ExitStack() as stack:
         store = store_of(variant.database, tmp_path, server_of, missing_server, stack)
@@ -72,7 +72,7 @@ def seen(client: httpx2.Client) -> dict[str, int]:
 
 @contextmanager
 def signed_in(service: Service, email: str) -> Iterator[httpx2.Client]:
-    """Yield a client who is signed in."""
+    """Yield a signed-in client."""
     with httpx2.Client(base_url=service.url, timeout=30, trust_env=False) as client:
         answer = client.post("/api/v1/auth/token", data={"username": email, "password": PASSWORD})
         assert answer.status_code == 200, answer.text
@@ -81,7 +81,7 @@ def signed_in(service: Service, email: str) -> Iterator[httpx2.Client]:
 
 
 def test_add_and_remove(owned: Owned) -> None:
-    """Each says which migration to make; after it all orders are there, and the service's tests pass."""
+    """After the printed migration all orders are there, and the service's tests pass."""
     with owned.project.start(owned.settings, module="shop") as service:
         assert all(service.create_order(reference).status_code == 201 for reference in ("OLD-1", "OLD-2"))
         before = seen(service.client)

@@ -1,4 +1,4 @@
-"""A service that began on SQLite moves to a server: the printed commands, run as printed."""
+"""A service on SQLite moves to a server with the printed commands."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +24,7 @@ def test_sqlite_to_a_server(
     missing_server: Callable[[str], None],
     author: None,
 ) -> None:
-    """The new migrations hold the types of the new database only; the service's tests pass, and it runs."""
+    """The new migrations contain only types of the new database, the service's tests pass, and it runs."""
     try:
         server = server_of(kind)
     except MissingServerError as error:

@@ -1,4 +1,4 @@
-"""The files for containers are valid, say what they should, and are there only when asked for."""
+"""The container files are valid and correct, and exist only on request."""
 
 import os
 import re
@@ -49,8 +49,8 @@ def tool(name: str) -> str:
 
 
 def compose(service: Path, *files: str, variables: Mapping[str, str] = VARIABLES) -> subprocess.CompletedProcess[str]:
-    """Ask an implementation of compose what it makes of the files; by default as it finds them."""
-    # It asks for podman's version, and for nothing else here; any program has one to tell.
+    """Return the result of `podman-compose config`, by default for the files that it finds."""
+    # podman-compose runs podman here only for its version, so any program works.
     podman = shutil.which("podman") or shutil.which("uv")
     assert podman
     chosen = [part for file in files for part in ("-f", file)]
@@ -74,19 +74,19 @@ def services(service: Path, *files: str) -> dict[str, Any]:
 
 
 def seconds(duration: str) -> int:
-    """Read a duration as compose writes it."""
+    """Return a compose duration in seconds."""
     return int(duration[:-1]) * SECONDS[duration[-1]]
 
 
 def test_nothing_is_rendered_without_docker(render_service: RenderService, database: str) -> None:
-    """A service that wants no image has no file for one."""
+    """A service without Docker has no container files."""
     service = render_service({"database": database, "docker": False})
     assert not [name for name in FILES if (service / name).exists()]
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_rendered_text_is_clean(service: Path, name: str) -> None:
-    """No trace of the template is left: no tag, doubled blank line or stray space."""
+    """The files have no template tags, doubled blank lines or trailing spaces."""
     text = (service / name).read_text(encoding="utf-8")
     assert not re.search(r"\{[{%#]|[%#]\}", text)
     assert "\n\n\n" not in text
@@ -95,7 +95,7 @@ def test_rendered_text_is_clean(service: Path, name: str) -> None:
 
 
 def test_hadolint_finds_nothing(service: Path) -> None:
-    """The Dockerfile is clean, with nothing ignored."""
+    """Hadolint accepts the Dockerfile without ignored rules."""
     text = (service / "Dockerfile").read_text(encoding="utf-8")
     assert "hadolint" not in text
     done = subprocess.run(
@@ -111,7 +111,7 @@ def test_hadolint_finds_nothing(service: Path) -> None:
 
 @pytest.mark.parametrize("name", ["compose.yaml", "compose.override.yaml", "compose.services.yaml"])
 def test_schema_is_kept(service: Path, name: str) -> None:
-    """The files are valid by the Compose specification's schema."""
+    """The files are valid by the schema of the Compose specification."""
     schema = "--builtin-schema=vendor.compose-spec"
     done = subprocess.run(
         [tool("check-jsonschema"), schema, service / name], check=False, capture_output=True, text=True
@@ -121,7 +121,7 @@ def test_schema_is_kept(service: Path, name: str) -> None:
 
 @pytest.mark.parametrize("files", [("compose.yaml",), ()], ids=["production", "development"])
 def test_services_start_in_order(service: Path, database: str, files: tuple[str, ...]) -> None:
-    """The service waits for the migrations, and they for a database that answers."""
+    """The service waits for the migrations, and they wait for a database that responds."""
     found = services(service, *files)
     server = database in SERVERS
     expected = {"app", *(["migrate"] if database != "none" else []), *(["database"] if server else [])}
@@ -139,7 +139,7 @@ def test_services_start_in_order(service: Path, database: str, files: tuple[str,
 
 @pytest.mark.parametrize("files", [("compose.yaml",), ()], ids=["production", "development"])
 def test_containers_can_do_little(service: Path, files: tuple[str, ...]) -> None:
-    """Nothing is privileged; the service's own containers have read-only roots and no capability."""
+    """No container is privileged, and the service's containers have read-only roots and no capabilities."""
     for name, described in services(service, *files).items():
         assert not {"privileged", "network_mode", "pid", "devices"} & set(described), name
         assert described["cap_drop"] == ["ALL"], name
@@ -153,13 +153,13 @@ def test_containers_can_do_little(service: Path, files: tuple[str, ...]) -> None
 
 
 def test_databases_are_not_published_in_production(service: Path) -> None:
-    """From outside only the service can be reached."""
+    """In production only the service is reachable from outside."""
     found = services(service, "compose.yaml")
     assert [name for name, described in found.items() if described.get("ports")] == ["app"]
 
 
 def test_secrets_come_from_outside(service: Path, database: str) -> None:
-    """No secret is written down, and none has a default."""
+    """No secret is in the files, and none has a default."""
     text = (service / "compose.yaml").read_text(encoding="utf-8")
     for name, value in re.findall(r"^ +(\w*(?:SECRET|PASSWORD|TOKEN)\w*): (.+)$", text, re.MULTILINE):
         assert value.startswith("${") or name == "MARIADB_RANDOM_ROOT_PASSWORD", name
@@ -174,7 +174,7 @@ def test_secrets_come_from_outside(service: Path, database: str) -> None:
 
 
 def test_settings_fit_the_container(service: Path, database: str) -> None:
-    """A .env of this machine reaches the service, but for what differs in a container."""
+    """The .env file of this machine is used, except for values that differ in a container."""
     (service / ".env").write_text("HOST=127.0.0.1\nPORT=9000\nENVIRONMENT=local\nDATABASE_URL=local\n")
     try:
         app = services(service, "compose.yaml")["app"]
@@ -195,7 +195,7 @@ def test_settings_fit_the_container(service: Path, database: str) -> None:
 
 
 def test_the_service_has_time_to_stop(service: Path) -> None:
-    """Draining and the requests in flight fit into what a container gets before it is killed."""
+    """The stop timeout of the container is long enough for the drain and the requests in flight."""
     lines = (service / ".env.example").read_text(encoding="utf-8").splitlines()
     example = dict(line.split("=", 1) for line in lines if re.match(r"[A-Z]", line))
     needed = sum(float(example[f"{name}_SECONDS"]) for name in ("DRAIN_DELAY", "KEEP_ALIVE", "SHUTDOWN_GRACE"))
@@ -203,7 +203,7 @@ def test_the_service_has_time_to_stop(service: Path) -> None:
 
 
 def test_development_reloads_mounted_code(service: Path) -> None:
-    """Without -f the code of this folder runs, in the local environment, and reloads."""
+    """Without `-f` the code of this folder runs in the local environment and reloads."""
     for name, described in services(service).items():
         if name == "database":
             continue

@@ -1,4 +1,4 @@
-"""The pages in `docs/` of a service lead where they say: what they print is written, changed and run word by word."""
+"""The pages in `docs/` of a service work: their files, changes and commands are followed literally."""
 
 import ast
 import sys
@@ -18,7 +18,7 @@ from tests.services.servers import Kind, Server
 from tests.services.test_compose import services
 from tests.services.trial import Trial
 
-# What is there by default would only be tested once more.
+# Default parts would only be tested again.
 SMALL: Mapping[str, Answer] = {"example": False, "rate_limit": "none", "docker": False, "template_updates": "none"}
 MOST_FILES = 9
 FIRST = Variant("feature", "none", "envelope")
@@ -87,8 +87,8 @@ def imported(module: Path) -> set[str]:
 @pytest.mark.parametrize("layout", ["feature", "layered"])
 @pytest.mark.parametrize("database", ["sqlite", "none"])
 def test_what_is_added_is_formatted(template: Path, trial: Trial, layout: str, database: str) -> None:
-    """Every file of both pages, and every change, is as the service's own formatter and linter want it."""
-    # The longest name that a package can have.
+    """Every file and every change on both pages passes the service's formatter and linter."""
+    # The longest possible package name.
     render(template, trial.folder, {"layout": layout, "database": database, "package_name": "a" * 20})
 
     for page in (RESOURCE, EXTEND):
@@ -112,7 +112,7 @@ def test_compose_starts_what_is_added(template: Path, tmp_path: Path) -> None:
 
 
 def test_a_line_in_the_first_block_is_not_next_to_the_template(template: Path, tmp_path: Path) -> None:
-    """What is added to `.env.example` has a blank line and a fixed one of the template's after it."""
+    """A line that is added to `.env.example` is followed by a blank line and a fixed line of the template."""
     service = render(template, tmp_path / "service", {})
     fixed = (service / ".env.example").read_text().splitlines()[:3]
 

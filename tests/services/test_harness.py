@@ -1,4 +1,4 @@
-"""The matrix itself is tried: a check that cannot fail proves nothing."""
+"""Tests of the test harness, because a check must be able to fail."""
 
 import dataclasses
 import os
@@ -44,7 +44,7 @@ FAULTY = {
 
 @pytest.mark.parametrize("path", FAULTY)
 def test_faulty_text_is_found(path: str) -> None:
-    """Each fault is named with its file."""
+    """Each fault is reported with its file."""
     text, words = FAULTY[path]
     faults = inspect({path: text})
     assert len(faults) == 1
@@ -53,12 +53,12 @@ def test_faulty_text_is_found(path: str) -> None:
 
 
 def test_names_that_differ_by_case_are_found() -> None:
-    """Two such files are one on Windows and macOS."""
+    """Two names that differ only by case are one file on Windows and macOS."""
     assert len(inspect({"Readme.md": "x\n", "README.md": "x\n"})) == 2
 
 
 def test_new_choice_joins_the_matrix() -> None:
-    """A choice that is added meets every other answer in some row; rows without it are told so."""
+    """A new choice is combined with every other answer, and a matrix without it is reported."""
     before = read_questions()
     after = [
         dataclasses.replace(question, choices=(*question.choices, "oracle"))
@@ -72,18 +72,18 @@ def test_new_choice_joins_the_matrix() -> None:
 
 
 def test_rows_are_the_same_every_time() -> None:
-    """Workers that collect the rows on their own must agree on them."""
+    """Workers that build the rows separately get the same rows."""
     assert build_rows(read_questions()) == build_rows(read_questions())
 
 
 def test_misspelt_answer_is_refused(template: Path, tmp_path: Path) -> None:
-    """A row that means nothing fails; Copier would render the default."""
+    """A misspelled answer fails, although Copier would render the default."""
     with pytest.raises(UsageError, match="no question 'databse'"):
         render(template, tmp_path / "service", {"databse": "mysql"})
 
 
 def test_phases_fail_one_by_one(tmp_path: Path) -> None:
-    """A phase that fails is noted with its output, and the next one runs."""
+    """A phase that fails is recorded with its output, and the next phase runs."""
     trial = Trial(tmp_path)
     with trial.phase("first"):
         trial.run("sh", "-c", "echo the reason; exit 3")
@@ -98,7 +98,7 @@ def test_phases_fail_one_by_one(tmp_path: Path) -> None:
 @pytest.mark.ci
 @pytest.mark.parametrize("kind", KINDS)
 def test_private_server_survives_faults(kind: Kind, missing_server: Callable[[str], None]) -> None:
-    """It keeps its data when stopped or killed, and nothing of it stays when it is closed."""
+    """A private server keeps its data when it is stopped or killed, and leaves no files when it is closed."""
     try:
         with database_server(kind) as server:
             name = server.create_database()
@@ -115,14 +115,14 @@ def test_private_server_survives_faults(kind: Kind, missing_server: Callable[[st
 
 
 def at_a_free_port(kind: Kind) -> str:
-    """Return an address at which nothing listens."""
+    """Return an address without a server."""
     url = urlsplit(DEFAULTS[kind])
     return url._replace(netloc=f"{url.username}@127.0.0.1:{servers.free_port()}").geturl()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_silent_server_is_reported(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that was asked for is not replaced by another."""
+    """A configured server that does not respond is not replaced by another one."""
     monkeypatch.setenv(VARIABLES[kind], at_a_free_port(kind))
     with pytest.raises(MissingServerError, match=VARIABLES[kind]), shared_server(kind):
         pass
@@ -130,7 +130,7 @@ def test_silent_server_is_reported(kind: Kind, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_missing_server_is_explained(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing answers and nothing can be started, the message says what to install or set."""
+    """If no server responds and none can be started, the message names what to install or set."""
     monkeypatch.delenv(VARIABLES[kind], raising=False)
     monkeypatch.setitem(DEFAULTS, kind, at_a_free_port(kind))
     monkeypatch.setattr(servers, "PROGRAM_FOLDERS", ())
@@ -146,7 +146,7 @@ def test_missing_server_is_explained(kind: Kind, monkeypatch: pytest.MonkeyPatch
 def test_server_is_started_where_none_answers(
     kind: Kind, monkeypatch: pytest.MonkeyPatch, missing_server: Callable[[str], None]
 ) -> None:
-    """A machine that has only the programs gets a server for as long as it is needed."""
+    """If only the programs are installed, a server is started for the time of the tests."""
     monkeypatch.delenv(VARIABLES[kind], raising=False)
     monkeypatch.setitem(DEFAULTS, kind, at_a_free_port(kind))
     try:

@@ -1,4 +1,4 @@
-"""The image of a service is built for each database, and is what production needs."""
+"""The image of a service can be built for each database and is fit for production."""
 
 import http.client
 import http.server
@@ -42,14 +42,13 @@ PATIENCE_SECONDS = 30.0
 FORBIDDEN_PROGRAMS = {
     "as", "c++", "cargo", "cc", "clang", "cmake", "g++", "gcc", "ld", "make", "pip", "pip3", "rustc", "uv", "uvx",
 }  # fmt: skip
-# At its end a server sends itself the signal that it had caught; for the first process of a
-# container that has no effect.
+# At its end a server sends itself the signal that it caught. For the first process of a container this has no effect.
 STOPPED = {0, 128 + signal.SIGTERM}
 
 
 @dataclass(frozen=True)
 class Built:
-    """An image, how it came to be, and a database for it."""
+    """An image, its build, and a database for it."""
 
     engine: Engine
     image: Image
@@ -60,14 +59,14 @@ class Built:
     build_seconds: float
 
     def files(self) -> Iterator[tuple[str, tarfile.TarInfo, tarfile.TarFile]]:
-        """Walk over all files, by their paths without the first slash."""
+        """Return all files by their paths without the first slash."""
         with tarfile.open(self.archive) as tar:
             for member in tar:
                 yield member.name.removeprefix("./"), member, tar
 
     @contextmanager
     def storage(self) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
-        """Give settings and volumes for an empty database, which is removed afterwards."""
+        """Yield settings and volumes for an empty database, which is removed afterwards."""
         if self.server:
             with self.server.database() as name:
                 yield {"DATABASE_URL": self.server.url(name)}, {}
@@ -87,7 +86,7 @@ class Built:
         command: Sequence[str] = (),
         volumes: Mapping[str, str] | None = None,
     ) -> Iterator[tuple[Container, int]]:
-        """Migrate an empty database, and run the service on it; gives it and its port."""
+        """Migrate an empty database and run the service on it. Yield the container and its port."""
         port = free_port()
         with self.storage() as (stored, data):
             self.migrate(stored, data)
@@ -98,7 +97,7 @@ class Built:
                 yield container, port
 
     def migrate(self, stored: Mapping[str, str], data: Mapping[str, str], replicas: int = 1) -> None:
-        """Run the migration step, several at once if asked to."""
+        """Run the migration step, several at once on request."""
         if self.database == "none":
             return
         command = ["python", "-m", PACKAGE, "migrate"]
@@ -111,19 +110,19 @@ class Built:
                 assert container.wait(PATIENCE_SECONDS) == 0, container.log()
 
     def healthy(self, container: Container) -> bool:
-        """Ask the container as its own health check would."""
+        """Run the container's own health check."""
         return container.execute(self.health_command).returncode == 0
 
     @property
     def health_command(self) -> list[str]:
-        """The recorded health check; it needs no shell."""
+        """The recorded health check, which needs no shell."""
         kind, *command = self.image.health
         assert kind == "CMD"
         return command
 
 
 def answers(database: str) -> dict[str, str | bool]:
-    """Return the answers of the service whose image is built."""
+    """Return the answers of the service to build."""
     return {
         "project_name": "Shop",
         "package_name": PACKAGE,
@@ -134,7 +133,7 @@ def answers(database: str) -> dict[str, str | bool]:
 
 
 def wait_until(condition: Callable[[], bool], container: Container) -> None:
-    """Wait for something that a container does; its log tells when it does not."""
+    """Wait for a condition of a container, and fail with its log."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, container.log()[-4000:]
@@ -142,7 +141,7 @@ def wait_until(condition: Callable[[], bool], container: Container) -> None:
 
 
 def request(port: int, method: str, path: str, body: object = None, **headers: str) -> tuple[int, bytes]:
-    """Send a request to a service here, with a form or with JSON, and return status and body of the answer."""
+    """Send a request to a local service, with a form or JSON, and return the status and the body."""
     kind = "application/x-www-form-urlencoded" if isinstance(body, str) else "application/json"
     content = body if isinstance(body, str) else json.dumps(body)
     sent = headers | ({"Content-Type": kind} if body else {})
@@ -153,7 +152,7 @@ def request(port: int, method: str, path: str, body: object = None, **headers: s
 
 
 def sign_in(port: int) -> str:
-    """Register somebody with a service here, and return what a request of theirs carries."""
+    """Register a user and return the headers of an authenticated request."""
     user = {"email": "jane@shop.example", "password": PASSWORD}
     status, body = request(port, "POST", "/api/v1/auth/register", user)
     assert status == 201, body
@@ -165,9 +164,9 @@ def sign_in(port: int) -> str:
 
 @pytest.fixture(scope="module")
 def engine(missing_server: Callable[[str], None]) -> Engine:
-    """Return what this machine builds images with."""
+    """Return the engine of this machine."""
     if PYTHON_VERSION not in CHOICES["python_version"]:
-        missing_server(f"no service supports the Python that runs this, {PYTHON_VERSION}")
+        missing_server(f"no service supports the running Python {PYTHON_VERSION}")
     try:
         return find_engine()
     except MissingError as error:
@@ -186,14 +185,14 @@ def database(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def context(template: Path, database: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a checkout of a service, full of what its image must not hold."""
+    """Return a checkout of a service with many files that must not be in its image."""
     folder = render(template, tmp_path_factory.mktemp("image") / "service", answers(database))
     call(["uv", "lock", "--quiet"], folder=folder)
     for stray in (".env", f"{PACKAGE}/.env", "data.db", ".venv/pyvenv.cfg", f"{PACKAGE}/__pycache__/test_old.pyc"):
         path = folder / stray
         path.parent.mkdir(exist_ok=True)
         path.write_text(f"SECRET_KEY={SECRET}\n")
-    # As after a checkout under the strictest umask.
+    # As after a checkout with the strictest umask.
     for path in folder.rglob("*"):
         path.chmod(0o700 if path.is_dir() else 0o600)
     return folder
@@ -201,7 +200,7 @@ def context(template: Path, database: str, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def server(database: str, server_of: Callable[[Kind], Server], missing_server: Callable[[str], None]) -> Server | None:
-    """Return the server of the database, if it has one."""
+    """Return the server of the database, if it needs one."""
     if database not in KINDS:
         return None
     try:
@@ -213,7 +212,7 @@ def server(database: str, server_of: Callable[[Kind], Server], missing_server: C
 
 @pytest.fixture(scope="module")
 def built(database: str, engine: Engine, server: Server | None, context: Path) -> Iterator[Built]:
-    """Build the image, and remove it afterwards."""
+    """Build the image and remove it afterwards."""
     archive = context.with_name("image.tar")
     begin = time.monotonic()
     image = engine.build(context)
@@ -229,7 +228,7 @@ def built(database: str, engine: Engine, server: Server | None, context: Path) -
 def test_its_size_is_reported(
     built: Built, capsys: pytest.CaptureFixture[str], record_property: Callable[[str, object], None]
 ) -> None:
-    """What an image weighs, and how much of that is the service's own, is printed."""
+    """The size of the image, and the service's share of it, are printed."""
     sizes = {"": 0, "opt/venv/": 0, "app/": 0}
     for path, member, _ in built.files():
         for prefix in sizes:
@@ -241,24 +240,24 @@ def test_its_size_is_reported(
         f" built by {built.engine.name} in {built.build_seconds:.0f} s"
     )
     record_property("quickset-image", line)
-    # Standard error: that of a parallel test process reaches the terminal.
+    # Standard error of a parallel test process is printed to the terminal.
     with capsys.disabled():
         print(f"\n{line}", file=sys.stderr)
 
 
 def test_it_runs_as_a_number_that_is_not_root(built: Built) -> None:
-    """An orchestrator can tell from the number alone that the user is not root."""
+    """The user is a number other than root, so that an orchestrator can check it."""
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", built.image.user)
 
 
 def test_its_command_needs_no_shell(built: Built) -> None:
-    """Signals reach the service itself."""
+    """The command runs without a shell, so that signals reach the service."""
     assert built.image.command == ["python", "-m", PACKAGE]
     assert built.image.environment["HOST"] == "0.0.0.0"  # noqa: S104
 
 
 def test_it_holds_what_runs_and_nothing_else(built: Built) -> None:
-    """No compiler, installer, cache, test or stray file of the checkout is in the image."""
+    """The image contains no compiler, installer, cache, test or other file of the checkout."""
     paths = {path for path, _, _ in built.files()}
     stored = built.database != "none"
     assert {path.split("/")[1] for path in paths if path.startswith("app/")} == {
@@ -274,7 +273,7 @@ def test_it_holds_what_runs_and_nothing_else(built: Built) -> None:
 
 
 def test_it_holds_no_secret(built: Built) -> None:
-    """A secret of the checkout is neither in a file nor in the history nor in the configuration."""
+    """A secret of the checkout is not in a file, the history or the configuration."""
     recorded = [*built.image.history, *built.image.environment.values()]
     assert SECRET not in "\n".join(recorded)
     assert not {name for name in built.image.environment if re.search("SECRET|PASSWORD|TOKEN", name)}
@@ -285,14 +284,14 @@ def test_it_holds_no_secret(built: Built) -> None:
 
 
 def test_its_user_cannot_change_it(built: Built) -> None:
-    """The user owns nothing but the folder for data, and everybody may read the code."""
+    """The user owns only the data folder, and every user can read the code."""
     user = int(built.image.user.partition(":")[0])
     for path, member, _ in built.files():
         if path == "data":
             assert built.database == "sqlite"
             continue
         assert member.uid != user, path
-        # Folders such as /tmp are everybody's; a read-only root closes them, too.
+        # Every user can write to folders such as /tmp. A read-only root protects them too.
         if member.isfile() or (member.isdir() and not member.mode & stat.S_ISVTX):
             assert not member.mode & stat.S_IWOTH, path
         if path.startswith(("app/", "opt/")):
@@ -300,7 +299,7 @@ def test_its_user_cannot_change_it(built: Built) -> None:
 
 
 def test_its_bytecode_is_compiled(built: Built) -> None:
-    """Every module of the service and of its dependencies has bytecode, and Python will accept it."""
+    """Every module of the service and its dependencies has valid bytecode."""
     sources: dict[str, tarfile.TarInfo] = {}
     headers: dict[str, bytes] = {}
     for path, member, tar in built.files():
@@ -313,7 +312,7 @@ def test_its_bytecode_is_compiled(built: Built) -> None:
     assert f"app/{PACKAGE}/main.py" in sources
     for path, member in sources.items():
         if importlib.util.cache_from_source(path) not in headers:
-            # uv leaves out what no Python of this version can compile.
+            # uv skips modules that this Python version cannot compile.
             assert path.startswith("opt/"), path
             continue
         magic, flags, modified, size = struct.unpack("<4sIII", headers[importlib.util.cache_from_source(path)])
@@ -324,7 +323,7 @@ def test_its_bytecode_is_compiled(built: Built) -> None:
 
 
 def test_it_serves_with_a_read_only_root(built: Built) -> None:
-    """Without a writable root and without capabilities it becomes healthy, and it works."""
+    """With a read-only root and without capabilities the service becomes healthy and works."""
     with built.serving() as (container, port):
         assert request(port, "GET", "/health")[0] == 200
         line = {"sku": "TEA-1", "quantity": 2, "unit_price": "9.99"}
@@ -339,13 +338,13 @@ def test_it_serves_with_a_read_only_root(built: Built) -> None:
 
 
 def test_it_is_healthy_under_its_public_name(built: Built) -> None:
-    """The health check does not depend on which host names the service answers to."""
+    """The health check does not depend on the host names of the service."""
     with built.serving({"ALLOWED_HOSTS": "api.example.com"}) as (container, _):
         assert built.healthy(container)
 
 
 def test_it_is_unhealthy_while_it_does_not_answer(built: Built) -> None:
-    """A service that hangs is unhealthy, and healthy when it goes on."""
+    """A service that hangs is unhealthy, and is healthy after it continues."""
     with built.serving() as (container, _):
         container.send(signal.SIGSTOP)
         assert not built.healthy(container)
@@ -354,7 +353,7 @@ def test_it_is_unhealthy_while_it_does_not_answer(built: Built) -> None:
 
 
 def test_it_stops_within_the_grace_period(built: Built) -> None:
-    """At SIGTERM it is unhealthy first, so that nobody sends to it, and ends in time."""
+    """At SIGTERM the service becomes unhealthy first, so that it gets no new requests, and exits in time."""
     with built.serving({"DRAIN_DELAY_SECONDS": "3"}) as (container, _):
         begin = time.monotonic()
         container.send(signal.SIGTERM)
@@ -369,7 +368,7 @@ class _Answer(http.server.BaseHTTPRequestHandler):
     status: int
 
     def do_GET(self) -> None:
-        """Answer whatever is asked with one status."""
+        """Return the same status for every request."""
         self.send_response(self.status)
         self.send_header("Location", "/elsewhere")
         self.send_header("Content-Length", "0")
@@ -392,7 +391,7 @@ class _Answer(http.server.BaseHTTPRequestHandler):
     ],
 )
 def test_its_health_check_accepts_nothing_but_200(built: Built, status: int | None, outcome: str) -> None:
-    """An error, a redirect, an empty answer or none at all is no health."""
+    """The health check fails for an error, a redirect, an empty response and no response."""
     with ExitStack() as stack:
         port = free_port()
         if status:
@@ -408,26 +407,26 @@ def test_its_health_check_accepts_nothing_but_200(built: Built, status: int | No
 
 
 def test_it_refuses_to_start_without_its_secret(built: Built) -> None:
-    """Nobody runs the image in production by accident with a secret that everybody knows."""
+    """The image does not run in production with a publicly known secret."""
     with built.engine.run(built.image, {}) as container:
         assert container.wait(PATIENCE_SECONDS) not in STOPPED
         assert "SECRET_KEY" in container.log()
 
 
 def test_replicas_migrate_from_the_same_image(built: Built) -> None:
-    """Two migration steps at once succeed on a real database, and a third finds nothing to do."""
+    """Two simultaneous migration steps succeed on a real database, and a third one has nothing to do."""
     with built.storage() as (stored, data):
         built.migrate(stored, data, replicas=2)
         built.migrate(stored, data)
 
 
 def test_changed_code_reloads_in_development(built: Built, template: Path, tmp_path: Path) -> None:
-    """The command and the mounts of the development override serve, and notice a change."""
+    """With the command and the mounts of the development override, the service reloads changed code."""
     override = yaml.safe_load((built.context / "compose.override.yaml").read_text())["services"]["app"]
     port = free_port()
     command = [part.replace("=8000", f"={port}") for part in override["command"]]
     render(template, tmp_path / "service", answers(built.database))
-    # The container's user is a stranger here, and pytest's folders are closed to strangers.
+    # The container's user has no access to pytest's folders.
     with reachable(tmp_path / "service") as source:
         pairs = (entry.split(":")[:2] for entry in override["volumes"])
         volumes = {inside: str(source / outside) for outside, inside in pairs}
@@ -440,7 +439,7 @@ def test_changed_code_reloads_in_development(built: Built, template: Path, tmp_p
 
 @contextmanager
 def reachable(folder: Path) -> Iterator[Path]:
-    """Give a copy of a folder that every user may read."""
+    """Return a copy of a folder that every user can read."""
     copy = Path(call(["mktemp", "--directory"]).stdout.strip())
     try:
         call(["cp", "--recursive", f"{folder}/.", copy])

@@ -1,4 +1,4 @@
-"""The internals of the template are tested in generated services, by the files in the folder `internals`.
+"""The files in the folder `internals` test the template's internals in generated services.
 
 These files are ordinary tests of a service whose package is `app`. They use the fixtures of its own `conftest.py`.
 """
@@ -45,11 +45,11 @@ ANY = tuple(SERVICES)
 
 @dataclass(frozen=True)
 class Where:
-    """Where a file of tests runs.
+    """The services in which a test file runs.
 
     Attributes:
-        soon: The services in `.ci/run`: one, or one for each answer that the file could fail with.
-        late: Those in `.ci/full`: all that have what the file tests.
+        soon: The services in `.ci/run`: one, or one for each answer that can affect the result.
+        late: The services in `.ci/full`: all that have the tested part.
     """
 
     soon: Sequence[str]
@@ -90,7 +90,7 @@ FILES: Mapping[str, Where] = {
     "test_streaming.py": ONCE,
     "test_tokens.py": ONCE_WITH_USERS,
 }
-# Cheap enough for the first circle.
+# Fast enough for the first run.
 SAMPLE = ("test_cache.py", "test_pagination.py")
 
 
@@ -113,7 +113,7 @@ def runs() -> list[ParameterSet]:
 
 
 def test_every_file_has_a_service() -> None:
-    """Each file of tests runs in some service, and each entry of the table is a file."""
+    """Each test file runs in some service, and each entry of the table is a file."""
     assert {path.name for path in FOLDER.glob("test_*.py")} == set(FILES)
     assert all(where.soon for where in FILES.values())
 

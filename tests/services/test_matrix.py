@@ -25,37 +25,37 @@ from tests.services.trial import Trial
 QUESTIONS = read_questions()
 ROWS = build_rows(QUESTIONS)
 PRESET_ROWS = {"defaults", *(f"preset-{name}" for name in PRESETS)}
-# Measuring doubles the time of a suite: `.ci/run` measures the presets, `.ci/full` every row.
+# Coverage doubles the time of a suite: `.ci/run` measures the presets, `.ci/full` every row.
 EVERY_COVERAGE = bool(os.environ.get("QUICKSET_TEST_COVERAGE"))
-# A Python that is not on this machine comes from Debian in `.ci/full`. In `.ci/run`, the presets run on it.
+# In `.ci/full` a missing Python comes from Debian. In `.ci/run` the presets run on it.
 EVERY_PYTHON = bool(os.environ.get("QUICKSET_TEST_EVERYTHING"))
 
 
 def test_every_choice_is_in_a_row() -> None:
-    """No choice of copier.yml goes untried."""
+    """Every choice of copier.yml is in a row."""
     assert missing_answers(QUESTIONS, ROWS) == []
 
 
 def test_every_pair_of_answers_is_in_a_row() -> None:
-    """Any two answers meet in some row."""
+    """Every pair of answers is in a row."""
     assert missing_pairs(QUESTIONS, ROWS) == []
 
 
 def test_rows_have_names_of_their_own() -> None:
-    """A failing row can be run again by its name, in any shell."""
+    """Rows have unique names that work in any shell, so that a failing row can be run again."""
     names = [row.name for row in ROWS]
     assert len(set(names)) == len(names)
     assert all(name.isascii() and not set(name) & set(" '\"$*[]=()") for name in names)
 
 
 def runs() -> list[ParameterSet]:
-    """Return the rows; the first circle runs the presets."""
+    """Return the rows, or only the presets in the fast run."""
     return [pytest.param(row, id=row.name, marks=() if row.name in PRESET_ROWS else pytest.mark.ci) for row in ROWS]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_text(row: Row, trial: Trial, template: Path) -> None:
-    """The service is complete as text: it parses, is formatted, and passes the linter with its own settings."""
+    """The files of the service can be parsed, are formatted, and pass the linter with its own settings."""
     with trial.phase("render"):
         render(template, trial.folder, row.answers)
     with trial.phase("text"):
@@ -65,7 +65,7 @@ def test_text(row: Row, trial: Trial, template: Path) -> None:
         faults = inspect(tree)
         assert not faults, "\n".join(faults)
         ignored = tree.keys() - set(trial.git("ls-files", "-z").split("\0"))
-        assert not ignored, f"the service ignores files of its own: {sorted(ignored)}"
+        assert not ignored, f"the service ignores its own files: {sorted(ignored)}"
     ruff = Path(sys.executable).with_name("ruff")
     with trial.phase("format"):
         trial.run(ruff, "format", "--check", "--diff", ".")
@@ -83,7 +83,7 @@ def test_row(
     missing_server: Callable[[str], None],
     first_of: Callable[[str, str], str],
 ) -> None:
-    """The service is clean, passes its own tests, runs, answers, and stops when told."""
+    """The service is clean, passes its tests, starts, responds, and stops on request."""
     with trial.phase("render"):
         render(template, trial.folder, row.answers)
     trial.fail_on_faults(row)
@@ -100,7 +100,7 @@ def test_row(
     check(trial, environment, oldest)
     to_run = runs_on is not None or EVERY_PYTHON
     if not to_run:
-        trial.not_run = f"needs Python {oldest}, which is not on this machine"
+        trial.not_run = f"needs Python {oldest}, which is not installed"
     else:
         with ExitStack() as stack:
             try:
@@ -113,14 +113,14 @@ def test_row(
                 run(trial, row, environment, url)
     with trial.phase("tidy"):
         left = trial.git("ls-files", "--others", "--exclude-standard", "--modified")
-        assert not left, f"running the service changed, or left beside what .gitignore knows:\n{left}"
+        assert not left, f"the run changed files, or left files that .gitignore does not list:\n{left}"
     trial.fail_on_faults(row)
     if to_run and trial.not_run:
         missing_server(trial.not_run)
 
 
 def database_url(row: Row, server_of: Callable[[Kind], Server], stack: ExitStack, trial: Trial) -> str:
-    """Return the address of a new database for the service; nothing when it needs no server."""
+    """Return the URL of a new database for the service, or None if it needs no server."""
     database = row["database"]
     if database not in {"postgresql", "mysql"}:
         return ""
@@ -131,7 +131,7 @@ def database_url(row: Row, server_of: Callable[[Kind], Server], stack: ExitStack
 
 
 def check(trial: Trial, environment: Environment, oldest: str) -> None:
-    """Check what takes the service's dependencies, but not a running service."""
+    """Run the checks that need the service's dependencies but not a running service."""
     with trial.phase("types"):
         trial.check_types(environment, oldest)
     with trial.phase("contracts"):
@@ -157,18 +157,18 @@ def run(trial: Trial, row: Row, environment: Environment, url: str) -> None:
 
 
 def variant_of(row: Row) -> Variant:
-    """Return how the row's service behaves."""
+    """Return the variant of the row's service."""
     return Variant(
         layout="layered" if row["layout"] == "layered" else "feature",
         database=row["database"],  # type: ignore[arg-type]
         error_format="problem" if row["error_format"] == "problem" else "envelope",
-        # Not every row is asked this.
+        # Not every row has this answer.
         parts=(("auth", "jwt"),) if row["database"] != "none" and row.answers.get("auth") == "jwt" else (),
     )
 
 
 def call(project: Project, package: str, settings: dict[str, str]) -> None:
-    """Start the service, ask it all that every service answers, and stop it."""
+    """Start the service, call all routes that every service has, and stop it."""
     with project.start(settings, module=package) as service:
         ready = service.request("GET", "/health/ready")
         assert ready.status_code == 200, ready.text
@@ -185,5 +185,5 @@ def call(project: Project, package: str, settings: dict[str, str]) -> None:
         service.failure(service.request("GET", "/api/v1/nothing"), 404)
         service.terminate()
         code = service.wait()
-        # What uvicorn does once all is closed: it ends by the signal that it was sent.
+        # uvicorn ends with the signal that it received, after everything is closed.
         assert code == -signal.SIGTERM, "\n".join([f"exit {code}", *service.lines])

@@ -1,4 +1,4 @@
-"""Services run on Python 3.14 also on machines that have none."""
+"""Services run on Python 3.14, even on machines without it."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from tests.services.python314 import VERSION, MissingPythonError, debian_environ
 from tests.services.test_matrix import PRESET_ROWS, ROWS, run
 from tests.services.trial import Trial
 
-# Debian and the packages are installed by one worker, once.
+# One worker installs Debian and the packages once.
 pytestmark = pytest.mark.ci
 
 PRESETS = [
@@ -27,7 +27,7 @@ PRESETS = [
 
 
 def environment_for(service: Path, missing_server: Callable[[str], None]) -> Environment:
-    """Return an environment with Python 3.14; fail in CI and skip elsewhere when there can be none."""
+    """Return an environment with Python 3.14. Without one, fail in CI and skip elsewhere."""
     if find_python(VERSION):
         return environment_of(service, VERSION)
     try:
@@ -39,7 +39,7 @@ def environment_for(service: Path, missing_server: Callable[[str], None]) -> Env
 
 @pytest.mark.parametrize("row", PRESETS, ids=lambda row: row.name)
 def test_preset(row: Row, trial: Trial, template: Path, missing_server: Callable[[str], None]) -> None:
-    """The service of each preset passes its own tests on Python 3.14, starts, answers, and stops when told."""
+    """The service of each preset passes its tests on Python 3.14, starts, responds, and stops on request."""
     assert row["database"] in {"none", "sqlite"}
     with trial.phase("render"):
         render(template, trial.folder, row.answers)
@@ -57,13 +57,13 @@ def debian(template: Path, tmp_path: Path, missing_server: Callable[[str], None]
         return debian_environment_of(render(template, tmp_path / "service", PRESETS[0].answers))
     except MissingPythonError as error:
         if find_python(VERSION):
-            pytest.skip("this machine has a Python 3.14, and cannot install another one")
+            pytest.skip("Python 3.14 is installed, and Debian's cannot be installed")
         missing_server(str(error))
         raise
 
 
 def test_debian_python_is_one_process(debian: Environment, tmp_path: Path) -> None:
-    """It has the version, the folder and the process that it was started with, and its exit says how it ended."""
+    """The Python of Debian is one process with the expected version, folder and exit code."""
     code = "import os, signal, sys; print(*sys.version_info[:2], os.getcwd(), os.getpid(), flush=True)"
     command: list[str | Path] = [debian.python, "-c", f"{code}; os.kill(os.getpid(), signal.SIGTERM)"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
@@ -73,7 +73,7 @@ def test_debian_python_is_one_process(debian: Environment, tmp_path: Path) -> No
 
 
 def test_debian_is_read_only(debian: Environment, tmp_path: Path) -> None:
-    """A service changes its own folder, and nothing that the next one shares."""
+    """A service can change its own folder but nothing that other services share."""
     code = "import pathlib; pathlib.Path('here').touch(); pathlib.Path('/usr/there').touch()"
     done = subprocess.run([debian.python, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "Read-only file system: '/usr/there'" in done.stderr
@@ -82,8 +82,8 @@ def test_debian_is_read_only(debian: Environment, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
 def test_debian_leaves_no_mount(debian: Environment, number: signal.Signals, tmp_path: Path) -> None:
-    """This machine sees no mount of it, neither while it runs nor after Ctrl-C or a kill."""
-    # Python's own handler only sets a flag: a signal right before the pause would be lost in it.
+    """No mount of it is visible on this machine, neither while it runs nor after Ctrl-C or a kill."""
+    # Python's own handler only sets a flag, and would lose a signal right before the pause.
     code = "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); print(1, flush=True); signal.pause()"
     command: list[str | Path] = [debian.python, "-c", code]
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""What is refused, and what the refusal says: the rows that the matrix must not have."""
+"""Refused answers and their messages: the rows that the matrix must not have."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ ONE_LINE = "1 to 200 characters on one line"
 NO_BRACKETS = "without control characters, commas or angle brackets"
 ADDRESS_FORM = "Enter an address such as name@example.com"
 
-# What is answered, to which question, and what is said about it.
+# An answer, its question and the expected message.
 REFUSED: tuple[tuple[str, str, Answer, str], ...] = (
     ("keyword", "package_name", "class", RESERVED),
     ("soft-keyword", "package_name", "match", RESERVED),
@@ -66,7 +66,7 @@ REFUSED: tuple[tuple[str, str, Answer, str], ...] = (
     ("copiers-own-setting", "_tasks", "[]", "no question '_tasks'"),
 )
 
-# Answers that cannot meet, and what is said: both of them and a way out.
+# Answers that exclude each other, with the expected message: both names and a solution.
 EXCLUDED: Mapping[str, tuple[Mapping[str, str], str]] = {
     "auth-without-database": (
         {"auth": "jwt", "database": "none"},
@@ -78,7 +78,7 @@ PAIRS = pytest.mark.parametrize(("answers", "words"), EXCLUDED.values(), ids=lis
 
 @pytest.mark.parametrize(("question", "answer", "words"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
 def test_bad_answer_is_refused(question: str, answer: Answer, words: str, template: Path, tmp_path: Path) -> None:
-    """The message says what is needed, and no folder is left behind."""
+    """The message contains a solution, and no folder is left behind."""
     with pytest.raises((UsageError, ValueError)) as refusal:
         render(template, tmp_path / "service", {question: answer})
     assert words in " ".join(str(refusal.value).split())
@@ -87,7 +87,7 @@ def test_bad_answer_is_refused(question: str, answer: Answer, words: str, templa
 
 @pytest.mark.parametrize("question", [each.name for each in read_questions() if each.choices])
 def test_unknown_choice_is_refused(question: str, template: Path, tmp_path: Path) -> None:
-    """Whoever answers what is not offered is told which question it was."""
+    """An unknown choice is refused with the name of its question."""
     with pytest.raises(UsageError, match=f"{question}: 'nonsense' is n"):
         render(template, tmp_path / "service", {question: "nonsense"})
     assert not (tmp_path / "service").exists()
@@ -95,7 +95,7 @@ def test_unknown_choice_is_refused(question: str, template: Path, tmp_path: Path
 
 @PAIRS
 def test_answers_that_cannot_meet_are_refused_by_new(answers: Mapping[str, str], words: str, tmp_path: Path) -> None:
-    """Whoever gives both is told which two they are and what to do; nothing is made."""
+    """`new` refuses answers that exclude each other with both names and a solution, and creates nothing."""
     with pytest.raises(UsageError) as refusal:
         new(
             Request(path=tmp_path / "service", ref="HEAD", data=answers, lock=False), template_source=Source(REPOSITORY)
@@ -108,7 +108,7 @@ def test_answers_that_cannot_meet_are_refused_by_new(answers: Mapping[str, str],
 def test_answers_that_cannot_meet_are_refused_by_add(
     answers: Mapping[str, str], words: str, tmp_path: Path, author: None
 ) -> None:
-    """In a service that exists each of the two is refused beside the other, and nothing is touched."""
+    """`add` refuses each of two answers that exclude each other, and changes nothing."""
     source = Source(REPOSITORY)
     for name, value in answers.items():
         service = tmp_path / name
@@ -126,7 +126,7 @@ def test_answers_that_cannot_meet_are_refused_by_add(
 def test_answers_that_cannot_meet_are_refused_by_copier(
     answers: Mapping[str, str], words: str, template: Path, tmp_path: Path
 ) -> None:
-    """Plain Copier refuses them, too: it would drop the one that its condition rules out."""
+    """Plain Copier refuses them too. Otherwise it would drop the one that its condition excludes."""
     data = [option for name, value in answers.items() for option in ("--data", f"{name}={value}")]
     done = subprocess.run(
         [Path(sys.executable).with_name("copier"), "copy", "--defaults", *data, template, tmp_path / "service"],

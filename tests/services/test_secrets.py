@@ -1,4 +1,4 @@
-"""A scanner for secrets finds none in what a new service commits."""
+"""A secret scanner finds none in the first commit of a service."""
 
 import os
 import shutil
@@ -23,14 +23,14 @@ def commit(folder: Path) -> None:
 
 
 def scan(folder: Path) -> subprocess.CompletedProcess[str]:
-    """Return what gitleaks says of the commits in a folder."""
+    """Return the findings of gitleaks in the commits of a folder."""
     command = ["gitleaks", "git", "--no-banner", "--no-color", "--verbose", str(folder)]
     return subprocess.run(command, env=os.environ | GIT_SETTINGS, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.full
 def test_no_secret_is_committed(template: Path, tmp_path: Path, missing_server: Callable[[str], None]) -> None:
-    """No made-up key in a test or an example looks like a real one; one that does is found."""
+    """The scanner finds no secret in new services, and it finds a planted one."""
     if not shutil.which("gitleaks"):
         missing_server("gitleaks is not installed")
     services, planted = tmp_path / "services", tmp_path / "planted"

@@ -1,4 +1,4 @@
-"""A service of 0.3.4 that has orders is updated: no stored column changes, and no amount."""
+"""A service of 0.3.4 with orders is updated without a change to stored columns or amounts."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -69,26 +69,26 @@ def commit(folder: Path) -> None:
 
 
 def project_of(folder: Path, variant: Variant) -> Project:
-    """Return a service with the dependencies that it has now."""
+    """Return a service with its current dependencies."""
     return Project(folder, environment_of(folder, python_for("3.11") or newest_python()).python, variant)
 
 
 def run(project: Project, store: Store, *arguments: str) -> str:
-    """Run its Python on a database; return what it prints."""
+    """Run its Python on a database and return the output."""
     finished = project.run(*arguments, settings={"DATABASE_URL": store.url, "DATABASE_PASSWORD": ""})
     assert finished.returncode == 0, finished.stdout + finished.stderr
     return finished.stdout
 
 
 def schema(project: Project, store: Store) -> Schema:
-    """Return the tables of a database as it describes them."""
+    """Return the table definitions of a database."""
     found: Schema = json.loads(run(project, store, "-c", SCHEMA))
     return found
 
 
 @contextmanager
 def serving(project: Project, store: Store) -> Iterator[Service]:
-    """Yield the service, with a client who is signed in."""
+    """Yield the service with a signed-in client."""
     with project.start({"DATABASE_URL": store.url, "DATABASE_PASSWORD": ""}, module="shop") as service:
         service.sign_in()
         yield service
@@ -102,7 +102,7 @@ def order(service: Service, reference: str, lines: list[tuple[str, int, str]]) -
 
 
 def seen(service: Service) -> dict[str, Any]:
-    """Return all that the service says of orders: each of them, and the export."""
+    """Return all data about orders in the API: each of them, and the export."""
     listed = service.client.get(ORDERS, params={"size": 100}).json()["items"]
     export = service.client.get(f"{ORDERS}/export")
     assert export.status_code == 200, export.text
@@ -116,7 +116,7 @@ def seen(service: Service) -> dict[str, Any]:
 def make_store(
     variant: Variant, tmp_path: Path, server_of: Callable[[Kind], Server], missing_server: Callable[[str], None]
 ) -> Iterator[MakeStore]:
-    """Return a function that makes an empty database."""
+    """Return a function that creates an empty database."""
     with ExitStack() as stack:
         if variant.database in {"postgresql", "mysql"}:
             kind: Kind = "postgresql" if variant.database == "postgresql" else "mysql"
@@ -134,7 +134,7 @@ def make_store(
     "variant", [*VARIANTS[:2], pytest.param(VARIANTS[2], marks=pytest.mark.full)], ids=str
 )  # fmt: skip
 def test_update_keeps_stored_amounts(variant: Variant, tmp_path: Path, make_store: MakeStore, author: None) -> None:
-    """The same amounts through the API, nothing to migrate, and the schema of a database that is made afterwards."""
+    """The API returns the same amounts, there is nothing to migrate, and a new database has the same schema."""
     source = Source(REPOSITORY)
     answers = {"project_name": "Shop", "package_name": "shop", "layout": variant.layout, "database": variant.database}
     folder, store = tmp_path / "service", make_store()
@@ -172,7 +172,7 @@ def test_update_keeps_stored_amounts(variant: Variant, tmp_path: Path, make_stor
     empty = make_store()
     run(updated, empty, "-m", "shop", "migrate")
     assert schema(updated, empty) == stored
-    # Its migrations of 0.3.4 are those that ran.
+    # The migrations of 0.3.4 are the ones that ran.
     assert "types.Money()" in (folder / "migrations" / "versions" / "0001_orders.py").read_text()
 
     fresh = tmp_path / "fresh"
@@ -189,7 +189,7 @@ def test_update_keeps_stored_amounts(variant: Variant, tmp_path: Path, make_stor
 
 @pytest.mark.parametrize("given", [{}, {"docker": False, "error_format": "problem"}], ids=["nothing", "answers"])
 def test_plain_copier_keeps_stored_amounts(given: dict[str, Any], tmp_path: Path, author: None) -> None:
-    """An update by Copier itself takes cents, too, and then stays with them; a new service has numeric amounts."""
+    """A Copier update keeps cents and stays with them, and a new service has numeric amounts."""
     service, head = tmp_path / "service", git.run("rev-parse", "HEAD", cwd=REPOSITORY)
     options: dict[str, Any] = {"defaults": True, "quiet": True, "settings": copier.Settings()}
     first = Source(REPOSITORY).releases()[BEFORE]

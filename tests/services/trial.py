@@ -1,4 +1,4 @@
-"""One row of the matrix on trial: every phase runs, whatever the others found."""
+"""The trial of a row: every phase runs, even after others fail."""
 
 import hashlib
 import os
@@ -20,14 +20,14 @@ PATIENCE_SECONDS = 300
 
 @dataclass
 class Trial:
-    """What was done to a service, how long it took, and what was wrong.
+    """The results of a service: phases, durations and faults.
 
     Attributes:
-        seconds: By phase.
-        faults: What was found, with the phase in front.
-        not_run: Why the service was not run; empty when it was.
-        server: Which server kept its data; empty when none did.
-        same_as: The row with the same Python code, which is run in its place; empty when this one is run.
+        seconds: The duration of each phase.
+        faults: The faults, each with its phase in front.
+        not_run: The reason why the service was not run, or an empty string.
+        server: The server with its data, or an empty string.
+        same_as: The row with the same Python code that is run instead, or an empty string.
     """
 
     folder: Path
@@ -38,13 +38,13 @@ class Trial:
     same_as: str = ""
 
     def fail_on_faults(self, row: Row) -> None:
-        """Fail the test with everything that was found so far."""
+        """Fail the test with all faults so far."""
         if self.faults:
             pytest.fail("\n\n".join([f"{row.name}: {dict(row.answers)}", *self.faults]), pytrace=False)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Time what happens inside, and note how it fails."""
+        """Measure the duration of the block, and record its failure."""
         started = time.perf_counter()
         try:
             yield
@@ -55,7 +55,7 @@ class Trial:
             self.seconds[name] = self.seconds.get(name, 0) + time.perf_counter() - started
 
     def run(self, *command: str | Path, **variables: str) -> str:
-        """Run a command in the service's folder and return its output; a failure is a fault."""
+        """Run a command in the service's folder and return its output. A failure is a fault."""
         finished = subprocess.run(
             command,
             cwd=self.folder,
@@ -73,14 +73,14 @@ class Trial:
         return finished.stdout
 
     def git(self, *arguments: str) -> str:
-        """Run git on the service, with nobody's settings."""
+        """Run git on the service without any user's settings."""
         return self.run(
             "git", "-c", "core.hooksPath=", "-c", "init.defaultBranch=main", "-c", "core.quotePath=false", *arguments,
             GIT_CONFIG_GLOBAL=os.devnull, GIT_CONFIG_SYSTEM=os.devnull,
         )  # fmt: skip
 
     def check_types(self, environment: Environment, version: str) -> None:
-        """Run mypy with what it knows from the rows before, so that it looks at what is different."""
+        """Run mypy with the cache of the rows before, so that it checks only differences."""
         self.run(
             environment.program("mypy"),
             "--python-executable",
@@ -90,17 +90,17 @@ class Trial:
 
 
 def warm_types(folder: Path, version: str) -> dict[str, str]:
-    """Return the variable with which mypy takes what it knows from other services, and looks at what is different."""
+    """Return the variable that makes mypy use the cache of other services."""
     for path in (found for found in folder.rglob("*.py*") if found.is_file()):
-        # mypy takes a file of the same size and time for unchanged, so files of other content get another time.
+        # mypy treats a file with the same size and time as unchanged, so files with other content get another time.
         os.utime(path, times=(0, int.from_bytes(hashlib.sha256(path.read_bytes()).digest()[:3])))
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
-    # mypy compares contents, so the same libraries in other environments are known, too.
+    # mypy compares contents, so the same libraries in other environments are found in the cache.
     return {"MYPY_CACHE_DIR": str(cache_folder() / f"mypy-{version}-{worker}")}
 
 
 def _ends(output: str) -> str:
-    """Shorten an output; the first fault says more than the hundredth."""
+    """Shorten an output. The first faults are the most useful."""
     lines = output.splitlines()
     if len(lines) > 2 * OUTPUT_LINES:
         lines[OUTPUT_LINES:-OUTPUT_LINES] = ["[…]"]
@@ -108,6 +108,6 @@ def _ends(output: str) -> str:
 
 
 def clean_environment() -> dict[str, str]:
-    """Return the environment of whoever runs the tests, without what would change a service."""
+    """Return the environment of the test process without variables that would change a service."""
     kept = ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT", "SSL_CERT_FILE")
     return {name: os.environ[name] for name in kept if name in os.environ}

@@ -24,7 +24,7 @@ VICTIM = """
 include-name = "PATCH /api/v1/users/{user_id}"
 parameters."path.user_id" = "%s"
 """
-# Streams that last as long as their client. tests/services/behaviour/test_events.py tests them.
+# Streams that last as long as their client. test_events.py tests them.
 ENDLESS = {("GET", "/api/v1/orders/events")}
 # Whether schemathesis requests an order's total depends on the order of operations. test_http_client.py tests it.
 LINKED = {("GET", "/api/v1/orders/{order_id}/total")}

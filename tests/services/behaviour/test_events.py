@@ -235,7 +235,7 @@ def test_streams_end_at_shutdown(project: Project, settings: dict[str, str], pro
         for messages in listeners:
             next(messages)
         service.terminate()
-        told = time.monotonic()
+        signaled = time.monotonic()
         wait_until(lambda: len(service.events(event="draining")) == processes, "every process drains")
         reference = new_reference()
         assert service.create_order(reference).status_code == 201
@@ -245,7 +245,7 @@ def test_streams_end_at_shutdown(project: Project, settings: dict[str, str], pro
         assert set(told_of) <= {reference}
         assert processes == 2 or len(told_of) == len(listeners)
         code = service.wait()
-        assert 1 <= time.monotonic() - told < 10
+        assert 1 <= time.monotonic() - signaled < 10
         assert code == (-signal.SIGTERM if processes == 1 else 0)
         assert len(service.events(event="stopped")) == processes
         assert not service.events(level="error")

@@ -1,4 +1,4 @@
-"""Calls of another service that fails, is slow, or answers nonsense."""
+"""Calls to another service that fails, is slow or returns invalid responses."""
 
 import contextlib
 import socket
@@ -16,7 +16,7 @@ from tests.services.behaviour.variants import once_with_client, with_cache_and_c
 from tests.services.running import PACKAGE, Project, Service, Store, new_reference, wait_until
 
 TIMEOUT_SECONDS = 2.0
-# What the other service does with a request.
+# The responses of the other service.
 Answer = bytes | Callable[[socket.socket], None]
 
 # A route that makes any call.
@@ -45,7 +45,7 @@ if __name__ == "__main__":
 
 
 def reply(status: int, body: bytes = b"", *headers: str) -> bytes:
-    """Return an answer as it goes over the wire."""
+    """Return a response in bytes."""
     lines = [f"HTTP/1.1 {status} .", f"Content-Length: {len(body)}", *headers, "", ""]
     return "\r\n".join(lines).encode() + body
 
@@ -54,26 +54,26 @@ RATES = reply(200, b'{"base": "USD", "rates": {"EUR": 0.5}}', "Content-Type: app
 
 
 def hang_up(_connection: socket.socket) -> None:
-    """Say nothing, and end the connection."""
+    """Send nothing and close the connection."""
 
 
 def stay_silent(connection: socket.socket) -> None:
-    """Say nothing until the client ends the connection."""
+    """Send nothing until the client closes the connection."""
     connection.recv(1)
 
 
 def trickle(connection: socket.socket) -> None:
-    """Send a body that never ends, byte by byte."""
+    """Send an endless body, byte by byte."""
     connection.sendall(b"HTTP/1.1 200 .\r\nContent-Length: 100000\r\n\r\n{")
     with contextlib.suppress(OSError):
         while True:
             connection.sendall(b" ")
-            # Each byte comes sooner than a limit for single reads would end.
+            # Each byte arrives before the read timeout.
             time.sleep(0.05)
 
 
 def think(connection: socket.socket) -> None:
-    """Take a moment for the answer: for all who call at once to be there."""
+    """Wait before the response, so that all simultaneous callers are connected."""
     time.sleep(0.1)
     connection.sendall(RATES)
 
@@ -83,11 +83,11 @@ class Upstream:
     """The other service.
 
     Attributes:
-        url: Where it is.
-        answers: What it does with each request; the last of them stays.
-        requests: What it was asked, and when.
-        connections: How many connections it has.
-        peak: How many it had at once.
+        url: Its URL.
+        answers: Its response to each request. The last one repeats.
+        requests: Its requests with their times.
+        connections: The number of open connections.
+        peak: The highest number of simultaneous connections.
     """
 
     url: str = ""
@@ -121,7 +121,7 @@ class Upstream:
 
     @contextlib.contextmanager
     def counted(self) -> Iterator[None]:
-        """Count a connection."""
+        """Count a connection while it is open."""
         with self.lock:
             self.connections += 1
             self.peak = max(self.peak, self.connections)
@@ -132,7 +132,7 @@ class Upstream:
                 self.connections -= 1
 
     def serve(self, connection: socket.socket) -> bool:
-        """Serve a request, and tell whether there may be another one."""
+        """Serve a request, and return whether another may follow."""
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             if not (data := connection.recv(65536)):
@@ -150,7 +150,7 @@ class Upstream:
 
 @pytest.fixture
 def upstream() -> Iterator[Upstream]:
-    """Return another service, running."""
+    """Return another service that is running."""
     upstream = Upstream()
     with upstream.running():
         yield upstream
@@ -158,7 +158,7 @@ def upstream() -> Iterator[Upstream]:
 
 @pytest.fixture
 def service(project: Project, store: Store, upstream: Upstream) -> Iterator[Service]:
-    """Return a running service that calls it."""
+    """Return a running service that calls the other one."""
     (project.folder / "client_probe.py").write_text(PROBE.format(package=PACKAGE))
     settings = {
         "EXCHANGE_RATES_URL": upstream.url,
@@ -180,7 +180,7 @@ def total(service: Service) -> str:
 
 
 def assert_unavailable(service: Service, response: httpx2.Response) -> None:
-    """Check that an answer is the uniform 503 and tells nothing of the other service; the log has the reason."""
+    """Check for the uniform 503 without details of the other service. The log contains the reason."""
     failure = service.failure(response, 503)
     assert failure.code == "unavailable"
     assert "127.0.0.1" not in response.text
@@ -189,7 +189,7 @@ def assert_unavailable(service: Service, response: httpx2.Response) -> None:
 
 @with_cache_and_client
 def test_temporary_trouble(service: Service, upstream: Upstream, total: str) -> None:
-    """A busy service and a broken connection are tried again after a while, and the client notices nothing."""
+    """After a busy response or a broken connection the call is retried, and the client gets a normal response."""
     upstream.answers = [reply(503), hang_up, RATES]
     response = service.request("GET", total)
     assert response.status_code == 200, response.text
@@ -205,7 +205,7 @@ def test_temporary_trouble(service: Service, upstream: Upstream, total: str) -> 
 
 @with_cache_and_client
 def test_trouble_that_stays(service: Service, upstream: Upstream, total: str) -> None:
-    """A service that goes on failing, or answers nonsense, makes a 503; the next good answer a 200."""
+    """A permanent failure or an invalid response is a 503, and the next valid response a 200."""
     for answer in (
         reply(500),
         reply(404),
@@ -228,7 +228,7 @@ def test_trouble_that_stays(service: Service, upstream: Upstream, total: str) ->
 @with_cache_and_client
 @pytest.mark.parametrize("answer", [stay_silent, trickle])
 def test_slow_service(service: Service, upstream: Upstream, total: str, answer: Answer) -> None:
-    """A call ends when its time is up, and holds no connection of the database meanwhile."""
+    """A call ends at its timeout, and holds no database connection meanwhile."""
     upstream.answers = [answer]
     with ThreadPoolExecutor() as threads:
         started = time.monotonic()
@@ -243,7 +243,7 @@ def test_slow_service(service: Service, upstream: Upstream, total: str, answer: 
 
 @once_with_client
 def test_retry_after(service: Service, upstream: Upstream, total: str) -> None:
-    """A service that says when to come back is not asked again before."""
+    """A service that sends `Retry-After` is not called again before that time."""
     upstream.answers = [reply(429, b"", "Retry-After: 1"), RATES]
     assert_unavailable(service, service.request("GET", total))
     assert len(upstream.requests) == 1
@@ -252,7 +252,7 @@ def test_retry_after(service: Service, upstream: Upstream, total: str) -> None:
 @once_with_client
 @pytest.mark.parametrize("answer", [hang_up, reply(503), reply(429)])
 def test_what_may_be_repeated(service: Service, upstream: Upstream, answer: Answer) -> None:
-    """Only what does no harm when it is done twice is asked for again."""
+    """Only idempotent requests are retried."""
     upstream.answers = [answer]
     for method, attempts in {"GET": 3, "PUT": 3, "DELETE": 3, "POST": 1, "PATCH": 1}.items():
         upstream.requests.clear()
@@ -262,7 +262,7 @@ def test_what_may_be_repeated(service: Service, upstream: Upstream, answer: Answ
 
 @once_with_client
 def test_service_that_is_not_there(project: Project, store: Store) -> None:
-    """A refused connection is a 503, too."""
+    """A refused connection is a 503."""
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
     settings = {"DATABASE_URL": store.url, "EXCHANGE_RATES_URL": url, "NO_PROXY": "127.0.0.1"}
@@ -274,7 +274,7 @@ def test_service_that_is_not_there(project: Project, store: Store) -> None:
 
 @once_with_client
 def test_connections(service: Service, upstream: Upstream, total: str) -> None:
-    """There are never more connections than the setting says; they are kept, and closed at the shutdown."""
+    """Connections are limited by the setting, reused, and closed at the shutdown."""
     upstream.answers = [think]
     with ThreadPoolExecutor(12) as threads:
         answers = [threads.submit(service.request, "GET", total) for _ in range(24)]

@@ -1,4 +1,4 @@
-"""What models of any resource are made of."""
+"""The base classes and types of models."""
 
 from tests.services.behaviour.variants import once_with_file, with_amounts
 from tests.services.running import PACKAGE, Project, Store
@@ -41,7 +41,7 @@ asyncio.run(main())
 
 @once_with_file
 def test_records_get_an_id_and_times_when_they_are_flushed(project: Project, store: Store) -> None:
-    """A new record has one time, a change sets the second, and a choice is stored by its value."""
+    """A new record has one time, a change sets the second one, and an enum is stored by its value."""
     finished = project.run("-c", SCRIPT, settings={"DATABASE_URL": store.url})
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.splitlines() == ["7 True UTC", "True", "large"]
@@ -93,7 +93,7 @@ asyncio.run(main())
 
 @with_amounts
 def test_columns_keep_what_they_are_given(project: Project, own_store: Store) -> None:
-    """Amounts are exact, times keep their microseconds, and case and accents count, on every database."""
+    """On every database amounts are exact, times keep microseconds, and text keeps case and accents."""
     finished = project.run("-c", VALUES, settings={"DATABASE_URL": own_store.url})
     assert finished.returncode == 0, finished.stderr
     assert finished.stdout.splitlines() == [

@@ -1,4 +1,4 @@
-"""The OpenAPI document and its page: what clients are generated from, and what they get."""
+"""The OpenAPI document, its page, and the responses that generated clients get."""
 
 import gzip
 import json
@@ -15,7 +15,7 @@ from tests.services.running import PACKAGE, Project, Service, Store, new_referen
 
 ORIGIN = "https://shop.example"
 ORDERS = "/api/v1/orders"
-# A second version of the API, with a function of the same name as one of the first.
+# A second version of the API with a function of the same name as in the first.
 SECOND_VERSION = f"""
 from fastapi import APIRouter
 from {PACKAGE}.main import create_app
@@ -34,7 +34,7 @@ print(*[document["paths"][f"/api/{{version}}/orders"]["post"]["operationId"] for
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Upstream]:
-    """Return the service that knows exchange rates."""
+    """Return the service with exchange rates."""
     upstream = Upstream()
     with upstream.running():
         yield upstream
@@ -42,7 +42,7 @@ def upstream() -> Iterator[Upstream]:
 
 @pytest.fixture(scope="module")
 def service(project: Project, store: Store, upstream: Upstream) -> Iterator[Service]:
-    """Return a service with every part, which a user is signed in to."""
+    """Return a service with all optional parts and a signed-in user."""
     settings = {
         "DATABASE_URL": store.url,
         "CORS_ORIGINS": ORIGIN,
@@ -73,7 +73,7 @@ def operations(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 @once_with_everything
 def test_operation_ids(operations: dict[str, dict[str, Any]]) -> None:
-    """Methods of generated clients have the names of the functions, and HEAD is no operation of its own."""
+    """Methods of generated clients have the names of the functions, and there are no HEAD operations."""
     assert operations.keys() == {
         *("change_password", "create_order", "delete_order", "export_orders", "get_liveness", "get_me", "get_order"),
         *("get_order_invoice", "get_order_summary", "get_order_total", "get_readiness", "list_orders"),
@@ -84,14 +84,14 @@ def test_operation_ids(operations: dict[str, dict[str, Any]]) -> None:
 
 @once_with_everything
 def test_second_version_keeps_the_ids_of_the_first(project: Project, store: Store) -> None:
-    """The same function in a second version of the API has the version in its id."""
+    """In a second version of the API the operation ID of the same function contains the version."""
     finished = project.run("-c", SECOND_VERSION, settings={"DATABASE_URL": store.url})
     assert finished.stdout.split() == ["create_order", "create_order_v2"]
 
 
 @once_with_everything
 def test_general_part_of_the_document(document: dict[str, Any], operations: dict[str, dict[str, Any]]) -> None:
-    """The document has what linters ask for; operations without security are public."""
+    """The document passes linters, and operations without security are public."""
     assert document["info"]["license"]["identifier"] == "MIT"
     assert document["info"]["description"]
     assert document["info"]["contact"]
@@ -104,7 +104,7 @@ def test_general_part_of_the_document(document: dict[str, Any], operations: dict
 
 @once_with_everything
 def test_parameters_and_answers(operations: dict[str, dict[str, Any]]) -> None:
-    """Each media type says what it holds, and a 201 says where."""
+    """Each media type has a schema, and a 201 has a Location header."""
 
     def content(name: str, media_type: str) -> dict[str, Any]:
         schema: dict[str, Any] = operations[name]["responses"]["200"]["content"][media_type]["schema"]
@@ -121,7 +121,7 @@ def test_parameters_and_answers(operations: dict[str, dict[str, Any]]) -> None:
 
 @once_with_everything
 def test_schemas(document: dict[str, Any]) -> None:
-    """Times have a format, and errors their required members."""
+    """Times have a format, and errors have their required members."""
     schemas = document["components"]["schemas"]
     for schema, field in [("OrderRead", "created_at"), ("OrderRead", "updated_at"), ("UserRead", "created_at")]:
         assert schemas[schema]["properties"][field]["format"] == "date-time"
@@ -133,7 +133,7 @@ def test_schemas(document: dict[str, Any]) -> None:
 
 @once_with_everything
 def test_docs_page_needs_no_other_server(service: Service) -> None:
-    """The page and all that it loads come from the service."""
+    """The page and its resources are loaded only from the service."""
     page = service.request("GET", "/docs")
     addresses = re.findall(r"""(?:src|href)=["']([^"']+)""", page.text)
     assert len(addresses) == 3
@@ -148,7 +148,7 @@ def test_docs_page_needs_no_other_server(service: Service) -> None:
 
 @once_with_everything
 def test_amounts_have_one_form(service: Service) -> None:
-    """However a price is written, the answer to a POST is that of the GET after it."""
+    """A price has the same form in the response to a POST and to a later GET."""
     body = order(new_reference())
     prices = ["1.5", "1.5", "1.5", "0001"]
     body["lines"] = [{"sku": "PEN", "quantity": 1, "unit_price": price} for price in prices]
@@ -162,7 +162,7 @@ def test_amounts_have_one_form(service: Service) -> None:
 
 @once_with_everything
 def test_unsupported_bodies(service: Service) -> None:
-    """A body of another type, a compressed one, and a missing one are errors of the client."""
+    """A body with another content type, a compressed body and a missing body are client errors."""
     body = json.dumps(order(new_reference())).encode()
     as_json, token = "application/json", "/api/v1/auth/token"
     for path, content, headers, status in [
@@ -180,7 +180,7 @@ def test_unsupported_bodies(service: Service) -> None:
 
 @once_with_everything
 def test_pages_of_other_origins_read_the_headers(service: Service) -> None:
-    """CORS exposes each header that a client needs, errors included."""
+    """CORS exposes every header that a client needs, including those of errors."""
     for path in ("/health", "/nowhere"):
         exposed = service.client.get(path, headers={"Origin": ORIGIN}).headers["access-control-expose-headers"]
         assert set(exposed.split(", ")) >= {
@@ -191,7 +191,7 @@ def test_pages_of_other_origins_read_the_headers(service: Service) -> None:
 
 @once_with_everything
 def test_rates_are_asked_for_one_s_own_orders(service: Service, upstream: Upstream) -> None:
-    """Nothing is asked about an order that is somebody else's."""
+    """No exchange rate is requested for another user's order."""
     created = service.create_order(new_reference()).json()
     path = f"{ORDERS}/{created['id']}/total?currency=EUR"
     assert Account.new(service).request("GET", path).status_code == 404

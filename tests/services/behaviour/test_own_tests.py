@@ -1,4 +1,4 @@
-"""The service's own tests, as its owner runs them in CI: in any order, in parallel, on a server with other tenants."""
+"""The service's own tests, as its owner runs them in CI: in random order, in parallel and on a shared server."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ def databases(server: PrivateServer) -> set[str]:
 def test_any_order_in_parallel(
     project: Project, variant: Variant, private_server_of: Callable[[Kind], PrivateServer]
 ) -> None:
-    """They pass in random order in two processes, and leave every database as it was."""
+    """The tests pass in random order in two processes and leave every other database unchanged."""
     if variant.database in {"postgresql", "mysql"}:
         private = private_server_of(variant.database)
         with private.database() as name:
@@ -41,7 +41,7 @@ def test_any_order_in_parallel(
 
 
 def run_tests(project: Project, settings: dict[str, str]) -> None:
-    """Run them in an order of the variant's own, so that each database sees two."""
+    """Run the tests in an order of this variant, so that each database has two orders."""
     seed = "1" if project.variant.layout == "feature" else "2"
     finished = project.run("-m", "pytest", "-q", "-n", "2", f"--randomly-seed={seed}", settings=settings)
     if finished.returncode:

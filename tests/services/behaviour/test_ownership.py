@@ -1,4 +1,4 @@
-"""What its owner does with a service: adds a model, breaks a rule, runs the tests without a server."""
+"""Changes of an owner: a new model, a violated contract, and tests without a server."""
 
 import re
 import shutil
@@ -18,14 +18,14 @@ ADDRESSES = {
 INVOICE = '''
 
 class Invoice(Record, Base):
-    """What a customer owes."""
+    """An amount that a customer owes."""
 
     __tablename__ = "invoices"
 
     number: Mapped[str] = mapped_column(exact_text(20), unique=True)
     amount: Mapped[Amount]
 '''
-# What its migration holds of amount, number and times, and the modules that it imports names from.
+# The types of amount, number and times in its migration, and the modules that it imports names from.
 COLUMNS = {
     "sqlite": ("sa.BigInteger()", "sa.String(length=20)", "sa.DateTime()"),
     "postgresql": ("sa.Numeric(precision=12, scale=2)", "sa.String(length=20)", "sa.DateTime(timezone=True)"),
@@ -40,7 +40,7 @@ MODULES = {"sqlite": ["alembic"], "postgresql": ["alembic"], "mysql": ["alembic"
 
 @pytest.fixture
 def own_project(project: Project, tmp_path: Path) -> Project:
-    """Return a copy of the service under test, to change anything in."""
+    """Return a copy of the service under test, which a test may change."""
     folder = tmp_path / "service"
     shutil.copytree(project.folder, folder, ignore=shutil.ignore_patterns(".*_cache", "__pycache__"))
     return Project(folder, project.python, project.variant)
@@ -48,7 +48,7 @@ def own_project(project: Project, tmp_path: Path) -> Project:
 
 @with_database
 def test_model_gets_its_migration(own_project: Project, own_store: Store, variant: Variant) -> None:
-    """A new model, the generated migration of it, formatted as the rest: linter, types and the tests still pass."""
+    """A new model gets a formatted migration, and linter, types and tests pass."""
     models = own_project.folder / PACKAGE / ADDRESSES[variant.layout]["models"]
     models.write_text(models.read_text() + INVOICE)
     settings = {"DATABASE_URL": own_store.url}
@@ -67,7 +67,7 @@ def test_model_gets_its_migration(own_project: Project, own_store: Store, varian
     assert own_store.scalar("SELECT count(*) FROM invoices") == 0
     known = str(cache_folder() / f"mypy-{PACKAGE}")
     for check in (("ruff", "format", "--check"), ("ruff", "check"), ("mypy",)):
-        # The probe of these tests is no code of the service.
+        # The probe of these tests is not part of the service.
         paths = (PACKAGE, "migrations")
         finished = own_project.run("-m", *check, *paths, settings={"PYTHONPATH": "", "MYPY_CACHE_DIR": known})
         assert finished.returncode == 0, finished.stdout + finished.stderr
@@ -86,7 +86,7 @@ def test_model_gets_its_migration(own_project: Project, own_store: Store, varian
     ],
 )
 def test_forbidden_import_is_found(own_project: Project, variant: Variant, module: str, line: str) -> None:
-    """An import against the rules of the layers breaks a contract, in either layout."""
+    """A forbidden import between layers breaks a contract in either layout."""
     addresses = ADDRESSES[variant.layout]
     path = own_project.folder / PACKAGE / addresses.get(module, module)
     models = addresses["models"].removesuffix(".py").replace("/", ".")
@@ -100,7 +100,7 @@ def test_forbidden_import_is_found(own_project: Project, variant: Variant, modul
 
 @with_server
 def test_no_server_for_the_tests(project: Project) -> None:
-    """Without a server and without Docker the service's tests end at once, with one line that says what to do."""
+    """Without a server and without Docker the service's tests stop at once with a solution in one line."""
     settings = {"DOCKER_HOST": "tcp://127.0.0.1:9", "PYTHONPATH": ""}
     finished = project.run("-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", settings=settings)
     assert finished.returncode == 1
@@ -111,7 +111,7 @@ def test_no_server_for_the_tests(project: Project) -> None:
 
 @where(lambda variant: variant.database != "none" and variant.layout == "feature")
 def test_change_races_deletion(service: Service) -> None:
-    """Whichever of two comes first, the other is told; neither is a fault of the server."""
+    """Changes at the same time as a deletion return 200 or 404, and the order is deleted."""
     for _ in range(20):
         created = service.create_order(new_reference())
         path = f"/api/v1/orders/{created.json()['id']}"

@@ -15,7 +15,7 @@ from tests.services.servers import Kind, Server
 
 @pytest.fixture
 def empty_store(variant: Variant, found_server: Callable[[Kind], Server], tmp_path: Path) -> Iterator[Store]:
-    """Return a database that has no tables yet."""
+    """Return a database without tables."""
     if variant.database in {"postgresql", "mysql"}:
         server = found_server(variant.database)
         with server.database() as name:
@@ -26,7 +26,7 @@ def empty_store(variant: Variant, found_server: Callable[[Kind], Server], tmp_pa
 
 @with_database
 def test_replicas_migrate_at_once(project: Project, empty_store: Store) -> None:
-    """Of several replicas that migrate at once, one does; the others wait and find nothing to do."""
+    """Of several replicas that migrate at the same time one migrates, and the others wait."""
     settings = {"DATABASE_URL": empty_store.url}
     with ThreadPoolExecutor(4) as threads:
         runs = [threads.submit(project.run, "-m", PACKAGE, "migrate", settings=settings) for _ in range(4)]
@@ -50,7 +50,7 @@ def test_replicas_migrate_at_once(project: Project, empty_store: Store) -> None:
 
 @with_database
 def test_migration_without_database(project: Project, variant: Variant) -> None:
-    """A migration that cannot reach its database fails with a line, not with a traceback."""
+    """A migration without a reachable database fails with one line and no traceback."""
     urls = {
         "sqlite": "sqlite+aiosqlite:////nowhere/data.db",
         "postgresql": "postgresql+asyncpg://app:p4ssw0rd@127.0.0.1:9/app",
@@ -66,7 +66,7 @@ def test_migration_without_database(project: Project, variant: Variant) -> None:
 def test_two_applications_in_one_process(
     project: Project, variant: Variant, new_store: Callable[[Variant, ExitStack], Store]
 ) -> None:
-    """Applications with different settings share nothing: each has its own database, limits, keys and routes."""
+    """Applications with different settings share no database, limits, keys or routes."""
     with ExitStack() as stack:
         stores = [new_store(variant, stack), new_store(variant, stack)]
         databases = [{"database_url": store.url} if store.url else {} for store in stores]
@@ -80,7 +80,7 @@ def test_two_applications_in_one_process(
         )
         assert finished.returncode == 0, finished.stderr
         first, second = json.loads(finished.stdout.splitlines()[-1])
-    # The same reference in both: neither sees the other's order.
+    # The same reference in both applications, which do not share orders.
     shared = {"created": 201, "ready": 200, "total": 1, "cursor_accepted": []}
     assert first == shared | {"large": 413, "docs": 404, "cors": False}
     assert second == shared | {"large": 422, "docs": 200, "cors": True}

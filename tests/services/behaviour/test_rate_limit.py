@@ -1,4 +1,4 @@
-"""How often clients may ask: never more than the limit, whoever they say they are."""
+"""The rate limit of clients, which forged addresses cannot bypass."""
 
 import http.client
 import time
@@ -29,7 +29,7 @@ signed_in = where(lambda variant: variant.has_auth, VARIANTS)
 
 
 def statuses(service: Service, times: int, *forwarded_for: str, path: str = "/docs") -> list[int]:
-    """Ask a number of times, with lines of X-Forwarded-For in which `{}` is another number each time."""
+    """Send requests, and replace `{}` in the lines of X-Forwarded-For with a new number each time."""
     return [
         service.request(
             "GET", path, headers=[("X-Forwarded-For", line.replace("{}", str(number))) for line in forwarded_for]
@@ -40,7 +40,7 @@ def statuses(service: Service, times: int, *forwarded_for: str, path: str = "/do
 
 @once
 def test_no_window_holds_more_than_the_limit(project: Project, settings: dict[str, str]) -> None:
-    """Of 64 clients at one address that ask as fast as they can, no second lets more than the limit through."""
+    """With 64 fast clients at one address no window of a second has more requests than the limit."""
     limit, seconds = 50, 4.0
 
     def ask(service: Service) -> None:
@@ -56,7 +56,7 @@ def test_no_window_holds_more_than_the_limit(project: Project, settings: dict[st
         service.terminate()
         service.wait()
         events = service.events(event="request")
-    # Each was let through at some time between these two.
+    # Each request was accepted at some time between these two.
     admitted = sorted(
         (ended - event["duration_ms"] / 1000 - 0.0001, ended)
         for event in events
@@ -72,7 +72,7 @@ def test_no_window_holds_more_than_the_limit(project: Project, settings: dict[st
 @once
 @pytest.mark.parametrize("trusted", ["", "10.0.0.1", "203.0.113.0/24"])
 def test_forged_address_changes_nothing(project: Project, settings: dict[str, str], trusted: str) -> None:
-    """Whatever a client writes into X-Forwarded-For, it is the one at the other end of the connection."""
+    """X-Forwarded-For from an untrusted client has no effect on its address."""
     with project.start(settings | {"RATE_LIMIT": "5/day", "TRUSTED_PROXIES": trusted}) as service:
         forged = ["203.0.113.{}", "10.0.0.1, 10.0.0.{}"]
         assert statuses(service, 10, *forged) == [200] * 5 + [429] * 5
@@ -101,18 +101,18 @@ def test_forged_address_changes_nothing(project: Project, settings: dict[str, st
 def test_trusted_proxy_tells_the_client(
     project: Project, settings: dict[str, str], trusted: str, hops: list[str], client: str
 ) -> None:
-    """Behind proxies that are trusted, the client is who the last of them saw, whatever stands before."""
+    """Behind trusted proxies the client is the address that the last of them saw."""
     with project.start(settings | {"RATE_LIMIT": "5/day", "TRUSTED_PROXIES": trusted}) as service:
         assert statuses(service, 7, *hops) == [200] * 5 + [429] * 2
         assert statuses(service, 1, client) == [429]
         assert statuses(service, 6, "203.0.113.8") == [200] * 5 + [429]
-        # Proxies that ask for themselves have limits of their own, too.
+        # Requests of the proxies themselves have their own limits.
         assert statuses(service, 6) == [200] * 5 + [429]
 
 
 @in_both_formats
 def test_refusal_is_uniform(project: Project, settings: dict[str, str]) -> None:
-    """A refusal is the uniform error with all that a client, and a page in a browser, needs to do better."""
+    """A refusal is the uniform error with the headers that a client and a browser need."""
     with project.start(settings | {"RATE_LIMIT": "1/hour"}) as service:
         first = service.client.get("/api/v1/orders", headers={"Origin": ORIGIN})
         assert first.status_code == 200
@@ -135,7 +135,7 @@ def test_refusal_is_uniform(project: Project, settings: dict[str, str]) -> None:
 
 @in_both_formats
 def test_every_answer_tells_the_limit(project: Project, settings: dict[str, str]) -> None:
-    """Errors of all kinds tell what is left, too."""
+    """Every response, including errors, contains the remaining requests."""
     with project.start(settings | {"RATE_LIMIT": "100/hour"}) as service:
         answers = [
             service.create_order(new_reference()),
@@ -152,7 +152,7 @@ def test_every_answer_tells_the_limit(project: Project, settings: dict[str, str]
 
 @signed_in
 def test_limits_of_routes(project: Project, settings: dict[str, str]) -> None:
-    """A route has its own limit next to the one for everything; a setting replaces its numbers."""
+    """A route has its own limit next to the global one, and a setting replaces its numbers."""
     form = {"username": "nobody@shop.example", "password": "a phrase that is wrong"}
     limits = {"RATE_LIMIT": "20/day", "RATE_LIMIT_ROUTES": "log_in=2/day, refresh_tokens=3/hour"}
     with project.start(settings | limits) as service:
@@ -165,7 +165,7 @@ def test_limits_of_routes(project: Project, settings: dict[str, str]) -> None:
         assert [answer.headers["ratelimit-limit"] for answer in invalid] == ["3"] * 4
         assert invalid[-1].status_code == 429
         assert 3590 <= int(invalid[-1].headers["retry-after"]) <= 3600
-        # The default of another route holds, and what its limit refuses does not count.
+        # Another route keeps its default limit. A request that it refuses does not count.
         assert service.request("POST", "/api/v1/auth/register", json={}).headers["ratelimit-limit"] == "10"
         listed = [service.request("GET", "/docs") for _ in range(15)]
         assert [answer.status_code for answer in listed] == [200] * 14 + [429]
@@ -174,7 +174,7 @@ def test_limits_of_routes(project: Project, settings: dict[str, str]) -> None:
 
 @once
 def test_client_that_waits_is_served(project: Project, settings: dict[str, str]) -> None:
-    """Who waits as long as told gets through, even when others keep asking meanwhile."""
+    """A client that waits for `Retry-After` is served, even if other clients continue."""
     with project.start(settings | {"RATE_LIMIT": "2/second"}) as service:
         for _ in range(3):
             assert statuses(service, 3)[0] == 200
@@ -185,7 +185,7 @@ def test_client_that_waits_is_served(project: Project, settings: dict[str, str])
 
 @once
 def test_probes_are_exempt(project: Project, settings: dict[str, str]) -> None:
-    """Health routes answer whoever has used up the limit of their address, and count for nobody."""
+    """Health routes are served after the limit is reached, and do not count."""
     with project.start(settings | {"RATE_LIMIT": "1/day"}) as service:
         for _ in range(20):
             for path in ("/health", "/health/ready"):
@@ -198,7 +198,7 @@ def test_probes_are_exempt(project: Project, settings: dict[str, str]) -> None:
 
 @once
 def test_handshakes_count(project: Project, settings: dict[str, str]) -> None:
-    """A WebSocket's handshake is a request like others: refused with 429 before it is accepted."""
+    """A WebSocket handshake counts as a request and is refused with 429 before it is accepted."""
     handshake = (
         b"GET /nowhere HTTP/1.1\r\nHost: shop\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -223,7 +223,7 @@ def test_handshakes_count(project: Project, settings: dict[str, str]) -> None:
     ],
 )
 def test_fault_in_the_settings(project: Project, name: str, value: str) -> None:
-    """A limit that says nothing is named before a deploy."""
+    """An invalid limit is reported by `check`."""
     finished = project.run("-m", PACKAGE, "check", settings={name: value})
     assert finished.returncode != 0
     assert name in finished.stderr
@@ -235,7 +235,7 @@ LIMITED = "the routes with a limit are: change_password, log_in, refresh_tokens,
 
 @signed_in
 def test_limit_for_no_route(project: Project, settings: dict[str, str]) -> None:
-    """A name that no route with a limit has fails the start: what it should protect would not be protected."""
+    """A name that is not a limited route stops the start, because it would protect no route."""
     settings = settings | {"RATE_LIMIT_ROUTES": "log_in=1/day,read_health=1/day,log_out=1/day"}
     finished = project.run("-m", PACKAGE, settings=settings)
     assert finished.returncode == 3
@@ -247,7 +247,7 @@ def test_limit_for_no_route(project: Project, settings: dict[str, str]) -> None:
 
 @once
 def test_limits_by_path_are_refused(project: Project, settings: dict[str, str]) -> None:
-    """The format of earlier versions fails the start, which shows the new one."""
+    """The format of earlier versions stops the start, and the error shows the new format."""
     settings = settings | {"RATE_LIMIT_ROUTES": "POST /api/v1/orders=1/day"}
     for finished in (
         project.run("-m", PACKAGE, settings=settings),
@@ -291,7 +291,7 @@ print(len(limiter.windows), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss -
 
 @once
 def test_a_million_clients(project: Project) -> None:
-    """A million clients, each at an address of its own, take bounded memory, and none waits for a sweep."""
+    """A million clients with different addresses use bounded memory, and none waits for a cleanup."""
     finished = project.run("-c", MILLION.format(package=PACKAGE))
     assert finished.returncode == 0, finished.stderr
     remembered, kilobytes, worst_seconds = map(float, finished.stdout.split())
@@ -301,7 +301,7 @@ def test_a_million_clients(project: Project) -> None:
 
 
 def token_of(service: Service, email: str) -> str:
-    """Return an access token of a user, who registers at the first time."""
+    """Return an access token of a user, who is registered on first use."""
     account = {"email": email, "password": "a phrase that only the tests log in with"}
     registered = service.request("POST", "/api/v1/auth/register", json=account)
     assert registered.status_code in {201, 409}, registered.text
@@ -313,7 +313,7 @@ def token_of(service: Service, email: str) -> str:
 
 
 def statuses_with(service: Service, *tokens: str) -> list[int]:
-    """Read the list of orders with each of these tokens."""
+    """Request the list of orders with each of these tokens."""
     return [
         service.request("GET", "/api/v1/orders", headers={"Authorization": f"Bearer {token}"}).status_code
         for token in tokens
@@ -322,10 +322,10 @@ def statuses_with(service: Service, *tokens: str) -> list[int]:
 
 @signed_in
 def test_users_count_apart(project: Project, settings: dict[str, str]) -> None:
-    """Users behind one address have a limit each; many tokens are no more, and made-up ones are the address's."""
+    """Each user has a separate limit. Further tokens of a user do not raise it, and forged ones count per address."""
     limits = {"RATE_LIMIT": "6/day", "RATE_LIMIT_ROUTES": NO_LIMITS}
     with project.start(settings | limits) as service:
-        # Six requests, which use up the address.
+        # Six requests, which reach the limit of the address.
         jane, other, joe = (
             token_of(service, email) for email in ("jane@shop.example", "jane@shop.example", "joe@shop.example")
         )
@@ -339,7 +339,7 @@ def test_users_count_apart(project: Project, settings: dict[str, str]) -> None:
 
 @signed_in
 def test_guesses_are_limited(project: Project, settings: dict[str, str]) -> None:
-    """By default an address gets ten log-ins a minute, however many users it is signed in as."""
+    """By default an address has ten sign-ins a minute, for all users together."""
     with project.start(settings) as service:
         tokens = [token_of(service, f"user{number}@shop.example") for number in range(3)]
         form = {"username": "user0@shop.example", "password": "a wrong phrase, by somebody who guesses"}
@@ -355,5 +355,5 @@ def test_guesses_are_limited(project: Project, settings: dict[str, str]) -> None
         assert [answer.status_code for answer in answers] == [401] * 7 + [429] * 2
         assert service.failure(answers[-1], 429).code == "rate_limited"
         assert answers[-1].headers["ratelimit-limit"] == "10"
-        # What they may do otherwise is another matter.
+        # Other requests of theirs do not matter here.
         assert statuses_with(service, *tokens) == [200] * 3

@@ -1,4 +1,4 @@
-"""The first request, as the READMEs show it, works."""
+"""The first request in the READMEs works."""
 
 import json
 import re
@@ -22,7 +22,7 @@ def first_request(readme: str) -> str:
 
 
 def answer_of(project: Project, settings: dict[str, str], commands: str) -> str:
-    """Return what commands print, sent to a new service."""
+    """Return the output of commands that are sent to a new service."""
     with project.start(settings) as service:
         commands = commands.replace("http://127.0.0.1:8000", service.url)
         commands = commands.replace("uv run python", str(project.python))
@@ -35,7 +35,7 @@ def answer_of(project: Project, settings: dict[str, str], commands: str) -> str:
 
 @with_users
 def test_register_sign_in_and_order(project: Project, own_store: Store) -> None:
-    """A reader registers, signs in and gets an order; this repository shows the same commands."""
+    """The commands register a user, sign in and create an order, and both READMEs contain the same ones."""
     commands = first_request((project.folder / "README.md").read_text())
     assert first_request((REPOSITORY / "README.md").read_text()) == commands
     answer = answer_of(project, {"DATABASE_URL": own_store.url}, commands)
@@ -46,6 +46,6 @@ def test_register_sign_in_and_order(project: Project, own_store: Store) -> None:
 
 @without_users
 def test_order(project: Project) -> None:
-    """Without users, an order is the first request."""
+    """Without users the first request creates an order."""
     commands = first_request((project.folder / "README.md").read_text())
     assert json.loads(answer_of(project, {}, commands))["total"] == "19.98"

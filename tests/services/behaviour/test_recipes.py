@@ -1,4 +1,4 @@
-"""Recipes of the justfile that need more than the command that they run."""
+"""Recipes of the justfile that do more than run one command."""
 
 import shutil
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.services.behaviour.variants import where
 from tests.services.running import Project
 
-# Stands for uv: the environment has everything already.
+# A stand-in for uv, because the environment already has everything.
 UV = '#!/bin/sh\nshift\nexec "$@"\n'
 
 with_a_file = where(lambda variant: variant.database == "sqlite" and variant.layout == "feature")
@@ -15,7 +15,7 @@ with_a_file = where(lambda variant: variant.database == "sqlite" and variant.lay
 
 @with_a_file
 def test_migration_in_a_fresh_clone(project: Project, tmp_path: Path) -> None:
-    """A migration can be written at once, on a database that does not exist yet."""
+    """In a fresh clone a migration can be created at once, before the database exists."""
     clone = shutil.copytree(project.folder, tmp_path / "clone", ignore=shutil.ignore_patterns("*.db*"))
     uv = tmp_path / "bin" / "uv"
     uv.parent.mkdir()

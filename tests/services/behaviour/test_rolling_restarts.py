@@ -1,4 +1,4 @@
-"""Two instances behind nginx, restarted one after the other while clients write."""
+"""Two instances behind nginx that restart in turn while clients write."""
 
 import contextlib
 import http.client
@@ -18,7 +18,7 @@ from tests.services.running import Project, new_reference, order, wait_until
 from tests.services.servers import MissingServerError, free_port
 
 CLIENTS = 6
-# How long nginx keeps an idle connection; with 0 it opens one for each request, which is its default.
+# The time for which nginx keeps an idle connection. With 0, its default, it opens one for each request.
 KEPT = 1
 NOT_KEPT = 0
 SETTINGS = {
@@ -31,7 +31,7 @@ SETTINGS = {
 
 @dataclass
 class Writers:
-    """Clients that send one order after the other, each on a connection that it keeps."""
+    """Clients that create orders one after the other, each on a persistent connection."""
 
     port: int
     results: Counter[str] = field(default_factory=Counter)
@@ -39,12 +39,12 @@ class Writers:
 
     @property
     def count(self) -> int:
-        """How many requests have an answer."""
+        """The number of answered requests."""
         return self.results.total()
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Let them write until the end of the block."""
+        """Run the clients until the end of the block."""
         with ThreadPoolExecutor(CLIENTS) as threads:
             clients = [threads.submit(self._write) for _ in range(CLIENTS)]
             try:
@@ -55,7 +55,7 @@ class Writers:
             client.result()
 
     def wait_for(self, count: int) -> None:
-        """Return when so many requests have an answer."""
+        """Wait for this number of answered requests."""
         wait_until(lambda: self.count >= count, f"{count} requests are answered", 300)
 
     def _write(self) -> None:
@@ -76,11 +76,11 @@ def restart_in_turn(
 
     Args:
         project: The service.
-        folder: Where nginx works.
-        processes: How many processes an instance has.
-        idle_seconds: How long nginx keeps an idle connection.
-        rounds: How often each instance is restarted.
-        requests: How many requests must have been sent in the end.
+        folder: The working folder of nginx.
+        processes: The number of processes of an instance.
+        idle_seconds: The time for which nginx keeps an idle connection.
+        rounds: The number of restarts of each instance.
+        requests: The number of requests that must have been sent at the end.
     """
     settings = SETTINGS | {"WEB_CONCURRENCY": str(processes)}
     ports = [free_port(), free_port()]
@@ -107,7 +107,7 @@ def restart_in_turn(
 
 @pytest.fixture
 def installed(missing_server: Callable[[str], None], tmp_path: Path) -> None:
-    """Go on only where nginx is installed."""
+    """Skip the test if nginx is not installed."""
     try:
         with nginx(tmp_path, [1], KEPT):
             pass
@@ -119,7 +119,7 @@ def installed(missing_server: Callable[[str], None], tmp_path: Path) -> None:
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(("processes", "idle_seconds"), [(1, KEPT), pytest.param(2, NOT_KEPT, marks=pytest.mark.ci)])
 def test_rolling_restart(project: Project, tmp_path: Path, processes: int, idle_seconds: int) -> None:
-    """No write is lost when the instances of a service are restarted one after the other."""
+    """No write is lost when the instances of a service restart in turn."""
     restart_in_turn(project, tmp_path, processes=processes, idle_seconds=idle_seconds, rounds=1, requests=500)
 
 
@@ -129,5 +129,5 @@ def test_rolling_restart(project: Project, tmp_path: Path, processes: int, idle_
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("idle_seconds", [KEPT, NOT_KEPT])
 def test_many_rolling_restarts(project: Project, tmp_path: Path, processes: int, idle_seconds: int) -> None:
-    """Nor is one of thousands, in many restarts."""
+    """No write of thousands is lost in many restarts."""
     restart_in_turn(project, tmp_path, processes=processes, idle_seconds=idle_seconds, rounds=5, requests=5000)

@@ -1,4 +1,4 @@
-"""Values of settings that cannot work are refused at the start, by the name of the setting."""
+"""Invalid values of settings stop the start, with the name of the setting."""
 
 import json
 import ssl
@@ -8,7 +8,7 @@ from typing import Any
 from tests.services.behaviour.variants import EVERYTHING_VARIANTS, VARIANTS, where
 from tests.services.running import PACKAGE, Project, Variant
 
-# Reads settings many times in one process: the values of one setting each, as JSON, in the order that it got them.
+# Reads settings many times in one process. Its input is JSON with the values of one setting each, in order.
 SCRIPT = f"""
 import json, os, sys
 from pydantic import SecretStr
@@ -34,7 +34,7 @@ NUMBERS = {"int", "float"}
 NO_NUMBERS = ["inf", "-inf", "nan", "1e400", "1" + "0" * 13, "1" + "0" * 30, "9" * 5000, "-1", "many", ""]
 SECRET = "p4ssw0rd"
 
-# What this machine trusts.
+# The trusted certificates of this machine.
 ROOTS = ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt"
 
 REFUSED = {
@@ -147,7 +147,7 @@ each_database = where(lambda variant: variant.layout == "feature" and variant.da
 
 
 def read(project: Project, cases: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Return what the service makes of values, each of them with the defaults of all other settings."""
+    """Return the results of reading these values, each with the defaults of all other settings."""
     finished = project.run("-c", SCRIPT, typed=json.dumps(cases))
     assert finished.returncode == 0, finished.stderr
     answer: dict[str, Any] = json.loads(finished.stdout)
@@ -155,7 +155,7 @@ def read(project: Project, cases: Sequence[tuple[str, str]]) -> dict[str, Any]:
 
 
 def assert_refused(project: Project, refused: Mapping[str, Sequence[str]]) -> None:
-    """Check that each value is refused in one line that begins with the setting and holds no secret."""
+    """Check that each value is refused in one line with the setting and without a secret."""
     cases = [(name, value) for name, values in refused.items() for value in values]
     for (name, value), result in zip(cases, read(project, cases)["read"], strict=True):
         assert [fault.split()[0].partition(".")[0] for fault in result["faults"]] == [name], (name, value, result)
@@ -164,13 +164,13 @@ def assert_refused(project: Project, refused: Mapping[str, Sequence[str]]) -> No
 
 @everything
 def test_refused(project: Project) -> None:
-    """A value that cannot work is refused, whatever its setting is for."""
+    """An invalid value is refused for every setting."""
     assert_refused(project, REFUSED)
 
 
 @everything
 def test_every_number(project: Project) -> None:
-    """No number may be infinite or overflow."""
+    """A number may not be infinite or overflow."""
     names = [name for name, kind in read(project, [])["kinds"].items() if kind in NUMBERS]
     assert names
     assert_refused(project, dict.fromkeys(names, NO_NUMBERS))
@@ -178,7 +178,7 @@ def test_every_number(project: Project) -> None:
 
 @everything
 def test_read(project: Project) -> None:
-    """What can work is taken, and written as clients and browsers write it."""
+    """A valid value is accepted and normalized to the form of clients and browsers."""
     cases = [(name, value) for name, values in READ.items() for value in values]
     for (name, value), result in zip(cases, read(project, cases)["read"], strict=True):
         assert result == {"value": READ[name][value], "faults": []}, (name, value)
@@ -186,7 +186,7 @@ def test_read(project: Project) -> None:
 
 @each_database
 def test_database_url(project: Project, variant: Variant) -> None:
-    """What providers hand out is taken, unless the driver does not know it."""
+    """A provider's database URL is accepted, unless the driver does not support it."""
     assert_refused(project, {"DATABASE_URL": DATABASE_URLS_REFUSED[variant.database]})
     accepted = [("DATABASE_URL", url) for url in DATABASE_URLS_READ[variant.database]]
     assert [result["faults"] for result in read(project, accepted)["read"]] == [[] for _ in accepted]
@@ -194,7 +194,7 @@ def test_database_url(project: Project, variant: Variant) -> None:
 
 @each_database
 def test_one_line_for_each_setting(project: Project) -> None:
-    """A setting that is refused for its form is not called missing, too."""
+    """A setting with an invalid format is not also reported as missing."""
     settings = {"ENVIRONMENT": "production", "SECRET_KEY": "s" * 32, "DATABASE_URL": SECRET}
     checked = project.run("-m", PACKAGE, "check", settings=settings)
     assert checked.returncode == 1

@@ -1,4 +1,4 @@
-"""How the service ends, and what its clients notice of it."""
+"""The shutdown of the service and its effect on clients."""
 
 import contextlib
 import http.client
@@ -35,7 +35,7 @@ GRACE_SECONDS = 5
 
 @dataclass
 class Load:
-    """Clients that ask again and again, each time on a new connection, as behind a load balancer."""
+    """Clients that send requests continuously, each on a new connection, as behind a load balancer."""
 
     service: Service
     answers: list[int] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Load:
 
     @contextlib.contextmanager
     def running(self, clients: int) -> Iterator[None]:
-        """Keep the load up until the end of the block or until it is stopped."""
+        """Keep the load up until it is stopped or the block ends."""
         with ThreadPoolExecutor(clients) as threads:
             for number in range(clients):
                 threads.submit(self._ask, number)
@@ -67,18 +67,18 @@ class Load:
 
 @once
 def test_sigterm_during_load(project: Project, store: Store, settings: dict[str, str]) -> None:
-    """A deployed service first turns unready while it serves on; every request it took is answered; then it ends."""
+    """A deployed service becomes unready, serves during the delay, answers all accepted requests and exits."""
     assert_drains(project, store, settings, processes=1)
 
 
 @where(lambda variant: variant.layout == "layered")
 def test_sigterm_during_load_of_two_processes(project: Project, store: Store, settings: dict[str, str]) -> None:
-    """So does one with several processes: none of them stops serving before the delay is over."""
+    """A service with several processes also serves with all of them until the end of the delay."""
     assert_drains(project, store, settings, processes=2)
 
 
 def assert_drains(project: Project, store: Store, settings: dict[str, str], *, processes: int) -> None:
-    """Start a service, put it under load, stop it and check what its clients saw of that."""
+    """Start a service under load, stop it, and check the results of its clients."""
     settings = settings | {
         "ENVIRONMENT": "staging",
         "DRAIN_DELAY_SECONDS": str(DRAIN_SECONDS),
@@ -98,14 +98,14 @@ def assert_drains(project: Project, store: Store, settings: dict[str, str], *, p
                 threads.submit(service.request, "GET", "/probe/pause", params={"seconds": SLOW_SECONDS})
                 for _ in range(4)
             ]
-            wait_until(lambda: not service.is_ready(), "readiness tells of the drain", 2)
+            wait_until(lambda: not service.is_ready(), "readiness reports the drain", 2)
             draining = time.monotonic()
             wait_until(lambda: len(service.events(event="draining")) == processes, "every process drains")
             failure = service.failure(service.request("GET", "/health/ready"), 503)
             assert failure.code == "not_ready"
             assert [detail["location"] for detail in failure.details] == [["drain"]]
             assert service.request("GET", "/health").status_code == 200
-            # By then a load balancer has noticed, and sends no more.
+            # By this time a load balancer has reacted and sends no more requests.
             load.stopped.wait(draining + DRAIN_SECONDS / 4 - time.monotonic())
             assert len(load.answers) > load_before
             load.stopped.set()
@@ -114,7 +114,7 @@ def assert_drains(project: Project, store: Store, settings: dict[str, str], *, p
         assert [answer.result().status_code for answer in slow] == [200] * len(slow)
         code = service.wait(GRACE_SECONDS)
         assert time.monotonic() - signalled < DRAIN_SECONDS + GRACE_SECONDS
-        # One process ends as the signal says, a supervisor of several in good order.
+        # A single process ends with the signal, and a supervisor of several exits normally.
         assert code == (-signal.SIGTERM if processes == 1 else 0)
         assert len(service.events(event="stopped")) == processes
         assert not service.events(level="error")
@@ -124,7 +124,7 @@ def assert_drains(project: Project, store: Store, settings: dict[str, str], *, p
 
 @once_with_file
 def test_sigterm_for_the_whole_group(project: Project, settings: dict[str, str]) -> None:
-    """A process manager that tells supervisor and processes alike, as systemd does, cuts no drain short."""
+    """If a process manager signals supervisor and processes at once, as systemd does, the drain is complete."""
     settings = settings | {
         "ENVIRONMENT": "staging",
         "DRAIN_DELAY_SECONDS": "3",
@@ -134,18 +134,18 @@ def test_sigterm_for_the_whole_group(project: Project, settings: dict[str, str])
     with project.start(settings) as service:
         wait_until(lambda: len(service.events(event="started")) == 2, "every process is up")
         os.killpg(service.process.pid, signal.SIGTERM)
-        told = time.monotonic()
+        signaled = time.monotonic()
         wait_until(lambda: len(service.events(event="draining")) == 2, "every process drains")
-        while time.monotonic() < told + 2:
+        while time.monotonic() < signaled + 2:
             assert service.request("GET", "/health").status_code == 200
         assert service.wait() == 0
-        assert time.monotonic() - told >= 3
+        assert time.monotonic() - signaled >= 3
 
 
 @once_with_rooms
 @pytest.mark.parametrize("processes", [1, 2])
 def test_open_connections_outlive_the_listener(project: Project, settings: dict[str, str], processes: int) -> None:
-    """Once the listener is closed, a new connection is refused; an open one is served once more, and then closed."""
+    """After the listener is closed, new connections are refused, and open ones are served once more."""
     settings = settings | {
         "ENVIRONMENT": "staging",
         "DRAIN_DELAY_SECONDS": "0",
@@ -155,7 +155,7 @@ def test_open_connections_outlive_the_listener(project: Project, settings: dict[
     with project.start(settings) as service, ExitStack() as stack:
         wait_until(lambda: len(service.events(event="started")) == processes, "every process is up")
         service.client.close()
-        # So many that every process has some.
+        # Enough connections for every process.
         connections = [http.client.HTTPConnection("127.0.0.1", service.port, timeout=30) for _ in range(20)]
         for connection in connections:
             stack.enter_context(contextlib.closing(connection))
@@ -177,14 +177,14 @@ def test_open_connections_outlive_the_listener(project: Project, settings: dict[
             assert response.status == 200
             assert response.headers["connection"] == "close"
             response.read()
-        # Nothing is open any more, so it does not wait for the rest of the time.
+        # No connection is open, so the service does not wait for the remaining time.
         service.wait(10)
         assert len(service.events(event="listener_closed")) == processes
         assert not service.events(level="error")
 
 
 def assert_no_connections(store: ServerStore) -> None:
-    """Check that nobody is connected to a database any more."""
+    """Check that no client is connected to a database."""
     if store.server.kind == "postgresql":
         query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         wait_until(lambda: store.scalar(query) == 0, "the connections are closed", 3)
@@ -195,7 +195,7 @@ def assert_no_connections(store: ServerStore) -> None:
 
 @once_with_file
 def test_request_longer_than_the_grace_period(project: Project, settings: dict[str, str]) -> None:
-    """A request that does not end is given up after the grace period, and the service ends."""
+    """A request that does not end is canceled after the grace period, and the service exits."""
     settings = settings | {"SHUTDOWN_GRACE_SECONDS": "1"}
     with project.start(settings) as service, ThreadPoolExecutor() as threads:
         endless = threads.submit(service.request, "GET", "/probe/pause", params={"seconds": 60})
@@ -215,7 +215,7 @@ def test_request_longer_than_the_grace_period(project: Project, settings: dict[s
 @once_with_file
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_local_service_ends_at_once(project: Project, settings: dict[str, str], number: signal.Signals) -> None:
-    """On a developer's machine nothing is drained: Ctrl-C and SIGTERM end the service at once, in good order."""
+    """In local development Ctrl-C and SIGTERM stop the service cleanly at once."""
     with project.start(settings | {"DRAIN_DELAY_SECONDS": "30"}, module="shop") as service:
         service.process.send_signal(number)
         started = time.monotonic()
@@ -228,7 +228,7 @@ def test_local_service_ends_at_once(project: Project, settings: dict[str, str], 
 
 @once_with_file
 def test_ctrl_c_ends_the_drain(project: Project, settings: dict[str, str]) -> None:
-    """A second SIGTERM changes nothing, and Ctrl-C ends the service at once."""
+    """A second SIGTERM has no effect, and Ctrl-C stops the service at once."""
     settings = settings | {"ENVIRONMENT": "production", "DRAIN_DELAY_SECONDS": "30"}
     with project.start(settings) as service:
         for _ in range(2):
@@ -242,7 +242,7 @@ def test_ctrl_c_ends_the_drain(project: Project, settings: dict[str, str]) -> No
 
 @with_server
 def test_sigterm_without_database(project: Project, store: ServerStore) -> None:
-    """A service whose database does not answer ends within its grace period, too."""
+    """A service whose database does not respond exits within its grace period."""
     settings = {"SHUTDOWN_GRACE_SECONDS": "2"}
     with (
         Proxy(store.server.port) as proxy,

@@ -1,4 +1,4 @@
-"""What the service refuses to start with, and how it says so."""
+"""Errors at the start of the service and their messages."""
 
 import contextlib
 import json
@@ -37,7 +37,7 @@ def open_broker(_settings: Settings, _startup: object) -> Any:
 resources.append(open_broker)
 """
 
-# Starts the application without a server, and stops it again.
+# Starts and stops the application without a server.
 START_AND_STOP = f"""
 import asyncio
 from {PACKAGE}.main import create_app
@@ -52,12 +52,12 @@ asyncio.run(main())
 
 
 def unsafe_database(variant: Variant) -> dict[str, str]:
-    """Return the setting of a database that no deployed service may have; a server's default is one."""
+    """Return a database setting that a deployed service must not have. For a server it is the default."""
     return {"DATABASE_URL": "sqlite+aiosqlite:///:memory:"} if variant.database == "sqlite" else {}
 
 
 def assert_refused(finished: subprocess.CompletedProcess[str], *faults: str) -> None:
-    """Check that a process named every fault, a line for each and once, and failed without a traceback."""
+    """Check that a process reported every error once, one per line, and failed without a traceback."""
     output = finished.stdout + finished.stderr
     assert finished.returncode not in {0, None}
     assert "Traceback" not in output
@@ -68,7 +68,7 @@ def assert_refused(finished: subprocess.CompletedProcess[str], *faults: str) -> 
 @everywhere
 @pytest.mark.parametrize(("way", "environment"), [("start", "production"), ("check", "staging")])
 def test_refused_when_deployed(project: Project, variant: Variant, way: str, environment: str) -> None:
-    """Unsafe settings are refused with every fault named at once, by the service and by the check alike."""
+    """Unsafe settings are refused with all errors at once, by the service and by `check`."""
     settings = UNSAFE | unsafe_database(variant) | {"ENVIRONMENT": environment}
     faults = FAULTS if variant.database == "none" else (*FAULTS, "DATABASE_URL")
     finished = project.run(*WAYS[way], settings=settings)
@@ -79,7 +79,7 @@ def test_refused_when_deployed(project: Project, variant: Variant, way: str, env
 @once_with_file
 @pytest.mark.parametrize("way", ["uvicorn", "workers"])
 def test_refused_under_another_runner(project: Project, way: str) -> None:
-    """Who starts the application factory by other means gets the same refusal, and no endless restarts."""
+    """Other runners of the application factory get the same errors and do not restart it endlessly."""
     process = subprocess.Popen(
         [project.python, *WAYS[way]],
         cwd=project.folder,
@@ -95,7 +95,7 @@ def test_refused_under_another_runner(project: Project, way: str) -> None:
         process.terminate()
         process.communicate()
         pytest.fail("the supervisor restarts its processes endlessly")
-    # The code of a supervisor is uvicorn's, which says 0 even when no process of its own came up.
+    # uvicorn's supervisor exits with 0 even if none of its processes started.
     assert process.returncode != 0 or way == "workers"
     assert "Traceback" not in output
     for fault in FAULTS:
@@ -104,7 +104,7 @@ def test_refused_under_another_runner(project: Project, way: str) -> None:
 
 @once_with_file
 def test_accepted_outside_production(project: Project, store: Store) -> None:
-    """A developer may have all of that, and the check says for which environment it spoke."""
+    """In development these settings are accepted, and the check names the environment."""
     for environment in ("local", "test"):
         finished = project.run(
             *WAYS["check"], settings=UNSAFE | {"DATABASE_URL": store.url, "ENVIRONMENT": environment}
@@ -115,7 +115,7 @@ def test_accepted_outside_production(project: Project, store: Store) -> None:
 
 @where(lambda variant: variant.database == "none")
 def test_start_warns_as_the_check_does(project: Project, tmp_path: Path) -> None:
-    """A deployed service logs one line for each development value, with the words of the check."""
+    """A deployed service logs one line for each development value, with the text of the check."""
     for environment, names in (("production", ["ALLOWED_HOSTS"]), ("local", [])):
         settings = {"ENVIRONMENT": environment}
         checked = project.run(*WAYS["check"], settings=settings, cwd=tmp_path)
@@ -129,7 +129,7 @@ def test_start_warns_as_the_check_does(project: Project, tmp_path: Path) -> None
 
 @everywhere
 def test_faults_of_every_kind(project: Project, variant: Variant) -> None:
-    """Wrong types, unknown choices and addresses of the wrong kind are named together, without any secret."""
+    """Wrong types, unknown choices and invalid addresses are reported together, without any secret."""
     password = "p4ssw0rd"
     settings = {
         "ENVIRONMENT": "production",
@@ -152,7 +152,7 @@ def test_faults_of_every_kind(project: Project, variant: Variant) -> None:
 
 @once_with_file
 def test_short_secret(project: Project, store: Store) -> None:
-    """A secret of too few bytes is refused, and is not shown."""
+    """A secret with too few bytes is refused and not printed."""
     settings = {"ENVIRONMENT": "production", "SECRET_KEY": SHORT_SECRET, "DATABASE_URL": store.url}
     finished = project.run(*WAYS["check"], settings=settings)
     assert_refused(finished, "SECRET_KEY")
@@ -162,7 +162,7 @@ def test_short_secret(project: Project, store: Store) -> None:
 
 @once_with_file
 def test_secrets_from_files(project: Project, store: Store, tmp_path: Path) -> None:
-    """A secret in a mounted file counts as one in the environment does: the good is taken, the bad refused."""
+    """A secret in a mounted file is validated like one in the environment."""
     script = (
         f"import sys; from pathlib import Path; import {PACKAGE}.core.settings as settings;"
         " settings.SECRETS_DIR = Path(sys.argv[1]);"
@@ -187,7 +187,7 @@ def test_secrets_from_files(project: Project, store: Store, tmp_path: Path) -> N
 
 @once
 def test_typo_in_dotenv(project: Project, tmp_path: Path) -> None:
-    """A name in .env that is no setting is refused by its name; its value is not shown."""
+    """An unknown name in .env is refused by its name, without its value."""
     (tmp_path / ".env").write_text("SECRET_KEYS=very-private\nDATABSE_URL=very-private\nLOG_LEVEL=DEBUG\n")
     for way in ("start", "check"):
         finished = project.run(*WAYS[way], cwd=tmp_path)
@@ -198,7 +198,7 @@ def test_typo_in_dotenv(project: Project, tmp_path: Path) -> None:
 
 @contextlib.contextmanager
 def occupied_port() -> Iterator[int]:
-    """Yield a port that somebody else listens on."""
+    """Yield a port that another program uses."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
@@ -207,7 +207,7 @@ def occupied_port() -> Iterator[int]:
 @pytest.mark.parametrize("processes", ["1", "2"])
 @pytest.mark.parametrize("fault", ["port", "host"])
 def test_start_failure(project: Project, store: Store, processes: str, fault: str) -> None:
-    """A port that is taken or a host that is not ours ends the start with one clear line in the log."""
+    """A used port or a foreign host stops the start with one clear line in the log."""
     with occupied_port() as port:
         settings = {
             "DATABASE_URL": store.url,
@@ -227,7 +227,7 @@ def test_start_failure(project: Project, store: Store, processes: str, fault: st
 @once_with_file
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_resource_that_does_not_open(project: Project, store: Store, processes: str, tmp_path: Path) -> None:
-    """A resource that cannot be opened ends the start with one line a process, and with a code that says so."""
+    """A resource that cannot be opened stops the start with one line per process and an exit code."""
     copy = tmp_path / "service"
     shutil.copytree(project.folder / PACKAGE, copy / PACKAGE)
     resources = copy / PACKAGE / "resources.py"

@@ -1,4 +1,4 @@
-"""When a record was created and changed, as clients see it."""
+"""Creation and change times of records in responses."""
 
 from datetime import datetime
 
@@ -8,7 +8,7 @@ from tests.services.running import Service, new_reference
 
 @where(lambda variant: variant.layout == "feature")
 def test_a_change_answers_the_time_that_is_stored(service: Service) -> None:
-    """A new order has one time; a change answers the time of the change, which a later read repeats."""
+    """A new order has one time, and a change returns its own time, which is the stored one."""
     created = service.create_order(new_reference()).json()
     assert created["updated_at"] == created["created_at"]
     path = f"/api/v1/orders/{created['id']}"

@@ -1,4 +1,4 @@
-"""Requests that ask for another protocol: only WebSocket is one, and no other lets a body be run as a request."""
+"""Requests for another protocol: only WebSocket is accepted, and a body is never read as a request."""
 
 import contextlib
 import json
@@ -31,13 +31,13 @@ async def app(scope, receive, send):
 
 
 def post(upgrade: bytes, body: bytes) -> list[bytes]:
-    """Return the head and the body of a request."""
+    """Return the header and the body of a request."""
     head = b"POST /api/v1/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%b\r\n"
     return [head % (len(body), upgrade), body]
 
 
 def chunked(upgrade: bytes, body: bytes) -> list[bytes]:
-    """Return the same with a body of unknown length."""
+    """Return the same request with a body of unknown length."""
     head = (
         b"POST /api/v1/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         b"Transfer-Encoding: chunked\r\n%b\r\n"
@@ -46,19 +46,19 @@ def chunked(upgrade: bytes, body: bytes) -> list[bytes]:
 
 
 def new_order() -> bytes:
-    """Return the body of an order that can be created."""
+    """Return the body of a valid order."""
     return json.dumps(order(new_reference())).encode()
 
 
 def answers(service: Service, *parts: bytes) -> list[int]:
-    """Send bytes in parts on one connection, until the service closes it; return the status of each response."""
+    """Send bytes in parts on one connection until the service closes it, and return all response statuses."""
     received = b""
     with socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE_SECONDS) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with contextlib.suppress(ConnectionError):  # of a service that has closed it already
+        with contextlib.suppress(ConnectionError):  # The service may have closed the connection already.
             for part in parts:
                 connection.sendall(part)
-                time.sleep(0.02)  # so that the service reads them one by one
+                time.sleep(0.02)  # The service reads the parts one by one.
             while data := connection.recv(65536):
                 received += data
     return [int(status) for status in STATUS.findall(received)]
@@ -69,7 +69,7 @@ def answers(service: Service, *parts: bytes) -> list[int]:
     scope="module",
 )
 def started(request: pytest.FixtureRequest, project: Project, settings: dict[str, str]) -> Iterator[Service]:
-    """Return the service, with one process and with several."""
+    """Return the service with one process and with several."""
     processes = "2" if request.param == "two processes" else "1"
     with project.start(settings | {"WEB_CONCURRENCY": processes}) as service:
         yield service
@@ -78,7 +78,7 @@ def started(request: pytest.FixtureRequest, project: Project, settings: dict[str
 @once_with_rooms
 @pytest.mark.parametrize("upgrade", [H2C, UNKNOWN, WEBSOCKET], ids=["h2c", "unknown", "websocket"])
 def test_upgrade_of_a_post(started: Service, upgrade: bytes) -> None:
-    """It is ignored: the body is read, however it comes, and the next request is the next one."""
+    """The upgrade is ignored: the body is read in any form, and the next request is separate."""
     for build in (post, chunked):
         head, body = build(upgrade, new_order())
         assert answers(started, head + body + LAST) == [201, 200]
@@ -97,7 +97,7 @@ def test_upgrade_of_a_post(started: Service, upgrade: bytes) -> None:
 @once_with_rooms
 @pytest.mark.parametrize("upgrade", [H2C, UNKNOWN], ids=["h2c", "unknown"])
 def test_upgrade_of_a_get(started: Service, upgrade: bytes) -> None:
-    """It is ignored, too, with every version of HTTP; `Connection: close` next to it is heeded."""
+    """The upgrade is ignored in every version of HTTP, and `Connection: close` next to it is respected."""
     get = b"GET /health HTTP/1.1\r\nHost: x\r\n%b\r\n" % upgrade
     assert answers(started, get + LAST) == [200, 200]
     assert answers(started, get * 1500 + LAST) == [200] * 1501
@@ -107,7 +107,7 @@ def test_upgrade_of_a_get(started: Service, upgrade: bytes) -> None:
 
 @once_with_rooms
 def test_nothing_is_served_after_a_refused_handshake(started: Service) -> None:
-    """A WebSocket that is refused closes its connection; so does CONNECT, which is no method of a service."""
+    """A refused WebSocket closes its connection, and so does the CONNECT method."""
     handshake = b"GET /nothing HTTP/1.1\r\nHost: x\r\n%b\r\n" % WEBSOCKET
     assert answers(started, handshake + HIDDEN) == [404]
     assert answers(started, handshake, HIDDEN) in ([404], [])
@@ -117,7 +117,7 @@ def test_nothing_is_served_after_a_refused_handshake(started: Service) -> None:
 
 @once
 def test_uvicorn_still_needs_it(project: Project, tmp_path: Path) -> None:
-    """Without it, uvicorn runs the body as a request; once that is fixed, remove `HttpProtocol` from the template."""
+    """Uvicorn runs the body as a request without `HttpProtocol`. After uvicorn's fix, remove it from the template."""
     (tmp_path / "plain.py").write_text(PLAIN)
     port = free_port()
     options = ["plain:app", "--app-dir", str(tmp_path), "--port", str(port), "--lifespan", "off"]

@@ -1,4 +1,4 @@
-"""Rooms on a running service: who hears what, who is dropped, and how it ends."""
+"""Rooms on a running service: delivery, disconnects, permissions and the shutdown."""
 
 import asyncio
 import os
@@ -31,7 +31,7 @@ from tests.services.running import PATIENCE_SECONDS, Project, Service, wait_unti
 CONNECTIONS = 1000
 ROOMS = 50
 GROWTH_MEGABYTES = 8
-# Whoever waited for the peer would wait longer: until it is given up, after 8 s at the earliest.
+# A client that waits for the slow peer would wait longer, because it is dropped after 8 s at the earliest.
 STUCK_SECONDS = 5
 PASSWORD = "a phrase that only the tests log in with"
 NOWHERE = "/api/v1/orders/01890000-0000-7000-8000-000000000000/room"
@@ -45,7 +45,7 @@ def _many_files() -> Iterator[None]:
 
 @with_rooms
 def test_message_reaches_its_room_alone(service: Service) -> None:
-    """A thousand connections in fifty rooms: each hears all that is said in its own, and nothing else."""
+    """With a thousand connections in fifty rooms each gets all messages of its own room and no others."""
     rooms = [new_room(service) for _ in range(ROOMS)]
     paths = rooms * (CONNECTIONS // ROOMS)
 
@@ -60,7 +60,7 @@ def test_message_reaches_its_room_alone(service: Service) -> None:
             for number, connection in enumerate(connections):
                 await connection.send(remark(f"from {number:03}"))
             heard = await asyncio.gather(*listening)
-            # What comes next is said after all that: nothing else was on its way.
+            # The next message comes after all others, so none of another room is still on its way.
             for room, connection in zip(rooms, connections, strict=False):
                 await connection.send(remark(room))
             for path, connection in zip(paths, connections, strict=True):
@@ -76,13 +76,13 @@ def test_message_reaches_its_room_alone(service: Service) -> None:
 
 
 def conversations(service: Service) -> list[dict[str, object]]:
-    """Return the access lines of connections."""
+    """Return the access log lines of connections."""
     return service.events(event="request", method="WEBSOCKET")
 
 
 @once_with_rooms
 def test_peer_that_stops_reading(project: Project, settings: dict[str, str]) -> None:
-    """It delays nobody; it is dropped from the room, then from the service, which can stop at once."""
+    """A slow peer delays no other one and is dropped from the room and the service, which can stop at once."""
     settings = settings | {"WEBSOCKET_QUEUE_SIZE": "20", "WEBSOCKET_PING_SECONDS": "8", "SHUTDOWN_GRACE_SECONDS": "60"}
     with project.start(settings) as service:
         room = new_room(service)
@@ -94,11 +94,11 @@ def test_peer_that_stops_reading(project: Project, settings: dict[str, str]) -> 
             async with crowd(service, [room] * 10) as connections:
                 for _ in range(100_000):
                     for number in range(50):
-                        said = loop.time()
+                        sent = loop.time()
                         await connections[number % 10].send(remark(text))
                         for connection in connections:
                             assert await hear(connection) == text
-                        slowest = max(slowest, loop.time() - said)
+                        slowest = max(slowest, loop.time() - sent)
                     if alive(service, "Member")[1] == len(connections):
                         return slowest
             raise AssertionError("the peer is not dropped")
@@ -113,7 +113,7 @@ def test_peer_that_stops_reading(project: Project, settings: dict[str, str]) -> 
 
 
 def stop_reading(service: Service, path: str) -> socket.socket:
-    """Enter a room and read nothing of what is said there."""
+    """Enter a room and read none of its messages."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.settimeout(PATIENCE_SECONDS)
@@ -128,7 +128,7 @@ def stop_reading(service: Service, path: str) -> socket.socket:
 
 @once_with_rooms
 def test_abrupt_disconnects(project: Project, settings: dict[str, str]) -> None:
-    """A thousand peers that are gone without a word leave no task, no connection and no memory taken."""
+    """A thousand peers that disconnect without a close leave no task, connection or memory behind."""
     with project.start(settings) as service:
         rooms = [new_room(service) for _ in range(ROOMS)]
         tasks, _ = alive(service, "Member")
@@ -148,25 +148,25 @@ def test_abrupt_disconnects(project: Project, settings: dict[str, str]) -> None:
                 wait_until(partial(none_left, service, kind), f"no {kind} is left")
             assert alive(service, "Member")[0] <= tasks
             sizes.append(megabytes(service))
-        # The first crowd fills the allocator's pools.
+        # The first connections fill the allocator's pools.
         assert sizes[-1] - sizes[0] < GROWTH_MEGABYTES, sizes
         assert not service.events(level="error")
 
 
 def none_left(service: Service, kind: str) -> bool:
-    """Tell whether no object of a class is alive."""
+    """Return whether no object of a class is left."""
     return alive(service, kind)[1] == 0
 
 
 def megabytes(service: Service) -> float:
-    """Return how much memory the service takes."""
+    """Return the memory of the service in megabytes."""
     status = Path(f"/proc/{service.process.pid}/status").read_text()
     return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
 @with_rooms
 def test_message_that_is_too_large(project: Project, settings: dict[str, str]) -> None:
-    """The connection is closed with 1009; the others in the room go on."""
+    """A message that is too large closes its connection with 1009, and others in the room continue."""
     with project.start(settings | {"WEBSOCKET_MAX_BYTES": "5000"}) as service:
         room = new_room(service)
 
@@ -185,7 +185,7 @@ def test_message_that_is_too_large(project: Project, settings: dict[str, str]) -
 
 @with_rooms
 def test_refused_connections(service: Service) -> None:
-    """Whoever may not enter gets the uniform error in place of a connection; the log has its line."""
+    """A refused connection gets the uniform error as its response and a log line."""
     room = new_room(service)
     cases = [
         (NOWHERE, {}, 404, "not_found", "/api/v1/orders/{order_id:uuid}/room"),
@@ -211,7 +211,7 @@ def test_refused_connections(service: Service) -> None:
 
 @with_rooms_and_auth
 def test_room_of_a_user(project: Project, settings: dict[str, str]) -> None:
-    """It is for those who are signed in and may see the order, and for as long as their token is valid."""
+    """A room requires a user who may see the order, for as long as their token is valid."""
     with project.start(settings | {"ACCESS_TOKEN_SECONDS": "10"}) as service:
         other = sign_in(service, "john@shop.example", PASSWORD)
         token = sign_in(service, "jane@shop.example", PASSWORD)
@@ -247,7 +247,7 @@ def test_room_of_a_user(project: Project, settings: dict[str, str]) -> None:
 def test_stop_sends_everybody_away(
     project: Project, settings: dict[str, str], processes: int, number: signal.Signals, *, whole_group: bool
 ) -> None:
-    """Every connection is closed with 1001 at a shutdown, and none keeps the service waiting."""
+    """At a shutdown every connection is closed with 1001, and none delays the service."""
     settings = settings | {"WEB_CONCURRENCY": str(processes), "SHUTDOWN_GRACE_SECONDS": "60"}
     with project.start(settings) as service:
         wait_until(lambda: len(service.events(event="started")) == processes, "every process is up")
@@ -270,7 +270,7 @@ def test_stop_sends_everybody_away(
 
 @once_with_rooms
 def test_conversations_go_on_while_the_service_drains(project: Project, settings: dict[str, str]) -> None:
-    """Peers are sent away when load balancers have noticed, and can come back to another instance at once."""
+    """Peers are disconnected only after load balancers react, and can connect to another instance at once."""
     with project.start(
         settings | {"ENVIRONMENT": "staging", "DRAIN_DELAY_SECONDS": "2", "KEEP_ALIVE_SECONDS": "1"}
     ) as service:

@@ -1,4 +1,4 @@
-"""Run by the interpreter of a service: two applications with different settings, at once, in one process."""
+"""Two applications with different settings in one process, run by the interpreter of a service."""
 
 import asyncio
 import importlib
@@ -14,7 +14,7 @@ Application = Callable[[dict[str, object], object, object], Awaitable[None]]
 
 
 async def main(package: str, settings: list[dict[str, Any]], body: dict[str, Any] | None) -> None:
-    """Ask both applications for the same things and print what each answers."""
+    """Send the same requests to both applications, and print the responses."""
     main_module = importlib.import_module(f"{package}.main")
     settings_class = importlib.import_module(f"{package}.settings").Settings
     answers: list[dict[str, Any]] = []

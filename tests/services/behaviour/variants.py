@@ -1,7 +1,7 @@
-"""Which services the behavior is proved on: every database in both layouts, each error format with both.
+"""The services of the behavior tests: every database in both layouts, and each error format with both.
 
-`.ci/run` proves a behavior where it can differ: on one service, or on one for each database. `.ci/full` proves it on
-all the variants that are listed here.
+`.ci/run` tests a behavior on one service, or on one for each database if they can differ. `.ci/full` tests it on all
+variants here.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -21,7 +21,7 @@ VARIANTS = (
     Variant("feature", "none", "problem"),
     Variant("layered", "none", "envelope"),
 )
-# Where results are kept, and other services are called.
+# With a cache and an HTTP client.
 CACHE_AND_CLIENT = (("cache", "memory"), ("http_client", True))
 CACHE_AND_CLIENT_VARIANTS = (
     Variant("feature", "sqlite", "envelope", CACHE_AND_CLIENT),
@@ -38,7 +38,7 @@ STREAMING_VARIANTS = (
     Variant("layered", "none", "problem", STREAMING),
 )
 
-# Where users sign in: every database, each layout and each error format with two of them.
+# With authentication: every database, and each layout and error format with two of them.
 AUTH = (("auth", "jwt"),)
 AUTH_VARIANTS = (
     Variant("feature", "sqlite", "envelope", AUTH),
@@ -46,13 +46,13 @@ AUTH_VARIANTS = (
     Variant("layered", "postgresql", "envelope", AUTH),
     Variant("feature", "mysql", "problem", AUTH),
 )
-# Where it is limited how often they try.
+# With a rate limit.
 AUTH_AND_LIMIT = (*AUTH, ("rate_limit", "memory"))
 AUTH_AND_LIMIT_VARIANTS = (
     Variant("feature", "sqlite", "envelope", AUTH_AND_LIMIT),
     Variant("layered", "postgresql", "problem", AUTH_AND_LIMIT),
 )
-# Where there is all that can be added.
+# With all optional parts.
 EVERYTHING = (*AUTH_AND_LIMIT, *CACHE_AND_CLIENT, *STREAMING, ("websockets", True))
 EVERYTHING_VARIANTS = (
     Variant("feature", "sqlite", "envelope", EVERYTHING),
@@ -60,7 +60,7 @@ EVERYTHING_VARIANTS = (
 )
 
 
-# Where `.ci/run` proves what a database, a layout or an error format could change.
+# The variants of `.ci/run` for differences between databases, layouts or error formats.
 ONE_PER_DATABASE = (VARIANTS[0], VARIANTS[2], VARIANTS[5], VARIANTS[7])
 
 
@@ -68,8 +68,8 @@ def _parametrize(variants: Iterable[Variant], soon: Collection[Variant] | None =
     """Run a test on variants.
 
     Args:
-        variants: All of them, for `.ci/full`.
-        soon: Those for `.ci/run`; by default all of them.
+        variants: All variants, for `.ci/full`.
+        soon: The variants for `.ci/run`. By default all of them.
     """
     return pytest.mark.parametrize("variant", [_param(each, soon) for each in variants], indirect=True, scope="session")
 
@@ -80,7 +80,7 @@ def _param(variant: Variant, soon: Collection[Variant] | None) -> ParameterSet:
 
 
 def where(condition: Callable[[Variant], bool], variants: Sequence[Variant] = VARIANTS) -> pytest.MarkDecorator:
-    """Run a test on the variants that meet a condition; in `.ci/run` on one for each database among them."""
+    """Run a test on the variants that meet a condition. `.ci/run` uses one of them for each database."""
     met = [variant for variant in variants if condition(variant)]
     preferred = [variant for variant in met if variant in ONE_PER_DATABASE]
     return _parametrize(met, {variant.database: variant for variant in [*reversed(met), *preferred]}.values())
@@ -91,7 +91,7 @@ ROOMS = (
     Variant("layered", "none", "problem", (("websockets", True),)),
 )
 
-# How amounts are stored: in services that are new, and in those from before 0.4.0.
+# The storage of amounts: in new services, and in those from before 0.4.0.
 CENTS = (("amounts", "cents"),)
 AMOUNTS = (
     *(Variant("feature", database, "envelope") for database in ("sqlite", "postgresql", "mysql")),
