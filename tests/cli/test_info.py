@@ -43,7 +43,7 @@ def test_info_of_the_recorded_state(checkout: Path, origin: Source, work: Path) 
 
 
 def test_info_of_an_unknown_state(origin: Source, work: Path) -> None:
-    """A service from an unknown version is described by the newest one, with a note."""
+    """A service from an unknown version is described as far as possible, with a note."""
     created = new(Request(path=work / "a", lock=False), template_source=origin)
     answers = created.path / ".copier-answers.yml"
     answers.write_text(answers.read_text().replace(created.template, "v7.0.0"))

@@ -201,7 +201,7 @@ def test_inside_a_work_tree(origin: Source, work: Path) -> None:
 
 
 def test_no_git(origin: Source, work: Path) -> None:
-    """Without git no repository is created."""
+    """If no commit is requested, no repository is created."""
     assert not make(origin, work / "a", commit=False).committed
     assert not (work / "a" / ".git").exists()
 

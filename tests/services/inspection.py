@@ -37,9 +37,7 @@ def inspect(tree: Mapping[str, str]) -> list[str]:
     """Return all faults in the files of a service."""
     faults = [f"{path}: {fault}" for path, text in tree.items() for fault in _faults(path, text)]
     folded = [path.casefold() for path in tree]
-    return faults + [
-        f"{path}: differs from another by case alone" for path in tree if folded.count(path.casefold()) > 1
-    ]
+    return faults + [f"{path}: differs from another only by case" for path in tree if folded.count(path.casefold()) > 1]
 
 
 def _faults(path: str, text: str) -> Iterator[str]:

@@ -52,7 +52,7 @@ ADVICE: Mapping[Kind, str] = {
     "mysql": "install MariaDB (Debian: apt install mariadb-server)",
 }
 PROGRAMS: Mapping[Kind, Sequence[str]] = {"postgresql": ("initdb",), "mysql": ("mariadbd", "mysqld")}
-# Where the programs are when they are not on PATH, below the root.
+# Locations of the programs below the root, if they are not on PATH.
 PROGRAM_FOLDERS: tuple[str, ...] = (
     "usr/local/sbin",
     "usr/sbin",
@@ -453,4 +453,4 @@ def free_port() -> int:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
-    raise AssertionError("the ports never end")
+    raise AssertionError("there is always another port")

@@ -155,7 +155,7 @@ def test_update_keeps_stored_amounts(variant: Variant, tmp_path: Path, make_stor
     assert yaml.safe_load((folder / ANSWERS_FILE).read_text())["amounts"] == "cents"
     commit(folder)
     updated = project_of(folder, variant)
-    # It has settings that are gone, which "before you deploy" names.
+    # It has removed settings, which "before you deploy" names.
     (folder / ".env").unlink(missing_ok=True)
     migrated = updated.run("-m", "shop.migrate", settings={"DATABASE_URL": store.url, "DATABASE_PASSWORD": ""})
     assert migrated.returncode == 0, migrated.stdout + migrated.stderr

@@ -124,7 +124,7 @@ def accounted(lab: Lab, case: Case) -> None:
 
 
 def go_on(lab: Lab, action: str) -> str:
-    """Run the next command. If it has nothing to do, its error must be the one for that."""
+    """Run the next command, and return its notes, or its exit code and error."""
     try:
         result = {"update": lab.update, "resume": lab.resume, "abort": lab.abort}[action]()
     except QuicksetError as error:

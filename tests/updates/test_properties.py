@@ -1,4 +1,4 @@
-"""Random edits by the user and by the template: no line gets lost."""
+"""Random edits by the user and by the template: no line is lost."""
 
 import os
 import tempfile

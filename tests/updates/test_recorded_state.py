@@ -99,7 +99,7 @@ def test_abort_with_the_answers_in_conflict(lab: Lab) -> None:
     same(lab.snapshot(), before)
 
 
-# --- What is resolved ------------------------------------------------------------------------------------------------
+# --- Resolutions ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("only", [True, False])

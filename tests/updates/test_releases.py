@@ -306,7 +306,7 @@ def test_add_and_undo(lab: Lab) -> None:
     before = lab.snapshot()
     result = components.add(lab.path, ["docker"], lock=False, template_source=lab.source)
     if not result.conflicts:
-        pytest.skip("the engine settles this without a conflict")
+        pytest.skip("this merge has no conflict")
     assert lab.recorded()["docker"] is False
 
     lab.abort()

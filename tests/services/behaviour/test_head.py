@@ -1,4 +1,4 @@
-"""HEAD, which load balancers and monitors send to the health routes."""
+"""HEAD requests, which load balancers and monitors send to the health routes."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.services.running import Service
 @once
 @pytest.mark.parametrize("path", ["/health", "/health/ready"])
 def test_health(service: Service, path: str) -> None:
-    """It has the status of GET and no body, and leaves the connection usable."""
+    """A health route responds to HEAD with the status of GET and no body, and keeps the connection open."""
     for _ in range(2):
         head, get = service.client.head(path), service.client.get(path)
         assert (head.status_code, head.content) == (200, b"")
@@ -19,7 +19,7 @@ def test_health(service: Service, path: str) -> None:
 
 @once
 def test_other_routes(service: Service) -> None:
-    """It is no operation of the document, and FastAPI's 405."""
+    """Other routes return FastAPI's 405 for HEAD, and the document has no such operations."""
     document = service.client.get("/openapi.json").json()
     assert all("head" not in operations for operations in document["paths"].values())
     refused = service.client.head("/api/v1/orders")
