@@ -40,7 +40,7 @@ CHOICES = {
     for value in ((True, False) if question.type == "bool" else question.choices)
     if value != question.default
 }
-# The answers that must change before a choice is possible. They are not asked afterwards.
+# Parts to turn off before a choice can be made. Their questions are not asked afterwards.
 WITHOUT: Mapping[str, Mapping[str, Any]] = {"database=none": {"auth": "none"}}
 
 # Edits of owners in files where components have lines: by file, a text and its replacement.

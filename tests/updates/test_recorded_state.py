@@ -99,7 +99,7 @@ def test_abort_with_the_answers_in_conflict(lab: Lab) -> None:
     same(lab.snapshot(), before)
 
 
-# --- Resolutions ------------------------------------------------------------------------------------------------
+# --- Resolutions -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("only", [True, False])
@@ -580,7 +580,7 @@ def test_full_disk_half_way(lab: Lab, monkeypatch: pytest.MonkeyPatch, room_for:
     ],
 )
 def test_resolution_is_reported(lab: Lab, command: tuple[str, ...], kind: str) -> None:
-    """`--continue` reports the chosen side of each conflict and reports "merged" only for a mixture."""
+    """`--continue` reports the chosen side of each conflict, and "merged" only if the result has both."""
     lab.commit({"numbers.txt": MINE, "mine.txt": "mine\n"})
     lab.release({"numbers.txt": THEIRS, "run.sh": "#!/bin/sh\n# new\n"})
     assert "numbers.txt" in lab.update().conflicts

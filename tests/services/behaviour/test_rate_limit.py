@@ -355,5 +355,5 @@ def test_guesses_are_limited(project: Project, settings: dict[str, str]) -> None
         assert [answer.status_code for answer in answers] == [401] * 7 + [429] * 2
         assert service.failure(answers[-1], 429).code == "rate_limited"
         assert answers[-1].headers["ratelimit-limit"] == "10"
-        # Other requests of theirs do not matter here.
+        # Failed sign-ins do not limit other requests of these users.
         assert statuses_with(service, *tokens) == [200] * 3
