@@ -7,8 +7,7 @@ from fastapi import Depends, FastAPI, Response
 from fastapi.params import Depends as Dependency
 from starlette.types import Receive, Scope, Send
 
-from app.core.http.rate_limit.dependencies import RouteLimit
-from app.core.http.rate_limit.middleware import RateLimitMiddleware
+from app.core.http.rate_limit.limits import RateLimitMiddleware, RouteLimit
 from app.main import create_app
 from app.settings import Settings
 

@@ -1,9 +1,10 @@
-"""Results that are kept for a while."""
+"""The cache: results that are kept for a while."""
 
 import asyncio
 
 import pytest
 
+from app.core.cache import store
 from app.core.cache.store import Cache
 
 
@@ -35,15 +36,17 @@ class Counter:
 
 
 @pytest.fixture
-def clock() -> Clock:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Return the clock of the cache."""
-    return Clock()
+    clock = Clock()
+    monkeypatch.setattr(store, "monotonic", clock)
+    return clock
 
 
 @pytest.fixture
 def cache(clock: Clock) -> Cache:
     """Return an empty cache with room for two results."""
-    return Cache(max_entries=2, clock=clock)
+    return Cache(max_entries=2)
 
 
 async def get(cache: Cache, compute: Counter, key: object = None) -> int:
@@ -61,7 +64,21 @@ async def test_result_is_kept_until_its_time_is_up(cache: Cache, clock: Clock) -
     assert await get(cache, compute) == 2
 
 
-async def test_keys_are_told_apart(cache: Cache) -> None:
+async def test_slow_result_is_computed_once(cache: Cache, clock: Clock) -> None:
+    """Callers wait for a computation that takes longer than its result is kept."""
+    compute = Counter()
+    compute.may_end.clear()
+    waiting = [asyncio.create_task(get(cache, compute))]
+    await asyncio.sleep(0)
+    clock.now = 61.0
+    waiting.append(asyncio.create_task(get(cache, compute)))
+    await asyncio.sleep(0)
+    compute.may_end.set()
+    assert await asyncio.gather(*waiting) == [1, 1]
+    assert await get(cache, compute) == 2
+
+
+async def test_each_key_has_its_result(cache: Cache) -> None:
     """Compute a result for each key."""
     compute = Counter()
     assert [await get(cache, compute, key) for key in ["a", "b", "a"]] == [1, 2, 1]
@@ -74,13 +91,13 @@ async def test_least_recently_used_goes_first(cache: Cache) -> None:
 
 
 async def test_one_computes_for_all(cache: Cache) -> None:
-    """Compute a result once for all who miss it at the same time."""
+    """Compute a result once for all callers that miss it at the same time."""
     compute = Counter()
     assert await asyncio.gather(*(get(cache, compute) for _ in range(100))) == [1] * 100
 
 
 async def test_invalidation_forgets_what_is_being_computed(cache: Cache) -> None:
-    """Give a result that was read before a change to nobody who asks after it."""
+    """Callers after an invalidation do not get a result that was read before it."""
     compute = Counter()
     compute.may_end.clear()
     early = asyncio.create_task(get(cache, compute))
@@ -95,7 +112,7 @@ async def test_invalidation_forgets_what_is_being_computed(cache: Cache) -> None
     assert await get(cache, compute) == 2
 
 
-async def test_error_reaches_all_who_wait_and_is_not_kept(cache: Cache) -> None:
+async def test_error_reaches_all_callers_and_is_not_kept(cache: Cache) -> None:
     """Compute again after an error."""
 
     async def fail() -> int:
@@ -108,8 +125,8 @@ async def test_error_reaches_all_who_wait_and_is_not_kept(cache: Cache) -> None:
     assert await get(cache, Counter()) == 1
 
 
-async def test_caller_that_gives_up_spoils_nothing(cache: Cache) -> None:
-    """Go on computing for those who still wait."""
+async def test_cancelled_caller(cache: Cache) -> None:
+    """A caller that is cancelled does not cancel the computation for the others."""
     compute = Counter()
     compute.may_end.clear()
     first = asyncio.create_task(get(cache, compute))

@@ -112,7 +112,7 @@ class TestRooms:
         rooms = Rooms(1)
         async with open_socket(room_app(rooms), "/a") as stuck:
             stuck.reads.clear()
-            for _ in range(2 * rooms_module.MESSAGES_IN_A_ROW):
+            for _ in range(20):
                 stuck.say("hello")
             await stuck.is_let_go()
             assert not rooms._members
