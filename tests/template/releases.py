@@ -15,7 +15,7 @@ from tests.questions import REPOSITORY, Answer, Question, only_asked, read_quest
 from tests.rendering import read_tree, render
 
 PARTS = ("copier.yml", "template")
-CONSTANTS = {"app/core/database_url.py", "app/core/db/url.py", "app/core/setting_types.py", "app/core/settings.py"}
+CONSTANTS = {"app/core/database_url.py", "app/core/db/settings.py", "app/core/setting_types.py", "app/core/settings.py"}
 CLASSES = re.compile(r"^class \w+Settings\(\w+\):\n(?:(?:    .*)?\n)+", re.MULTILINE)
 EXAMPLE = ".env.example"
 BOUNDS_OF_TYPES = {"allow_inf_nan", "ge", "gt", "le", "lt"}

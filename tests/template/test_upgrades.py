@@ -116,7 +116,7 @@ HTTP_SETTINGS = "template/{{ package_name }}/core/http/settings.py.jinja"
 ASGI = "template/{{ package_name }}/asgi.py.jinja"
 SETTING_TYPES = "template/{{ package_name }}/core/setting_types.py.jinja"
 DATABASE_URL = (
-    "template/{{ package_name }}/core/{% if database == 'sqlite' %}db{% endif %}/url.py.jinja"
+    "template/{{ package_name }}/core/{% if database == 'sqlite' %}db{% endif %}/settings.py.jinja"
 )
 EXAMPLE = "template/.env.example.jinja"
 

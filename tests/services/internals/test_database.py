@@ -13,7 +13,7 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from app.core.db.database import Database, open_database, publisher
 from app.core.db.dependencies import SessionDep
-from app.core.db.url import DRIVER
+from app.core.db.settings import DRIVER
 from app.core.errors import ConflictError, UnavailableError
 from app.core.events import Dispatcher, Subscriber
 from app.core.settings import SettingsError
@@ -162,7 +162,7 @@ async def test_exhausted_pool_is_unavailable(app: FastAPI, settings: Settings) -
 async def test_events_follow_the_commit(resources: State, numbers: list[int]) -> None:
     """Dispatch the events of a session after its commit, and none after a rollback."""
     dispatcher = Dispatcher([Subscriber(Happened, remember)], {"numbers": numbers})
-    database = Database(resources["database"].engine, resources["database"]._sessions, dispatcher, 5)
+    database = Database(resources["database"].engine, resources["database"].sessions, dispatcher, 5)
     async with database.session() as session:
         publisher(session)(Happened(1))
         assert numbers == []

@@ -4,7 +4,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import make_url, text
 
-from app.core.db.url import split_parameters
+from app.core.db.engine import split_parameters
 from app.core.errors import UnavailableError
 from tests.conftest import State
 

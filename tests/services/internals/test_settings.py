@@ -41,10 +41,10 @@ def test_unsafe_deployment_is_refused(environment: pytest.MonkeyPatch) -> None:
     faults = str(refusal.value).splitlines()[1:]
     assert [fault.split()[0] for fault in faults] == [
         "PORT",
+        "DATABASE_URL",
         "SECRET_KEY",
         "DEBUG",
         "CORS_ORIGINS",
-        "DATABASE_URL",
     ]
 
 

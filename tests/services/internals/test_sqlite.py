@@ -9,7 +9,8 @@ from sqlalchemy import text
 
 from app.commands import migrate
 from app.core.errors import UnavailableError
-from app.settings import Settings
+from app.core.settings import SettingsError
+from app.settings import Settings, get_settings
 
 from .test_create_admin import EMAIL, PASSWORD, Run, run
 from .test_database import opened
@@ -51,11 +52,13 @@ async def test_missing_file_is_unavailable(settings: Settings, tmp_path: Path) -
         await database.check()
 
 
-async def test_database_in_memory(settings: Settings) -> None:
-    """SQLite without a file works, for a quick try."""
-    url = SecretStr("sqlite+aiosqlite:///:memory:")
-    async with opened(settings.model_copy(update={"database_url": url})) as database:
-        await database.check()
+@pytest.mark.parametrize("path", ["", "/", "/:memory:"])
+def test_database_in_memory_is_refused(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    """A database in memory cannot be migrated, and is lost at a restart."""
+    monkeypatch.setenv("DATABASE_URL", f"sqlite+aiosqlite://{path}")
+    get_settings.cache_clear()
+    with pytest.raises(SettingsError, match="DATABASE_URL must name a file"):
+        get_settings()
 
 
 async def test_locked_database_is_unavailable(settings: Settings, tmp_path: Path) -> None:
