@@ -98,7 +98,7 @@ COMPONENTS: Mapping[str, Component] = {
         {"rate_limit": "none"},
         {"rate_limit": "memory"},
         re.compile(r"rate.?limit(?!ed)|TOO_MANY_REQUESTS,|\b429\b(?!, \"rate_limited\")", re.IGNORECASE),
-        frozenset({".env.example", "README.md", "app/commands/check.py", "app/core/http/error_handlers.py", "app/lifespan.py", "app/core/http/openapi.py", "app/template_settings.py", "app/main.py", "tests/conftest.py",}),
+        frozenset({".env.example", "README.md", "app/commands/check.py", "app/lifespan.py", "app/core/http/openapi.py", "app/template_settings.py", "app/main.py", "tests/conftest.py",}),
         frozenset(),
     ),
     "http_client": Component(
@@ -122,8 +122,8 @@ COMPONENTS: Mapping[str, Component] = {
         {"websockets": False},
         {"websockets": True},
         re.compile(r"\b[Rr]ooms\b|websocket_(?!upgrade)|WEBSOCKET_|ServiceWebSocket"),
-        frozenset({".env.example", "README.md", "app/commands/serve.py", "app/core/http/drain.py", "app/core/http/error_handlers.py", "app/lifespan.py", "app/core/observability/logging.py", "app/template_settings.py", "app/main.py", "app/core/http/middleware/access_log.py", "app/core/http/middleware/error_boundary.py", "app/core/http/middleware/request_context.py",}),
-        EXAMPLE | frozenset({"app/commands/serve.py", "app/core/http/drain.py", "app/core/http/error_handlers.py", "app/lifespan.py", "app/core/observability/logging.py", "app/core/http/middleware/access_log.py", "app/core/http/middleware/error_boundary.py", "app/core/http/middleware/request_context.py", "app/core/http/middleware/security_headers.py", "pyproject.toml",}),
+        frozenset({".env.example", "README.md", "app/commands/serve.py", "app/core/http/drain.py", "app/core/http/error_handlers.py", "app/lifespan.py", "app/template_settings.py", "app/main.py", "app/core/http/server.py", "app/core/http/middleware/error_boundary.py",}),
+        EXAMPLE | frozenset({"app/commands/serve.py", "app/core/http/drain.py", "app/core/http/error_handlers.py", "app/lifespan.py", "app/core/http/server.py", "app/core/http/middleware/error_boundary.py", "app/core/http/middleware/security_headers.py", "pyproject.toml",}),
     ),
     "streaming": Component(
         {"streaming": False},

@@ -1,12 +1,12 @@
 """The application as a whole."""
 
 import json
-import logging
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 import structlog
+from starlette.types import Message
 
 from app import __main__ as command_line
 from app.commands import serve
@@ -50,6 +50,28 @@ async def test_failed_start_is_logged_once(
     assert "start_failed" in line
 
 
+@pytest.mark.parametrize("debug", [False, True])
+async def test_server_gets_the_traceback_in_debug_mode_only(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, debug: bool
+) -> None:
+    """The server logs what it gets, and the failure is logged already."""
+    monkeypatch.setattr("app.lifespan.RESOURCES", [fail_to_open])
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "lifespan.startup"}
+
+    app = create_app(settings.model_copy(update={"debug": debug}))
+    with pytest.raises(ConnectionError):
+        await app({"type": "lifespan", "state": {}}, receive, send)
+    [failed] = sent
+    assert failed["type"] == "lifespan.startup.failed"
+    assert bool(failed["message"]) is debug
+
+
 def test_logs_are_json_with_the_request_id(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     """A deployed service writes a JSON object a line, tracebacks included."""
     configure_logging(settings.model_copy(update={"log_format": "json"}))
@@ -57,9 +79,6 @@ def test_logs_are_json_with_the_request_id(settings: Settings, capsys: pytest.Ca
         raise ValueError("wrong")
     except ValueError:
         structlog.stdlib.get_logger("here").exception("failed", value=object())
-    server = logging.getLogger("uvicorn.error")
-    server.error("Traceback (most recent call last): …")
-    server.info('%s - "WebSocket %s" %s', "127.0.0.1", "/?token=secret", 403)
     [line] = capsys.readouterr().out.splitlines()
     assert json.loads(line)["event"] == "failed"
     assert "ValueError: wrong" in line

@@ -160,7 +160,7 @@ async def test_access_line(settings: Settings, capsys: pytest.CaptureFixture[str
     assert line.pop("duration_ms") >= 0
     assert line == {
         "level": "info",
-        "logger": "app.core.http.middleware.access_log",
+        "logger": "app.core.http.middleware.request_log",
         "event": "request",
         "method": "GET",
         "route": "/things/{name}",
