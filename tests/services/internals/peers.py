@@ -1,4 +1,4 @@
-"""The other end of a WebSocket, with no server between."""
+"""The peer of a WebSocket, without a server in between."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -10,7 +10,7 @@ PATIENCE_SECONDS = 10.0
 
 
 class Peer:
-    """Whoever is connected to the application.
+    """A peer that is connected to the application.
 
     Args:
         app: The application.
@@ -36,7 +36,7 @@ class Peer:
         self._sent.put_nowait({"type": "websocket.receive", kind: data})
 
     def leave(self) -> None:
-        """Disconnect, if that is not done."""
+        """Disconnect."""
         self._sent.put_nowait({"type": "websocket.disconnect", "code": 1000})
 
     async def next(self) -> Message:
@@ -84,7 +84,7 @@ async def open_socket(
     Args:
         app: The application.
         url: Path and query.
-        headers: What the handshake says beside.
+        headers: Further headers of the handshake.
         protocols: The subprotocols that the peer offers.
     """
     path, _, query = url.partition("?")

@@ -1,4 +1,4 @@
-"""The client for other services: patient, but not for ever."""
+"""The HTTP client: time limits, retries, connections."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -21,7 +21,7 @@ OK = answer(200, {"answer": 42})
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have no waits between attempts, and no proxy of the developer's."""
+    """Skip the waits between attempts, and ignore your proxy."""
     monkeypatch.setenv("NO_PROXY", "*")
     with stamina.set_testing(True, attempts=10, cap=True):
         yield
@@ -43,7 +43,7 @@ async def http_client(settings: Settings) -> AsyncIterator[HttpClient]:
 
 @pytest.mark.parametrize("status", [None, 429, 502, 503, 504])
 async def test_temporary_trouble_is_overcome(http_client: HttpClient, upstream: Upstream, status: int | None) -> None:
-    """A broken connection and a busy service are tried again."""
+    """A call is repeated after a broken connection or a temporary error."""
     trouble = answer(status) if status else HANG_UP
     upstream.answers = [trouble, trouble, OK]
     assert (await http_client.get(upstream.url)).json() == {"answer": 42}
@@ -51,7 +51,7 @@ async def test_temporary_trouble_is_overcome(http_client: HttpClient, upstream: 
 
 
 async def test_trouble_that_stays_is_told(http_client: HttpClient, settings: Settings, upstream: Upstream) -> None:
-    """After the last attempt the caller gets what there is."""
+    """After the last attempt, the caller gets its response or its error."""
     upstream.answers = [answer(503, {"why": "full"})]
     response = await http_client.get(upstream.url)
     assert (response.status_code, response.json()) == (503, {"why": "full"})
@@ -64,7 +64,7 @@ async def test_trouble_that_stays_is_told(http_client: HttpClient, settings: Set
 
 @pytest.mark.parametrize("trouble", [HANG_UP, answer(503)], ids=["hang-up", "busy"])
 async def test_what_is_not_idempotent_is_sent_once(http_client: HttpClient, upstream: Upstream, trouble: bytes) -> None:
-    """An order that may have been taken is not placed again."""
+    """A POST that may have been processed is not repeated."""
     upstream.answers = [trouble, OK]
     try:
         assert (await http_client.post(upstream.url, json={"pens": 1})).status_code == 503
@@ -75,14 +75,14 @@ async def test_what_is_not_idempotent_is_sent_once(http_client: HttpClient, upst
 
 @pytest.mark.parametrize("status", [200, 400, 404, 500])
 async def test_final_answer_is_not_asked_for_again(http_client: HttpClient, upstream: Upstream, status: int) -> None:
-    """What another attempt would not better is the answer."""
+    """A final response is returned at once."""
     upstream.answers = [answer(status)]
     assert (await http_client.get(upstream.url)).status_code == status
     assert len(upstream.received) == 1
 
 
 async def test_connection_is_tried_again_whatever_the_method(settings: Settings) -> None:
-    """What never left this machine cannot have been done."""
+    """A request without a connection was not processed, so every method is repeated."""
     async with open_upstream() as upstream:
         url = upstream.url
     repeated: list[int] = []
@@ -101,7 +101,7 @@ async def test_connection_is_tried_again_whatever_the_method(settings: Settings)
 
 
 async def test_body_from_a_generator_is_sent_once(http_client: HttpClient, upstream: Upstream) -> None:
-    """A body that is gone cannot be sent again."""
+    """A body from a generator cannot be sent again."""
 
     async def chunks() -> AsyncIterator[bytes]:
         yield b"1234"
@@ -118,7 +118,7 @@ async def test_body_from_a_generator_is_sent_once(http_client: HttpClient, upstr
     ids=["silent", "half", "trickle"],
 )
 async def test_slow_service_is_given_up(settings: Settings, upstream: Upstream, reply: bytes) -> None:
-    """The time is for the whole answer; who is slow is not asked again."""
+    """The time limit is for the whole response. A slow service gets no second request."""
     upstream.answers = [reply]
     hasty = settings.model_copy(update={"http_timeout_seconds": 0.3})
     async with HttpClient(hasty) as client:
@@ -128,21 +128,21 @@ async def test_slow_service_is_given_up(settings: Settings, upstream: Upstream, 
 
 
 async def test_garbage_is_an_error(http_client: HttpClient, upstream: Upstream) -> None:
-    """What is no HTTP is told as such."""
+    """A response that is not HTTP is an error."""
     upstream.answers = [b"nonsense\r\n\r\n"]
     with pytest.raises(HTTPError):
         await http_client.get(upstream.url)
 
 
 async def test_service_that_says_when_to_come_back(http_client: HttpClient, upstream: Upstream) -> None:
-    """An answer with `Retry-After` is the caller's, who may have no time to wait."""
+    """A response with `Retry-After` goes to the caller, which may have no time to wait."""
     upstream.answers = [answer(429, Retry_After="1"), OK]
     assert (await http_client.get(upstream.url)).status_code == 429
     assert len(upstream.received) == 1
 
 
 async def test_request_id_goes_along(http_client: HttpClient, upstream: Upstream) -> None:
-    """The logs of both services can be brought together."""
+    """Both services log the same request id."""
     upstream.answers = [OK]
     await http_client.get(upstream.url)
     token = request_id_var.set("the-one-being-served")
@@ -155,7 +155,7 @@ async def test_request_id_goes_along(http_client: HttpClient, upstream: Upstream
 
 
 async def test_cookies_are_not_kept(http_client: HttpClient, upstream: Upstream) -> None:
-    """The session of one caller is not another's."""
+    """A caller does not get the cookies of another caller."""
     upstream.answers = [answer(200, Set_Cookie="session=secret; Path=/")]
     for _ in range(2):
         await http_client.get(upstream.url)
@@ -163,7 +163,7 @@ async def test_cookies_are_not_kept(http_client: HttpClient, upstream: Upstream)
 
 
 async def test_connections_are_bounded(settings: Settings, upstream: Upstream) -> None:
-    """More calls than connections wait for one another."""
+    """More calls than connections wait for a free one."""
     upstream.answers = [OK]
     small = settings.model_copy(update={"http_max_connections": 2})
     async with HttpClient(small) as client:
@@ -173,7 +173,7 @@ async def test_connections_are_bounded(settings: Settings, upstream: Upstream) -
 
 
 async def test_client_lives_as_long_as_the_application(settings: Settings, upstream: Upstream) -> None:
-    """All requests share one client; the shutdown closes it."""
+    """All requests share one client, and the shutdown closes it."""
     app = create_app(settings)
     clients: list[HttpClient] = []
     upstream.answers = [OK]

@@ -27,7 +27,7 @@ PROXY = "127.0.0.1"
 
 
 class Clock:
-    """A clock that goes on when a test says so."""
+    """A clock that tests set."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -39,14 +39,14 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Return the clock that the limits go by."""
+    """Return the clock of the limits."""
     clock = Clock()
     monkeypatch.setattr(limiter, "monotonic", clock)
     return clock
 
 
 def build_app(settings: Settings, limit: str = "3/minute", **update: object) -> FastAPI:
-    """Return an application with a limit, and with routes of which some have their own."""
+    """Return an application with a limit. Some of its routes have their own."""
     app = create_app(settings.model_copy(update={"rate_limit": RateLimit.parse(limit), **update}))
     shared = APIRouter(prefix="/shared", dependencies=[Depends(RouteLimit("1/hour"))])
 
@@ -128,7 +128,7 @@ async def test_limit_is_reported_and_kept(limited: AsyncClient, clock: Clock) ->
 
 
 async def test_refused_requests_do_not_count(limited: AsyncClient, clock: Clock) -> None:
-    """A client that keeps asking is served again as soon as one that waits."""
+    """A client that repeats refused requests is served again as soon as one that waits."""
     assert await ask(limited, times=3) == [200] * 3
     for _ in range(59):
         clock.now += 1
@@ -139,11 +139,11 @@ async def test_refused_requests_do_not_count(limited: AsyncClient, clock: Clock)
 
 @pytest.mark.parametrize("requests", [7, 5 * PARTS])
 async def test_no_window_holds_more_than_the_limit(settings: Settings, clock: Clock, requests: int) -> None:
-    """No minute holds more, whenever it begins; and a request counts for 1/60 too long at most."""
+    """No minute has more requests than the limit. A request counts for at most 1/60 too long."""
     windows = Windows(settings, requests, 60)
     admitted, refused = list[float](), 0
     while len(admitted) < 10 * requests:
-        # Bursts and pauses, of more than the limit on the whole.
+        # Bursts and pauses, with more requests than the limit.
         attempt = len(admitted) + refused
         clock.now += (0, 0, 0.001, attempt * 0.618 % 1 * 180 / requests)[attempt % 4]
         accepted, quota = await windows.count()
@@ -234,7 +234,7 @@ async def test_route_can_have_two_limits(settings: Settings, clock: Clock) -> No
 
 
 async def test_limit_of_a_router_is_one_for_each_route(settings: Settings, clock: Clock) -> None:
-    """Routes do not share it."""
+    """Routes do not share the limit of their router."""
     async with connect(build_app(settings, "9/minute")) as client:
         paths = ["/shared/left", "/shared/right", "/shared/left", "/shared/right"]
         statuses = [(await client.get(path)).status_code for path in paths]
@@ -379,7 +379,7 @@ def bearer(state: dict[str, Any], user_id: UUID | None = None) -> dict[str, str]
 
 
 async def test_users_count_apart(settings: Settings, state: dict[str, Any], clock: Clock) -> None:
-    """Users behind one address have limits of their own; more tokens get a user no more."""
+    """Users at one address have their own limits. All tokens of a user share one."""
     async with connect(build_app(settings)) as client:
         for user in (uuid4(), uuid4()):
             answers = [await client.get("/free", headers=bearer(state, user)) for _ in range(4)]
@@ -408,7 +408,7 @@ async def test_invalid_token_counts_as_the_address(settings: Settings, state: di
 
 
 async def test_route_can_count_by_address(settings: Settings, state: dict[str, Any], clock: Clock) -> None:
-    """Where passwords are checked, being many users gives no more guesses."""
+    """Users at one address share a limit by address."""
     async with connect(build_app(settings)) as client:
         answers = [await client.get("/at_address", headers=bearer(state)) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [200, 200, 429]
@@ -429,7 +429,7 @@ async def test_route_can_count_by_address(settings: Settings, state: dict[str, A
     ],
 )
 def test_invalid_limits_are_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str) -> None:
-    """The start names them and shows the format."""
+    """The start names the setting and shows the format."""
     monkeypatch.setenv(name, value)
     get_settings.cache_clear()
     with pytest.raises(SettingsError) as raised:
@@ -466,7 +466,7 @@ def test_check_names_a_route_without_a_limit(
 
 
 async def test_start_names_a_route_without_a_limit(settings: Settings) -> None:
-    """A limit for a route that does not exist, or not any more, does not go unnoticed."""
+    """A limit for a route that does not exist fails the start."""
     app = create_app(settings.model_copy(update={"rate_limit_routes": UNKNOWN}))
     with pytest.raises(LookupError) as raised:
         async with connect(app):
@@ -475,7 +475,7 @@ async def test_start_names_a_route_without_a_limit(settings: Settings) -> None:
 
 
 async def test_every_limited_route_can_be_named(settings: Settings) -> None:
-    """Also a WebSocket, and routes whose router has the limit."""
+    """RATE_LIMIT_ROUTES can name a WebSocket, and routes whose router has the limit."""
     names = ["twice", "once", "left", "right", "open_socket", "at_address", "log_in"]
     update = {"rate_limit_routes": {name: RateLimit(1, seconds=60) for name in names}}
     async with connect(build_app(settings, "90/minute", **update)) as client:

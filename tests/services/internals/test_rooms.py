@@ -1,4 +1,4 @@
-"""Rooms, and what every WebSocket passes through."""
+"""Rooms, and the middleware of WebSockets."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from .peers import open_socket
 
 
 def room_app(rooms: Rooms) -> ASGIApp:
-    """Return an application with a room at every path, in which everybody hears everybody."""
+    """Return an application with a room at every path. Each message goes to all members."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         websocket = WebSocket(scope, receive, send)
@@ -35,10 +35,10 @@ def room_app(rooms: Rooms) -> ASGIApp:
 
 
 class TestRooms:
-    """Who hears what, and who is sent away."""
+    """Messages, slow consumers and the end of a stay."""
 
     async def test_message_reaches_the_room_alone(self) -> None:
-        """Everybody in the room hears it, the speaker included, and nobody elsewhere."""
+        """All members of the room receive it, the sender included. Other rooms do not."""
         app = room_app(Rooms(10))
         async with (
             open_socket(app, "/a") as first,
@@ -51,7 +51,7 @@ class TestRooms:
             assert await stranger.hears() == "to b"
 
     async def test_burst_drops_nobody(self) -> None:
-        """Whoever says much at once is heard by all who read, however short their queues are."""
+        """Members that read receive a whole burst, however short their queues are."""
         app = room_app(Rooms(3))
         async with open_socket(app, "/a") as speaker, open_socket(app, "/a") as listener:
             words = [str(number) for number in range(50)]
@@ -62,7 +62,7 @@ class TestRooms:
 
     @pytest.mark.parametrize(("peers", "queue_size"), [(8, 10), (10, 10), (2, 100)])
     async def test_bursts_of_all_drop_nobody(self, peers: int, queue_size: int) -> None:
-        """Whoever reads hears everything, though all speak at once."""
+        """Members that read receive everything, even if all send at once."""
         app = room_app(Rooms(queue_size))
         async with AsyncExitStack() as stack:
             room = [await stack.enter_async_context(open_socket(app, "/a")) for _ in range(peers)]
@@ -74,7 +74,7 @@ class TestRooms:
                 assert sorted(heard) == sorted([str(number) for number in range(10)] * peers)
 
     async def test_bursts_into_another_room_drop_nobody(self) -> None:
-        """Nor do handlers that say more than they are told."""
+        """A handler may send more messages than it receives."""
         rooms = Rooms(10)
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,7 +95,7 @@ class TestRooms:
             assert sorted(heard) == sorted([str(number) for number in range(11)] * 20)
 
     async def test_peer_that_does_not_read_is_dropped(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The others hear every message at once; the one learns why, if it reads again."""
+        """The others receive every message at once. The slow consumer gets the reason, if it reads again."""
         monkeypatch.setattr(rooms_module, "CLOSE_SECONDS", 60)
         app = room_app(Rooms(3))
         async with open_socket(app, "/a") as speaker, open_socket(app, "/a") as stuck:
@@ -107,7 +107,7 @@ class TestRooms:
             assert await stuck.close_code() == 1013
 
     async def test_peer_that_never_reads_again_is_given_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Nothing waits for it; not even the one word why."""
+        """The handler ends, even if the peer does not read the close frame."""
         monkeypatch.setattr(rooms_module, "CLOSE_SECONDS", 0.01)
         rooms = Rooms(1)
         async with open_socket(room_app(rooms), "/a") as stuck:
@@ -118,13 +118,13 @@ class TestRooms:
             assert not rooms._members
 
     async def test_bytes_are_refused(self) -> None:
-        """Rooms speak text."""
+        """Rooms take text messages only."""
         async with open_socket(room_app(Rooms(10)), "/a") as peer:
             peer.say(b"hello")
             assert await peer.close_code() == 1003
 
     async def test_nothing_is_left_of_an_empty_room(self) -> None:
-        """The last to leave turns off the light."""
+        """An empty room leaves no member and no task."""
         rooms = Rooms(10)
         before = asyncio.all_tasks()
         async with open_socket(room_app(rooms), "/a"), open_socket(room_app(rooms), "/a"):
@@ -134,7 +134,7 @@ class TestRooms:
         assert asyncio.all_tasks() <= before
 
     async def test_stop_sends_everybody_away(self) -> None:
-        """Who is there is sent away, and so is who comes too late."""
+        """A stop closes all connections, and those that arrive later."""
         rooms = Rooms(10)
         async with open_socket(room_app(rooms), "/a") as peer:
             await asyncio.wait_for(rooms.close(), timeout=10)
@@ -143,13 +143,13 @@ class TestRooms:
             assert await late.close_code() == 1001
 
     async def test_time_out_of_the_handler_is_its_own(self) -> None:
-        """Only the room's own limit counts as the end of a stay."""
+        """A timeout inside the handler is not the end of a stay."""
         with pytest.raises(TimeoutError):
             async with open_socket(room_app(Rooms(10)), "/a") as peer:
                 peer.say("fail")
 
     async def test_stay_ends_in_time(self) -> None:
-        """A peer is sent away when it does not count as signed in any more."""
+        """A connection is closed when its sign-in expires."""
         rooms = Rooms(10)
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -164,11 +164,11 @@ class TestRooms:
 
 
 class TestHandshake:
-    """What a WebSocket passes through before it is accepted, and afterwards."""
+    """The middleware of a WebSocket, before and after it is accepted."""
 
     @pytest.fixture
     def make_app(self, settings: Settings, state: State) -> Callable[..., ASGIApp]:
-        """Return a function that makes an application whose WebSockets go wrong."""
+        """Return a function that builds an application whose WebSockets fail."""
 
         def make(**update: object) -> ASGIApp:
             app = create_app(settings.model_copy(update=update))
@@ -211,7 +211,7 @@ class TestHandshake:
         status: int,
         code: str,
     ) -> None:
-        """Whoever refuses a WebSocket does so before it is accepted, and says why."""
+        """A refused WebSocket gets the uniform error before it is accepted."""
         app = make_app(allowed_hosts=["a.example"])
         id_header = {"host": "a.example", "x-request-id": "caller-0123456789"}
         async with open_socket(app, url, headers=id_header | headers) as peer:
@@ -234,14 +234,14 @@ class TestHandshake:
     async def test_page_of_the_host_or_of_a_listed_origin_may_connect(
         self, make_app: Callable[..., ASGIApp], origin: str, listed: list[str]
     ) -> None:
-        """The others are kept out, as browsers send along what identifies their user."""
+        """Pages of the host and of listed origins may connect."""
         app = make_app(cors_origins=listed)
         headers = {"host": "a.example:8000", "origin": origin}
         async with open_socket(app, "/talk?number=1", headers=headers) as peer:
             assert await peer.hears() == "1"
 
     async def test_unhandled_error_ends_the_connection(self, make_app: Callable[..., ASGIApp]) -> None:
-        """It is logged once, and nothing of it reaches the peer."""
+        """The error is logged once, and the peer gets no details."""
         app = make_app()
         with capture_logs() as logs:
             async with open_socket(app, "/talk") as peer:
@@ -251,7 +251,7 @@ class TestHandshake:
         assert [entry["event"] for entry in logs] == ["unhandled_error", "request"]
 
     async def test_peer_that_leaves_is_no_error(self, make_app: Callable[..., ASGIApp]) -> None:
-        """A handler need not catch the end of a conversation."""
+        """A handler does not have to catch a disconnect."""
         app = make_app()
         with capture_logs() as logs:
             async with open_socket(app, "/talk") as peer:
@@ -261,7 +261,7 @@ class TestHandshake:
     async def test_ended_connection_gets_a_line_in_the_log(
         self, make_app: Callable[..., ASGIApp], capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """It has the route, and not the query, which may hold a secret."""
+        """The line has the route, and not the query, which may contain a secret."""
         app = make_app(log_format="json")
         async with open_socket(app, "/talk?number=4711"):
             assert not capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Another service, on a real socket, that answers as a test tells it."""
+"""Another service on a real socket. A test sets its responses."""
 
 import asyncio
 import json
@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-# Instead of an answer: take the request, and say nothing.
+# Instead of a response: read the request, and send nothing.
 SILENCE = b"silence"
-# Instead of an answer: send one byte by byte, and never all of it.
+# Instead of a response: send one byte by byte, and never finish.
 TRICKLE = b"trickle"
-# Instead of an answer: end the connection.
+# Instead of a response: close the connection.
 HANG_UP = b""
 
 
@@ -42,7 +42,7 @@ class Upstream:
     peak: int = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve a connection until somebody ends it."""
+        """Serve a connection until it ends."""
         self.connections.add(writer)
         self.peak = max(self.peak, len(self.connections))
         try:
@@ -79,7 +79,7 @@ async def _trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 
 def answer(status: int, body: object = None, **headers: str) -> bytes:
-    """Return an answer as it goes over the wire; headers are written with underscores."""
+    """Return a response as bytes. Write the names of headers with underscores."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = [f"HTTP/1.1 {status} .", f"Content-Length: {len(content)}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
@@ -97,7 +97,7 @@ async def open_upstream() -> AsyncIterator[Upstream]:
         try:
             yield upstream
         finally:
-            # Whoever is on the way here arrives, so that nobody stays when the loop is closed.
+            # Connections that are being opened arrive, so that none is left when the loop is closed.
             await asyncio.sleep(0.01)
             server.close()
             async with asyncio.timeout(10):
