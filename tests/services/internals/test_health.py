@@ -12,6 +12,8 @@ from structlog.testing import capture_logs
 from app.core.http import drain as drain_module
 from app.core.http.drain import Drain, drain_at_shutdown
 from app.core.http.readiness import Check, NotReadyError, Readiness
+from app.core.settings import Environment
+from app.settings import Settings
 
 
 async def test_live_and_ready(client: AsyncClient) -> None:
@@ -84,7 +86,9 @@ def server() -> Iterator[uvicorn.Server]:
     signal.signal(signal.SIGTERM, before)
 
 
-async def test_server_drains_before_it_shuts_down(server: uvicorn.Server, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_server_drains_before_it_shuts_down(
+    server: uvicorn.Server, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Readiness turns first, and the server shuts down later."""
     order: list[str] = []
 
@@ -98,7 +102,9 @@ async def test_server_drains_before_it_shuts_down(server: uvicorn.Server, monkey
         order.append("connections")
 
     drain.before_stop(close)
-    drain_at_shutdown(drain, delay_seconds=0.05, idle_seconds=0)
+    server.servers = []
+    deployment = {"environment": Environment.PRODUCTION, "drain_delay_seconds": 0.05, "keep_alive_seconds": 0}
+    drain_at_shutdown(drain, settings.model_copy(update=deployment))
     stopping = asyncio.create_task(server.shutdown())
     await asyncio.sleep(0)
     assert drain.draining

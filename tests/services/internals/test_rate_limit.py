@@ -468,7 +468,7 @@ def test_check_names_a_route_without_a_limit(
 async def test_start_names_a_route_without_a_limit(settings: Settings) -> None:
     """A limit for a route that does not exist fails the start."""
     app = create_app(settings.model_copy(update={"rate_limit_routes": UNKNOWN}))
-    with pytest.raises(LookupError) as raised:
+    with pytest.raises(SettingsError) as raised:
         async with connect(app):
             pass
     assert str(raised.value) == FAULT
