@@ -80,7 +80,7 @@ async def test_lost_database_is_told(run: Run, settings: Settings, tmp_path: Pat
     """Without its database the command fails, and says why."""
     url = f"sqlite+aiosqlite:///{tmp_path}/nowhere/test.db"
     lost = settings.model_copy(update={"database_url": SecretStr(url)})
-    with pytest.raises(SystemExit, match=r"Failed: .*\nIs the database there"):
+    with pytest.raises(SystemExit, match=r"missing\.\nCheck the database"):
         await to_thread.run_sync(run, PASSWORD, EMAIL, lost)
 
 
@@ -89,5 +89,5 @@ async def test_missing_migration_is_told(run: Run, settings: Settings, tmp_path:
     (tmp_path / "empty.db").touch()
     url = SecretStr(f"sqlite+aiosqlite:///{tmp_path}/empty.db")
     empty = settings.model_copy(update={"database_url": url})
-    with pytest.raises(SystemExit, match=r"no such table: users\nIs the database there"):
+    with pytest.raises(SystemExit, match=r"no such table: users\nCheck the database"):
         await to_thread.run_sync(run, PASSWORD, EMAIL, empty)
