@@ -1,4 +1,4 @@
-"""Access tokens: what is not exactly as the service issues it opens no door."""
+"""Access tokens: a token that differs from what the service issues is refused."""
 
 import base64
 import hmac
@@ -26,18 +26,18 @@ Forge = Callable[..., str]
 
 
 def encode(part: bytes) -> str:
-    """Return a part of a token as it is written."""
+    """Return an encoded part of a token."""
     return base64.urlsafe_b64encode(part).rstrip(b"=").decode()
 
 
 def sign(header: bytes, payload: bytes, key: bytes, digest: str = "sha256") -> str:
-    """Return a token, whatever is in it."""
+    """Return a token with a header, a payload and a signature."""
     signed = f"{encode(header)}.{encode(payload)}"
     return f"{signed}.{encode(hmac.digest(key, signed.encode(), digest))}"
 
 
 def claims_of(client: AsyncClient) -> Claims:
-    """Return what the token of a client says."""
+    """Return the claims in the token of a client."""
     payload = client.headers["Authorization"].split(".")[1]
     claims: Claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
     return claims
@@ -51,7 +51,7 @@ def key(settings: Settings) -> bytes:
 
 @pytest.fixture
 def forge(client: AsyncClient, key: bytes) -> Forge:
-    """Return what makes tokens from the client's own, with changes; `None` leaves a claim out."""
+    """Return a function that changes the token of the client. `None` removes a claim."""
 
     def make(
         header: dict[str, Any] = HEADER,
@@ -67,14 +67,14 @@ def forge(client: AsyncClient, key: bytes) -> Forge:
 
 
 async def status_with(client: AsyncClient, authorization: str) -> int:
-    """Return how the service answers a request with this header."""
+    """Return the status of a request with this header."""
     response = await client.get(ME, headers={"Authorization": authorization})
     assert response.status_code == 200 or response.headers["www-authenticate"] == "Bearer"
     return response.status_code
 
 
 async def test_faithful_copy_is_accepted(client: AsyncClient, forge: Forge) -> None:
-    """What the other tests change is all that makes their tokens fail."""
+    """A forged token without changes is accepted, so the other tests fail for their changes only."""
     assert await status_with(client, f"Bearer {forge()}") == 200
     assert await status_with(client, f"bearer {forge()}") == 200
 
@@ -111,20 +111,20 @@ async def test_faithful_copy_is_accepted(client: AsyncClient, forge: Forge) -> N
     ids=str,
 )
 async def test_wrong_token_is_refused(client: AsyncClient, forge: Forge, changes: dict[str, Any]) -> None:
-    """Algorithm, key, type, issuer, audience, times and every claim have to be right."""
+    """A token with a wrong algorithm, key, type, issuer, audience, time or claim is refused."""
     assert await status_with(client, f"Bearer {forge(**changes)}") == 401
 
 
 @pytest.mark.parametrize("algorithm", ["none", "None", "NONE", ""])
 async def test_unsigned_token_is_refused(client: AsyncClient, forge: Forge, algorithm: str) -> None:
-    """A token cannot say that it needs no signature."""
+    """A token that names no algorithm is refused."""
     header, payload, signature = forge({"alg": algorithm, "typ": "at+jwt"}).split(".")
     for end in ["", signature]:
         assert await status_with(client, f"Bearer {header}.{payload}.{end}") == 401
 
 
 async def test_no_token_at_all_is_refused(client: AsyncClient, forge: Forge, key: bytes) -> None:
-    """Neither garbage nor another scheme is a token."""
+    """A malformed token and another scheme are refused."""
     token = forge()
     deep = b'{"alg":' + b"[" * 20_000 + b"]" * 20_000 + b"}"
     for authorization in [
@@ -147,13 +147,13 @@ async def test_no_token_at_all_is_refused(client: AsyncClient, forge: Forge, key
 
 
 async def test_role_is_not_in_the_token(forge: Forge, client: AsyncClient) -> None:
-    """A claim cannot make an admin."""
+    """A role in the claims is ignored."""
     headers = {"Authorization": f"Bearer {forge(role='admin')}"}
     assert (await client.get("/api/v1/users", headers=headers)).status_code == 403
 
 
 async def test_version_counts(client: AsyncClient, admin: AsyncClient, forge: Forge) -> None:
-    """A token from before the user was disabled is void, also when the user is back."""
+    """A token from before the user was disabled is refused, also after the user is enabled again."""
     url = f"/api/v1/users/{claims_of(client)['sub']}"
     for disabled in [True, False]:
         assert (await admin.patch(url, json={"disabled": disabled})).status_code == 200
@@ -162,14 +162,14 @@ async def test_version_counts(client: AsyncClient, admin: AsyncClient, forge: Fo
 
 
 async def test_tokens_are_not_mixed_up(sign_in: SignIn, client: AsyncClient) -> None:
-    """Each token is its own user's."""
+    """Each token belongs to one user."""
     other = await sign_in((await client.get(ME)).json()["role"])
     for one in [client, other, client]:
         assert (await one.get(ME)).json()["id"] == claims_of(one)["sub"]
 
 
 def test_claims_are_those_of_the_user(settings: Settings) -> None:
-    """A token says whose it is, and of which version."""
+    """A token has the id of the user and the version."""
     tokens = AccessTokens(settings)
     claims = tokens.read(tokens.issue(UUID(int=1), 7))
     assert (claims.user_id, claims.version) == (UUID(int=1), 7)
@@ -192,14 +192,14 @@ def test_clocks_may_differ(settings: Settings, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_every_token_is_another(settings: Settings) -> None:
-    """Two tokens of one user within a second differ."""
+    """Two tokens that a user gets within a second differ."""
     tokens = AccessTokens(settings)
     assert tokens.issue(UUID(int=1), 0) != tokens.issue(UUID(int=1), 0)
 
 
 @pytest.mark.parametrize("name", ["secret_key", "token_issuer", "token_audience"])
 def test_another_service_has_other_tokens(settings: Settings, name: str) -> None:
-    """What differs in the settings keeps the tokens of two services apart."""
+    """A service with another secret, issuer or audience refuses the token."""
     value = settings.secret_key.__class__("x" * 32) if name == "secret_key" else "other"
     other = AccessTokens(settings.model_copy(update={name: value}))
     with pytest.raises(NotAuthenticatedError):
