@@ -28,17 +28,7 @@ READ = (
     *("copier.yml", "upgrades.yml", "*.md", "*.py", ".ci/*", "docs/*.md", "benchmarks/**/*.md", "template/**/*"),
     *(f"{folder}/**/*.py" for folder in ("benchmarks", "scripts", "src", "tests")),
 )
-# Files and folders that do not follow these rules yet.
-TO_DO = {
-    "template",
-    "tests/services/internals",
-}
 TEXT = {"", ".example", ".jinja", ".md", ".py", ".sh", ".toml", ".yaml", ".yml"}
-
-
-def is_to_do(path: str) -> bool:
-    """Return whether a file or its folder is on the list."""
-    return any(path == entry or path.startswith(f"{entry}/") for entry in TO_DO)
 
 
 def read_files() -> list[str]:
@@ -148,16 +138,10 @@ def _questions(text: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", [path for path in read_files() if not is_to_do(path)])
+@pytest.mark.parametrize("path", read_files())
 def test_texts_are_plain(path: str) -> None:
     """A text has no banned word, no sentence above 30 words, and docstrings of functions start with a verb."""
     assert faults_of(path) == []
-
-
-@pytest.mark.parametrize("entry", sorted(TO_DO))
-def test_what_is_to_do_is_not_done(entry: str) -> None:
-    """Every entry of the list has faults. An entry without faults must be removed."""
-    assert any(faults_of(path) for path in read_files() if path == entry or path.startswith(f"{entry}/"))
 
 
 @pytest.mark.parametrize(

@@ -367,7 +367,7 @@ def test_commits_of_people_stay(forge: str, made: Forge) -> None:
     remote = made.run("two")
 
     assert (local.returncode, "did not make" in local.stderr) == (1, True)
-    assert (remote.returncode, "holds commits of somebody else" in remote.stdout) == (0, True)
+    assert (remote.returncode, "has commits of another author" in remote.stdout) == (0, True)
     assert made.pushed() == made.git("rev-parse", BRANCH) == mine
 
 

@@ -146,7 +146,7 @@ async def test_session_that_lasts_too_long_is_ended(settings: Settings, app: Fas
 
 
 async def test_exhausted_pool_is_unavailable(app: FastAPI, settings: Settings) -> None:
-    """A request that gets no connection in time is told to come back."""
+    """A request that gets no connection in time gets a 503 response."""
     small = settings.model_copy(
         update={
             "database_pool_size": 1,

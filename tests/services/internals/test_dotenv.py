@@ -9,7 +9,7 @@ from app.commands.dotenv import write_dotenv
 
 
 def test_writes_fresh_secrets_once(tmp_path: Path) -> None:
-    """Placeholders become secrets that nobody else can read; an existing file stays."""
+    """Placeholders become secrets that only the owner can read. An existing file stays."""
     (tmp_path / ".env.example").write_text("# A key.\nSECRET_KEY=change-me\nPORT=8000\n")
     assert write_dotenv(tmp_path)
     dotenv = tmp_path / ".env"

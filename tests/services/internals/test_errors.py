@@ -74,7 +74,7 @@ async def failing(settings: Settings) -> AsyncIterator[AsyncClient]:
     ],
 )
 async def test_shape(failing: AsyncClient, path: str, status: int, code: str) -> None:
-    """Whoever raises it, the client sees the same."""
+    """An error has the same response wherever it is raised."""
     response = await failing.get(path)
     assert response.status_code == status
     assert error_of(response)["code"] == code

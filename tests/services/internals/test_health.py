@@ -79,7 +79,7 @@ async def test_draining_is_not_ready() -> None:
 
 @pytest.fixture
 def server() -> Iterator[uvicorn.Server]:
-    """Return the server of this process, as its handler of signals tells."""
+    """Return the server of this process, which handles its signals."""
     server = uvicorn.Server(uvicorn.Config(""))
     before = signal.signal(signal.SIGTERM, server.handle_exit)
     yield server

@@ -45,7 +45,7 @@ async def test_security_headers(client: AsyncClient) -> None:
 
 
 async def test_deployed_service_wants_https(settings: Settings) -> None:
-    """Deployed, browsers are told to come back through HTTPS; docs can be off."""
+    """A deployed service sends HSTS. The docs can be off."""
     update = {"environment": Environment.PRODUCTION, "docs_enabled": False}
     async with connect(create_app(settings.model_copy(update=update))) as client:
         response = await client.get("/docs")
@@ -180,7 +180,7 @@ async def test_access_line_for_a_terminal(settings: Settings, capsys: pytest.Cap
 
 
 async def test_access_lines_follow_the_level(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    """A service that logs warnings alone writes no line for a request."""
+    """A service that logs only warnings writes no line for a request."""
     async with connect(create_app(settings.model_copy(update={"log_level": "WARNING"}))) as client:
         capsys.readouterr()
         await client.get("/nowhere")

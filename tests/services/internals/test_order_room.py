@@ -37,7 +37,7 @@ async def new_room(client: AsyncClient, reference: str) -> str:
 
 
 async def test_everybody_in_the_room_hears_a_remark(client: AsyncClient, served: ASGIApp) -> None:
-    """A remark reaches those who deal with the order, and nobody who deals with another one."""
+    """A remark reaches the peers in the room of its order, and no other peer."""
     room, other_room = await new_room(client, "A-1"), await new_room(client, "A-2")
     async with (
         open_socket(served, room, headers=identity(client)) as jane,
@@ -56,7 +56,7 @@ async def test_everybody_in_the_room_hears_a_remark(client: AsyncClient, served:
 
 @pytest.mark.parametrize("message", ["hello", "{}", '{"text": ""}', '{"text": 1}'])
 async def test_invalid_remark_is_answered(client: AsyncClient, served: ASGIApp, message: str) -> None:
-    """The speaker alone learns of the mistake, and may go on."""
+    """Only the sender gets the error, and can continue."""
     room = await new_room(client, "A-1")
     async with (
         open_socket(served, room, headers=identity(client)) as jane,

@@ -39,7 +39,7 @@ class Listener:
             self._chunks.put_nowait(message["body"])
 
     async def receive(self) -> Message:
-        """Tell the application when the client leaves."""
+        """Send a disconnect to the application when the client leaves."""
         await self._left.wait()
         return {"type": "http.disconnect"}
 
@@ -81,7 +81,7 @@ def listen(app: FastAPI, resources: State) -> Listen:
 
 
 async def test_every_change_is_told(client: AsyncClient, listen: Listen) -> None:
-    """Creating, changing and deleting are told with the order as it is then; failing is not."""
+    """Each change of an order is an event with the order as it is then. A failure is no event."""
     async with listen(client) as listener:
         ids = [(await listener.hear())["id"]]
         order = await create(client)
@@ -109,14 +109,14 @@ async def test_nothing_on_the_way_keeps_events(client: AsyncClient, listen: List
 
 
 async def test_client_that_comes_back_misses_nothing(client: AsyncClient, listen: Listen) -> None:
-    """What happened while it was away is told, and what can not be told as missed."""
+    """A client that returns gets the events in between, or `missed` if they are not in the buffer."""
     async with listen(client) as listener:
         last_id = (await listener.hear())["id"]
     orders = [await create(client, reference=f"A-{number}") for number in range(3)]
     async with listen(client, **{"Last-Event-ID": last_id}) as listener:
         await listener.hear()
-        told = [json.loads((await listener.hear())["data"])["id"] for _ in orders]
-    assert told == [order["id"] for order in orders]
+        received = [json.loads((await listener.hear())["data"])["id"] for _ in orders]
+    assert received == [order["id"] for order in orders]
     ours, _, number = last_id.rpartition("-")
     for unknown in ["elsewhere-1", "e" * 100, f"{ours}-{int(number) + 4}", f"{ours}-{'9' * 5000}"]:
         async with listen(client, **{"Last-Event-ID": unknown}) as listener:
@@ -161,7 +161,7 @@ async def test_export_runs_nothing(client: AsyncClient) -> None:
 
 
 async def test_export_without_database(client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An export that cannot begin is told as such."""
+    """An export that cannot start is an error response."""
 
     def refuse(_database: Database, **_options: object) -> NoReturn:
         raise UnavailableError("Come back at noon.")
@@ -181,7 +181,7 @@ async def test_streams_are_for_users(anonymous: AsyncClient) -> None:
 async def test_users_hear_of_their_own_orders(
     client: AsyncClient, admin: AsyncClient, sign_in: SignIn, listen: Listen
 ) -> None:
-    """Another's orders are neither told of nor exported, but to an admin."""
+    """Users get events and exports of their own orders only, and admins those of all orders."""
     other = await sign_in(Role.USER)
     async with listen(client) as own:
         await own.hear()

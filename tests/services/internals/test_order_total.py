@@ -30,7 +30,7 @@ async def upstream(app: FastAPI, settings: Settings, monkeypatch: pytest.MonkeyP
 
 
 async def test_total_in_another_currency(client: AsyncClient, upstream: Upstream) -> None:
-    """The total is exact to the cent; the rate is told with it."""
+    """The total is exact to the cent, and the response has the rate."""
     order = await create(client)
     response = await client.get(f"{ORDERS}/{order['id']}/total", params={"currency": "EUR"})
     assert response.status_code == 200
@@ -72,7 +72,7 @@ async def test_unknown_order_is_not_found(client: AsyncClient, upstream: Upstrea
     ids=["hang-up", "404", "500", "503", "html", "no-rates", "negative", "nan", "not-zipped"],
 )
 async def test_failing_service_makes_it_unavailable(client: AsyncClient, upstream: Upstream, trouble: bytes) -> None:
-    """Whatever the other service does, the client is told to come back, and nothing internal."""
+    """Each failure of the other service is a 503 response without internal details."""
     order = await create(client)
     upstream.answers = [trouble]
     response = await client.get(f"{ORDERS}/{order['id']}/total", params={"currency": "EUR"})

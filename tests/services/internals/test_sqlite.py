@@ -62,7 +62,7 @@ def test_database_in_memory_is_refused(monkeypatch: pytest.MonkeyPatch, path: st
 
 
 async def test_locked_database_is_unavailable(settings: Settings, tmp_path: Path) -> None:
-    """A writer that waits too long for another one is told to come back."""
+    """A writer that waits too long for another one gets a 503 response."""
     path = tmp_path / "locked.db"
     path.touch()
     url = SecretStr(f"sqlite+aiosqlite:///{path}")
