@@ -20,5 +20,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Migrate back."""
+    """Undo this revision."""
     ${downgrades if downgrades else "pass"}
