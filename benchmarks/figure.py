@@ -69,7 +69,7 @@ def full_table(figures: Sequence[Figure]) -> str:
         figures: The lines of the table.
     """
     rows = [[each.what, each.middle, each.spread, each.reach, _verdict(each), each.details] for each in figures]
-    return _table(["what", "median", "spread", "reach", "reached", "medians in numbers"], rows)
+    return _table(["what", "median", "spread", "goal", "reached", "medians in numbers"], rows)
 
 
 def readme_table(figures: Sequence[Figure]) -> str:
@@ -79,7 +79,7 @@ def readme_table(figures: Sequence[Figure]) -> str:
         figures: All figures.
     """
     rows = [[each.what, each.middle, each.spread, each.reach] for each in figures if each.reach]
-    return _table(["what", "median", "spread", "reach"], rows)
+    return _table(["what", "median", "spread", "goal"], rows)
 
 
 def in_turn(measures: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:

@@ -37,7 +37,7 @@ def measure_starting(scratch: Path) -> list[Figure]:
             f"{took:.2f} s against {took_bare:.2f}",
         ),
         at_most(
-            "memory at rest, against the same",
+            "idle memory, against the same",
             ratios(megabytes["service"], megabytes["bare"]),
             1.4,
             f"{holds:.0f} MB against {holds_bare:.0f}",

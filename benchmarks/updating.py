@@ -108,7 +108,7 @@ def measure_update(scratch: Path) -> list[Figure]:
             1.2,
             f"{median(many):.2f} s against {median(small):.2f}",
         ),
-        at_most(f"how long it writes to the work tree, {count} files", applied[1:], 50, unit="ms"),
+        at_most(f"time of writing to the work tree, {count} files", applied[1:], 50, unit="ms"),
     ]
 
 

@@ -19,7 +19,7 @@ TEXT = """\
 
 Both commands update the same service with the same edits to the same release. Copier is {copier}, called as
 `copier update --defaults`, with its default conflict style (inline). `uv run python -m scripts.compare_updates` runs
-both and writes this table. A test runs the half of quickset on every change.
+both and writes this table. A test runs the `quickset update` column on every change.
 
 {table}
 "Merged" means that both sides are there, and nothing is left to do. A lost text was in the last commit of the user or

@@ -42,12 +42,12 @@ def check(
     Give any number of paths. The default is the current folder. quickset compares versions, and writes nothing.
 
     \b
-    A service is
+    States of a service:
       current     at the newest release of the template
-      behind      at an older one
-      ahead       at a newer one than this quickset knows
-      unknown     of a release or a template that this quickset does not know
-      conflicted  in an update that has unresolved conflicts
+      behind      at an older release
+      ahead       at a newer release than this version of quickset knows
+      unknown     at a release or from a template that this version does not know
+      conflicted  in an update with unresolved conflicts
 
     \b
     Exit codes, the first that applies to any service:

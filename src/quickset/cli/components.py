@@ -19,7 +19,7 @@ def add(
 ) -> None:
     """Turn on components of a service, or change them.
 
-    quickset merges as in `update`: your edits stay, the result is staged, and conflicts are git conflicts.
+    quickset merges as in `update`: your edits are kept, the result is staged, and conflicts are git conflicts.
 
     \b
     Examples:
@@ -48,7 +48,7 @@ def remove(
 ) -> None:
     """Turn off components of a service.
 
-    quickset merges as in `update`. A file that you edited is kept or becomes a conflict; no edit is lost.
+    quickset merges as in `update`. A file that you edited is kept or becomes a conflict, so no edit is lost.
 
     \b
     Examples:

@@ -55,9 +55,9 @@ def new(
 ) -> None:
     """Create a service, with locked dependencies and a first commit.
 
-    At a terminal, quickset asks for a preset, and then only for what the preset leaves open. With --defaults, --preset,
-    --data or --data-file it asks nothing, and all other questions take their defaults. --data overrides --data-file,
-    which overrides --preset. PATH is created only after every step succeeds.
+    At a terminal, quickset asks for a preset, and then the questions that the preset does not answer. With --defaults,
+    --preset, --data or --data-file it asks nothing, and uses the defaults of all other questions. --data overrides
+    --data-file, which overrides --preset. PATH is created only after every step succeeds.
 
     --template accepts a fork, or any other Copier template. Its releases are its tags. If it has no tags, HEAD is used.
     quickset runs no code of a template. Credentials in the URL are used, but never recorded.

@@ -24,9 +24,9 @@ def diff(
 ) -> None:
     """Preview what `update` would do, file by file.
 
-    The output is the difference, then what would happen to each file, then your lines that use old names of modules
-    and commands, then what to know before you deploy. Nothing is changed. The exit code is 1 if there is something to
-    update, and 3 if the update would have conflicts.
+    quickset prints the diff, the result for each file, your lines that use old names of modules and commands, and the
+    notes to read before you deploy. It changes nothing. The exit code is 1 if there is something to update, and 3 if
+    the update would have conflicts.
 
     \b
     Examples:
@@ -58,10 +58,12 @@ def update(
     *,
     to: To = None,
     template: Template = None,
-    defaults: Annotated[bool, typer.Option("--defaults", help="Ask nothing. New questions change nothing.")] = False,
+    defaults: Annotated[
+        bool, typer.Option("--defaults", help="Ask nothing. New questions do not change the service.")
+    ] = False,
     data: Data = None,
     branch: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Commit to this branch, and leave index and files.")
+        str | None, typer.Option(metavar="NAME", help="Commit to this branch instead of staging.")
     ] = None,
     go_on: Annotated[bool, typer.Option("--continue", help="Continue after you resolve the conflicts.")] = False,
     abort: Annotated[bool, typer.Option("--abort", help="Undo an update that has conflicts.")] = False,
@@ -75,9 +77,9 @@ def update(
     """Update a service to a newer template, and keep your changes.
 
     quickset merges the changes of the template into what you committed. It stages the result, and never commits to the
-    current branch. Uncommitted changes stay; if the update needs one of these files, it is refused. Conflicts are git
-    conflicts: resolve them, run `git add`, then run `quickset update --continue`. Your lines that use old names of
-    modules and commands are listed with the new names; --fix-imports rewrites the imports among them.
+    current branch. An update that would change a file with uncommitted changes is refused. Conflicts are git conflicts:
+    resolve them, run `git add`, then run `quickset update --continue`. quickset lists your lines that use old names of
+    modules and commands, with the new names. --fix-imports rewrites your imports.
 
     \b
     Examples:
