@@ -101,7 +101,7 @@ def test_old_names(service: Path, checkout: Path, quickset: Run) -> None:
     listed = """\
 
 Old names in your files{}
-  ! Makefile:2  app old → nothing takes its place
+  ! Makefile:2  app old → no replacement
   ! mine.py:1  from app.old import x → from app.new import x
 """
     fixed = """\

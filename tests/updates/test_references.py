@@ -110,7 +110,7 @@ def test_listed(lab: Lab) -> None:
     assert not OWN.keys() & kinds(result).keys()
     shown = as_markdown(result)
     assert "## Old names in your files; `--fix-imports` rewrites the imports\n" in shown
-    assert "- `Makefile:2`: `just db` → nothing takes its place\n" in shown
+    assert "- `Makefile:2`: `just db` → no replacement\n" in shown
     assert json.loads(to_json(result))["references"][0] == {
         "path": "Makefile",
         "line": 2,

@@ -37,7 +37,7 @@ class Use:
     kind: Literal["import", "attribute", "string"]
     old: str
     new: str
-    """The new form; empty if nothing takes its place."""
+    """The new form; empty if there is no replacement."""
     edits: tuple[Edit, ...] = ()
     """The changes that rewrite it. Empty if a person must decide."""
 

@@ -60,7 +60,7 @@ def new_form(reference: "Reference", quote: str = "") -> str:
     """
     if reference.new:
         return f" → {quote}{reference.new}{quote}"
-    return "" if reference.kind == "line" else " → nothing takes its place"
+    return "" if reference.kind == "line" else " → no replacement"
 
 
 def group_references(result: "UpdateResult") -> dict[str, list["Reference"]]:
