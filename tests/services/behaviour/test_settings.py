@@ -108,6 +108,8 @@ READ: dict[str, dict[str, object]] = {
 }
 DATABASE_URLS_REFUSED = {
     "sqlite": [
+        "sqlite+aiosqlite://",
+        "sqlite+aiosqlite:///:memory:",
         "sqlite+aiosqlite://data.db",
         "sqlite+aiosqlite:///data.db?timeout=soon",
     ],
@@ -124,7 +126,7 @@ DATABASE_URLS_REFUSED = {
     ],
 }
 DATABASE_URLS_READ = {
-    "sqlite": ["sqlite+aiosqlite://", "sqlite+aiosqlite:////tmp/a.db", "sqlite+aiosqlite:///a.db?timeout=3"],
+    "sqlite": ["sqlite+aiosqlite:////tmp/a.db", "sqlite+aiosqlite:///a.db?timeout=3"],
     "postgresql": [
         "postgresql+asyncpg://app@db/app?sslmode=require&application_name=shop&options=-c%20search_path%3Dshop",
         f"postgresql+asyncpg://app@db/app?sslmode=verify-full&sslrootcert={ROOTS}&target_session_attrs=read-write",
