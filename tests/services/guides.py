@@ -43,7 +43,7 @@ def steps(page: str) -> Iterator[Step]:
         if language == "sh":
             yield Step("run", "", text)
         elif named:
-            yield Step({"diff": "change", "python": "write"}[language], named[1], text)
+            yield Step({"diff": "change", "python": "write", "yaml": "write"}[language], named[1], text)
 
 
 def follow(service: Path, page: str) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 from quickset import git
 from tests.questions import Answer
 from tests.rendering import render
-from tests.services.guides import EXTEND, RESOURCE, added_lines, follow
+from tests.services.guides import EXTEND, RESOURCE, Step, added_lines, follow, steps
 from tests.services.owned import Owned, store_of
 from tests.services.running import Variant
 from tests.services.servers import Kind, Server
@@ -55,6 +55,11 @@ def owned(
         git.run("init", "--quiet", cwd=owned.folder)
         owned.commit()
         yield owned
+
+
+def test_configuration_is_a_file_to_write() -> None:
+    """A block of YAML below the name of a file is its content."""
+    assert list(steps("Save it as `client.yaml`:\n\n```yaml\na: b\n```\n")) == [Step("write", "client.yaml", "a: b\n")]
 
 
 @pytest.mark.parametrize("owned", VARIANTS, indirect=True, ids=str)

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from quickset.cli.options import AnswersFile, At, DryRun, Json, Names, NoLock, Quiet
+from quickset.cli.options import AddedNames, AnswersFile, At, DryRun, Json, NoLock, Quiet, RemovedNames
 from quickset.cli.output import choose_progress, finish, reporting_errors
 
 
 def add(
-    names: Names,
+    names: AddedNames,
     *,
     path: At = Path(),
     dry_run: DryRun = False,
@@ -37,7 +37,7 @@ def add(
 
 
 def remove(
-    names: Names,
+    names: RemovedNames,
     *,
     path: At = Path(),
     dry_run: DryRun = False,

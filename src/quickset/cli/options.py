@@ -89,11 +89,15 @@ Data = Annotated[
     ),
 ]
 FixImports = Annotated[bool, typer.Option("--fix-imports", help="Rewrite your imports of modules that moved.")]
-Names = Annotated[
+AddedNames = Annotated[
     list[str],
     typer.Argument(
         metavar="NAME", autocompletion=complete_components, help="Components, such as docker or cache=memory."
     ),
+]
+RemovedNames = Annotated[
+    list[str],
+    typer.Argument(metavar="NAME", autocompletion=complete_components, help="Components, such as docker or cache."),
 ]
 
 At = Annotated[

@@ -33,7 +33,7 @@ PARTS: Mapping[str, str] = {
     "<package>/dependencies": "arguments of routes",
     "<package>/main.py": "create_app: assembles the service",
     "<package>/api.py": "API versions and their routers",
-    "<package>/resources.py": "what you add: routers, models, jobs",
+    "<package>/resources.py": "what you add: routers, models, middleware",
     "<package>/settings.py": "your own settings",
     "migrations": "database migrations",
     "scripts": "open updates of the template for review",
