@@ -72,6 +72,7 @@ def test_shared_files_know_no_layout(answers: Mapping[str, Answer], render_servi
 
 
 IMPORT_RESOURCES = {
+    "clients.py",
     "conftest.py",
     "memory.py",
     "test_auth.py",

@@ -17,7 +17,8 @@ from app.core.db.database import Database
 from app.core.errors import UnavailableError
 from app.settings import Settings
 from app.users.models import Role
-from tests.conftest import SignIn, State, serve
+from tests.clients import SignIn
+from tests.conftest import State, serve
 from tests.test_orders import ORDERS, create
 
 Listen = Callable[..., AbstractAsyncContextManager["Listener"]]

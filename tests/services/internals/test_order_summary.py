@@ -6,7 +6,7 @@ from httpx2 import AsyncClient
 from app.orders.schemas import OrderFilter
 from app.orders.service import OrderService
 from app.users.models import Role
-from tests.conftest import SignIn
+from tests.clients import SignIn
 from tests.test_orders import ORDERS, body, create
 
 NOTHING = dict.fromkeys(["draft", "confirmed", "shipped", "cancelled"], 0)

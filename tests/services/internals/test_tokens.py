@@ -15,7 +15,7 @@ from httpx2 import AsyncClient
 from app.core.auth.tokens import CLOCK_SKEW_SECONDS, AccessTokens
 from app.core.errors import NotAuthenticatedError
 from app.settings import Settings
-from tests.conftest import SignIn
+from tests.clients import SignIn
 
 ME = "/api/v1/users/me"
 HEADER = {"alg": "HS256", "typ": "at+jwt"}
