@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from tests.questions import REPOSITORY
 
 TEMPLATE = REPOSITORY / "template"
-MODULE = re.compile(r"\.py(\{% endif %\})?\.jinja$")
+MODULE = re.compile(r"(\.py(\{% endif %\})?|first_migration \}\})\.jinja$")
 # A list of optional parts, with one item a line.
 SEAMS = {"api.py.jinja", "lifespan.py.jinja", "template_settings.py.jinja"}
 LINES = {
