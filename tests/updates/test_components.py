@@ -45,7 +45,7 @@ WITHOUT: Mapping[str, Mapping[str, Any]] = {"database=none": {"auth": "none"}}
 
 # Edits of owners in files where components have lines: by file, a text and its replacement.
 EDITS: Mapping[str, tuple[tuple[str, str], ...]] = {
-    ".env.example": (("# Where to listen.\n", "# Where payments go.\nPAYMENTS_URL=\n\n# Where to listen.\n"),),
+    ".env.example": (("HOST=127.0.0.1\n", "# The server of payments.\nPAYMENTS_URL=\n\nHOST=127.0.0.1\n"),),
     "README.md": (
         ("# Shop\n", "# Shop\n\nOurs; ask Jane.\n"),
         ("## Test\n", "## On call\n\nRing twice.\n\n## Test\n"),
@@ -62,7 +62,7 @@ EDITS: Mapping[str, tuple[tuple[str, str], ...]] = {
     ),
     "app/lifespan.py": (
         ("from fastapi import FastAPI\n", "import payments\nfrom fastapi import FastAPI\n"),
-        ("        yield state\n", "        await payments.connect(settings)\n        yield state\n"),
+        ("    return open_resources(\n", "    payments.connect(settings)\n    return open_resources(\n"),
     ),
     "app/main.py": (
         ("from fastapi import FastAPI\n", "from fastapi import FastAPI\nfrom fastapi.staticfiles import StaticFiles\n"),
