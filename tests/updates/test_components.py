@@ -230,7 +230,7 @@ def test_what_is_left_to_do(source: Source, tmp_path: Path) -> None:
     service = make(source, tmp_path / "service", cache="memory", websockets=True)
     (service / ".env").write_text((service / ".env.example").read_text())
     rooms, lifespan = service / "app" / "core" / "realtime" / "rooms.py", service / "app" / "lifespan.py"
-    rooms.write_text(rooms.read_text().replace("MESSAGES_IN_A_ROW = 10", "MESSAGES_IN_A_ROW = 20"))
+    rooms.write_text(rooms.read_text().replace("CLOSE_SECONDS = 1.0", "CLOSE_SECONDS = 2.0"))
     lifespan.write_text(lifespan.read_text().replace("    open_rooms,\n", "    open_rooms,  # the last to open\n"))
     commit(service)
 
