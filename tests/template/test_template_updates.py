@@ -334,7 +334,7 @@ def test_conflicts(forge: str, made: Forge) -> None:
 
     assert done.returncode == 1
     assert "  app/a.py\n  app/ä b.py\n" in done.stdout
-    assert "run `uvx quickset@9.8.7 update` in a clone" in done.stderr
+    assert "Resolve the conflicts in a clone: run `uvx quickset@9.8.7 update`." in done.stderr
     assert made.pushed() == made.calls_of("gh") == ""
 
 
