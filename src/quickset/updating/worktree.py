@@ -263,6 +263,8 @@ def _put(source: Path, target: Path, name: str) -> None:
             temporary.unlink(missing_ok=True)
             raise
     temporary.replace(target)
+    # Otherwise its later removal changes the file's times, and git reads the file again.
+    source.unlink(missing_ok=True)
 
 
 def _delete(target: Path, top: Path) -> None:
