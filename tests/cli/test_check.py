@@ -482,13 +482,13 @@ def test_check_strict(released: Path, quickset: Run, work: Path) -> None:
     quickset("new", "a", "--defaults", "--no-lock")
     same = quickset("check", "a", "--drift", "--strict")
     (work / "a" / "run.sh").unlink()
-    drift, strict, alone = (
+    drift, strict, only_strict = (
         quickset("check", "a", *options) for options in (["--drift"], ["--drift", "--strict"], ["--strict"])
     )
     document = json.loads(quickset("check", "a", "--drift", "--json").stdout)
 
     assert (same.returncode, same.stdout) == (0, "current     a  0.1.2, as rendered\n")
-    assert (drift.returncode, strict.returncode, alone.returncode) == (0, 1, 2)
+    assert (drift.returncode, strict.returncode, only_strict.returncode) == (0, 1, 2)
     assert drift.stdout == "current     a  0.1.2, 1 of the template's files differs\n            deleted  run.sh\n"
     assert document["services"][0]["drift"] == [{"path": "run.sh", "kind": "deleted"}]
 

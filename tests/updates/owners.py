@@ -25,7 +25,7 @@ class Note(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     text: Mapped[str] = mapped_column(String(500))
 ''',
-    "schemas": '''"""What clients send and get."""
+    "schemas": '''"""Schemas of requests and responses."""
 
 from uuid import UUID
 
@@ -78,7 +78,7 @@ from app.notes.repository import NoteRepository
 
 
 class NoteService:
-    """What can be done with notes."""
+    """The operations on notes."""
 
     def __init__(self, notes: NoteRepository) -> None:
         self._notes = notes

@@ -54,7 +54,7 @@ RARE = {"license", "python_version", "template_updates"}
 FIXED = {"database"}
 OTHER_DATABASES = {"sqlite", "postgresql", "mysql"}
 
-OWN_TESTS = '''"""What was added where docs/extend.md says."""
+OWN_TESTS = '''"""Tests of the additions from docs/extend.md."""
 
 from typing import Any
 

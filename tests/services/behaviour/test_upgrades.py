@@ -58,7 +58,7 @@ def answers(service: Service, *parts: bytes) -> list[int]:
         with contextlib.suppress(ConnectionError):  # The service may have closed the connection already.
             for part in parts:
                 connection.sendall(part)
-                time.sleep(0.02)  # The service reads the parts one by one.
+                time.sleep(0.02)  # Without a pause, the service would read all parts at once.
             while data := connection.recv(65536):
                 received += data
     return [int(status) for status in STATUS.findall(received)]
