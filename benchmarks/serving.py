@@ -44,7 +44,7 @@ def measure_health(scratch: Path) -> list[Figure]:
         with service.start() as server, service.start_bare("health") as bare:
             started.append(_costs({"service": (server, "/health"), "bare": (bare, "/health")}, HEALTH_REQUESTS))
     what = "health route, CPU per request of bare FastAPI against the service"
-    return [_compared(what, started, "bare", 0.75)]
+    return [_compared(what, started, 0.75)]
 
 
 def measure_read(scratch: Path) -> list[Figure]:
@@ -70,17 +70,14 @@ def _measure_read(
             order = client.create_order(client.sign_in(credentials))
         for _ in range(effort.times(effort.STARTS)):
             with ExitStack() as stack:
-                servers = {"service": stack.enter_context(service.start())}
-                for name, module in (("bare", bare), ("tuned", f"{bare}_tuned")):
-                    servers[name] = stack.enter_context(service.start_bare(module))
+                servers = {
+                    "service": stack.enter_context(service.start()),
+                    "bare": stack.enter_context(service.start_bare(bare)),
+                }
                 headers = Client(servers["service"].port).sign_in(credentials)
                 targets = {name: (server, f"/api/v1/orders/{order}") for name, server in servers.items()}
                 started.append(_costs(targets, READ_REQUESTS, headers))
-    scale = "for scale: the same, with the garbage collector set as in the service"
-    return [
-        _compared(what, started, "bare", goal),
-        replace(_compared(scale, started, "tuned", goal), reach="", reached=None),
-    ]
+    return [_compared(what, started, goal)]
 
 
 def measure_limit(scratch: Path) -> list[Figure]:
@@ -118,9 +115,9 @@ def _costs(
     return {name: median(values) for name, values in in_turn(measures, effort.times(rounds)).items()}
 
 
-def _compared(what: str, started: Sequence[Mapping[str, float]], bare: str, goal: float) -> Figure:
+def _compared(what: str, started: Sequence[Mapping[str, float]], goal: float) -> Figure:
     """Make a figure of what a request costs a bare application, divided by what it costs the service."""
-    own, other = ([costs[name] for costs in started] for name in ("service", bare))
+    own, other = ([costs[name] for costs in started] for name in ("service", "bare"))
     details = f"CPU per request: {median(own):.0f} µs against {median(other):.0f}"
     return at_least(what, ratios(other, own), goal, details)
 

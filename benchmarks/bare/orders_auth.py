@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import selectinload
 
-from app.core.settings import get_settings
+from app.settings import get_settings
 from app.orders.models import Order
 from app.orders.schemas import OrderRead
 from app.users.models import User
