@@ -11,6 +11,8 @@ _GROUPS = (
     re.compile(r"(tests/services/behaviour)/.*\[.*\b(?:feature|layered)-(sqlite|postgresql|mysql|none)-"),
     re.compile(r"(tests/services/test_image)\.py::.*\[.*\b(sqlite|postgresql|mysql|none)\b"),
     re.compile(r"(tests/services/test_python314)\.py::"),
+    # The first check of types for a version of Python takes long, and each worker has its own cache.
+    re.compile(r"(tests/services/test_matrix)\.py::test_row\[.*\b(3\.1[2-9])\b"),
     re.compile(r"(tests/updates/test_kill)\.py::.*\[.*\b(update|conflicts|resume|abort)\b"),
 )
 

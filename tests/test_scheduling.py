@@ -16,6 +16,8 @@ BEHAVIOUR = "tests/services/behaviour/test_x.py::test_y"
         ("tests/services/test_image.py::test_y[404-none]", "tests/services/test_image-none"),
         ("tests/updates/test_kill.py::test_y[3-abort]", "tests/updates/test_kill-abort"),
         ("tests/services/test_python314.py::test_y", "tests/services/test_python314"),
+        ("tests/services/test_matrix.py::test_row[pair-03-3.12-layered]", "tests/services/test_matrix-3.12"),
+        ("tests/services/test_matrix.py::test_row[flip-python_version-3.13]", "tests/services/test_matrix-3.13"),
         (
             "tests/services/test_matrix.py::test_row[flip-database-none]",
             "tests/services/test_matrix.py::test_row[flip-database-none]",

@@ -1,4 +1,4 @@
-"""A report at the end of the run: the seconds of each part, the slowest tests, and the rows of the matrix."""
+"""A report at the end of the run: the slowest modules and tests, and the rows of the matrix."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 PROPERTY = "quickset-trial"
-SLOWEST = 10
+SLOWEST_MODULES = 30
+SLOWEST_TESTS = 10
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -24,23 +25,17 @@ def _print_times(terminalreporter: pytest.TerminalReporter) -> None:
     tests: defaultdict[str, float] = defaultdict(float)
     for report in _reports(terminalreporter):
         tests[report.nodeid] += report.duration
-    parts: defaultdict[str, float] = defaultdict(float)
+    modules: defaultdict[str, float] = defaultdict(float)
     for test, seconds in tests.items():
-        parts[_part(test)] += seconds
-    if not parts:
+        modules[test.partition("::")[0]] += seconds
+    if not modules:
         return
-    terminalreporter.section("seconds of work, by part")
-    for part, seconds in sorted(parts.items(), key=itemgetter(1), reverse=True):
-        terminalreporter.write_line(f"{seconds:7.1f}  {part}")
-    terminalreporter.section(f"the {SLOWEST} slowest tests")
-    for test, seconds in nlargest(SLOWEST, tests.items(), key=itemgetter(1)):
+    terminalreporter.section(f"{sum(modules.values()):.0f} seconds of work: the slowest modules")
+    for module, seconds in nlargest(SLOWEST_MODULES, modules.items(), key=itemgetter(1)):
+        terminalreporter.write_line(f"{seconds:7.1f}  {module}")
+    terminalreporter.section("the slowest tests")
+    for test, seconds in nlargest(SLOWEST_TESTS, tests.items(), key=itemgetter(1)):
         terminalreporter.write_line(f"{seconds:7.1f}  {test}")
-
-
-def _part(test: str) -> str:
-    """Return the module of a test, or the folder if a part has several modules."""
-    path = test.partition("::")[0]
-    return path if path.startswith("tests/services/test_") else path.rpartition("/")[0]
 
 
 def _print_matrix(terminalreporter: pytest.TerminalReporter, trials: dict[str, dict[str, Any]]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.services.behaviour.variants import everywhere
+from tests.services.behaviour.variants import with_database
 from tests.services.running import Project, ServerStore, Variant
 from tests.services.servers import Kind, PrivateServer
 
@@ -18,7 +18,7 @@ def databases(server: PrivateServer) -> set[str]:
     return set(str(names).split(","))
 
 
-@everywhere
+@with_database
 def test_any_order_in_parallel(
     project: Project, variant: Variant, private_server_of: Callable[[Kind], PrivateServer]
 ) -> None:
