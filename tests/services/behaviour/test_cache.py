@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import httpx2
 import pytest
 
-from tests.services.behaviour.variants import with_cache_and_client, with_cache_and_database
+from tests.services.behaviour.variants import with_cache_and_client, with_cache_and_database, with_everything
 from tests.services.running import PACKAGE, Project, Service, Store, Variant, new_reference, wait_until
 
 SUMMARY = "/api/v1/orders/summary"
@@ -177,6 +177,18 @@ def test_simultaneous_misses_compute_once(summaries: Summaries) -> None:
         [answer] = set(answers.result())
     assert answer.startswith(b"HTTP/1.1 200 OK {")
     assert summaries.counts() == {"asked": SIMULTANEOUS, "computed": 1}
+
+
+@with_everything
+def test_requests_that_wait_hold_no_connection(project: Project, own_store: Store) -> None:
+    """With one connection, simultaneous requests get the result that one of them computes."""
+    settings = {
+        "DATABASE_URL": own_store.url, "DATABASE_POOL_SIZE": "1", "DATABASE_MAX_OVERFLOW": "0",
+    }  # fmt: skip
+    with project.start(settings) as service, ThreadPoolExecutor(10) as threads:
+        service.sign_in()
+        answers = list(threads.map(lambda _: service.client.get(SUMMARY), range(10)))
+    assert [drafts(answer) for answer in answers] == [0] * 10
 
 
 @with_cache_and_client

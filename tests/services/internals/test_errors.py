@@ -109,9 +109,13 @@ async def test_crash_tells_nothing(settings: Settings, capsys: pytest.CaptureFix
     assert crash["request_id"] == response.headers["x-request-id"]
 
 
-async def test_debug_tells_the_developer(settings: Settings) -> None:
-    """In debug mode the answer names the exception."""
-    app = create_app(settings.model_copy(update={"debug": True}))
+async def test_debug_tells_the_developer(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    """In debug mode the answer names the exception, and the log has its status and the SQL in its own format."""
+    app = create_app(settings.model_copy(update={"debug": True, "log_format": "json"}))
     add_failing_routes(app)
     async with connect(app) as client:
         assert "hunter2" in (await client.get("/crash")).text
+        assert (await client.get("/health/ready")).status_code == 200
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["status"] for line in lines if line["event"] == "request"] == [500]
+    assert "SELECT 1" in [line["event"] for line in lines if line["logger"].startswith("sqlalchemy.engine")]

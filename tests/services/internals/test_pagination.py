@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 from httpx2 import AsyncClient
 
-from app.core.http.pagination import CursorDep, CursorPage, Page, PaginationDep
+from app.core.http.pagination import MAX_PAGE, CursorDep, CursorPage, Page, PaginationDep
 from app.main import create_app
 from app.settings import Settings
 from tests.conftest import connect
@@ -23,6 +23,10 @@ async def lists(settings: Settings) -> AsyncIterator[AsyncClient]:
     async def pages(pagination: PaginationDep) -> Page[int]:
         offset, size = pagination.offset, pagination.size
         return Page.of(NUMBERS[offset : offset + size], len(NUMBERS), pagination)
+
+    @app.get("/endless")
+    async def endless(pagination: PaginationDep) -> Page[int]:
+        return Page.of([0], 10**9, pagination)
 
     @app.get("/cursor")
     async def by_cursor(cursor: CursorDep) -> CursorPage[int]:
@@ -53,6 +57,13 @@ async def test_pages_link_to_each_other(lists: AsyncClient) -> None:
 async def test_absurd_pages_are_refused(lists: AsyncClient, query: str) -> None:
     """No number brings the database down."""
     assert (await lists.get(f"/pages?{query}")).status_code == 422
+
+
+async def test_last_page_is_one_that_is_served(lists: AsyncClient) -> None:
+    """The links of a list that is longer than all its pages end at the last page that a request can ask for."""
+    page = (await lists.get(f"/endless?page={MAX_PAGE}&size=1")).json()
+    assert page["links"]["next"] is None
+    assert (await lists.get(page["links"]["last"])).json()["page"] == MAX_PAGE
 
 
 async def test_cursor_walks_the_whole_list(lists: AsyncClient) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, WebSocket
-from httpx2 import AsyncClient, Response
+from fastapi import APIRouter, Depends, FastAPI, Response, WebSocket
+from httpx2 import AsyncClient
+from httpx2 import Response as Answer
 from pydantic import SecretStr
 from starlette.types import Message, Scope
 
@@ -86,7 +87,7 @@ async def ask(client: AsyncClient, times: int = 1, address: str = "203.0.113.7")
     return [(await client.get("/things/pen", headers=headers)).status_code for _ in range(times)]
 
 
-def budget_of(response: Response) -> tuple[int, int, int]:
+def budget_of(response: Answer) -> tuple[int, int, int]:
     """Return the limit that a response reports, what is left of it, and when there is more."""
     limit, remaining, reset = (int(response.headers[f"ratelimit-{name}"]) for name in ("limit", "remaining", "reset"))
     return limit, remaining, reset
@@ -125,6 +126,21 @@ async def test_limit_is_reported_and_kept(limited: AsyncClient, clock: Clock) ->
     clock.now += 0.1
     assert budget_of(await limited.get("/things/pen")) == (3, 0, 10)
     assert (await limited.get("/things/pen")).status_code == 429
+
+
+async def test_shared_response_stays_as_it_is(settings: Settings, clock: Clock) -> None:
+    """A response object that a route returns each time gets no headers of earlier requests."""
+    app = build_app(settings)
+    shared = Response("text")
+
+    @app.get("/same")
+    async def get_same() -> Response:
+        return shared
+
+    async with connect(app) as client:
+        for left in ("2", "1"):
+            response = await client.get("/same")
+            assert response.headers.get_list("ratelimit-remaining") == [left]
 
 
 async def test_refused_requests_do_not_count(limited: AsyncClient, clock: Clock) -> None:

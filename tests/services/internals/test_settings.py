@@ -33,6 +33,7 @@ def test_unsafe_deployment_is_refused(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("ENVIRONMENT", "production")
     environment.setenv("DEBUG", "true")
     environment.setenv("PORT", "http")
+    environment.setenv("ALLOWED_HOSTS", "a.example, https://b.example")
     environment.setenv("CORS_ORIGINS", "https://a.example, *")
     environment.setenv("CORS_CREDENTIALS", "true")
     environment.setenv("DATABASE_URL", "sqlite+aiosqlite:///:memory:")
@@ -41,6 +42,7 @@ def test_unsafe_deployment_is_refused(environment: pytest.MonkeyPatch) -> None:
     faults = str(refusal.value).splitlines()[1:]
     assert [fault.split()[0] for fault in faults] == [
         "PORT",
+        "ALLOWED_HOSTS",
         "DATABASE_URL",
         "SECRET_KEY",
         "DEBUG",
