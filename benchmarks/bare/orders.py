@@ -11,9 +11,9 @@ from fastapi import Depends, FastAPI, HTTPException
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import selectinload
 
-from app.settings import get_settings
 from app.orders.models import Order
 from app.orders.schemas import OrderRead
+from app.settings import get_settings
 
 settings = get_settings()
 engine = create_async_engine(

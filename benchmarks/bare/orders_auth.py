@@ -15,9 +15,9 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import selectinload
 
-from app.settings import get_settings
 from app.orders.models import Order
 from app.orders.schemas import OrderRead
+from app.settings import get_settings
 from app.users.models import User
 
 settings = get_settings()
