@@ -5,12 +5,14 @@ import inspect
 import io
 import re
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.questions import REPOSITORY
+from tests.questions import REPOSITORY, Answer
+from tests.rendering import RenderService, read_tree
 
 # Words with a plainer alternative.
 WORDS = re.compile(
@@ -142,6 +144,27 @@ def _questions(text: str) -> list[str]:
 def test_texts_are_plain(path: str) -> None:
     """A text has no banned word, no sentence above 30 words, and docstrings of functions start with a verb."""
     assert faults_of(path) == []
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        {},
+        {"database": "none", "rate_limit": "none", "example": False, "error_format": "problem"},
+        {
+            "database": "postgresql", "layout": "layered", "cache": "memory", "http_client": True, "websockets": True,
+            "streaming": True, "template_updates": "gitlab",
+        },
+        {"database": "mysql", "auth": "none"},
+    ],
+    ids=["defaults", "minimal", "everything", "mysql"],
+)  # fmt: skip
+def test_texts_of_a_service_are_plain(render_service: RenderService, answers: Mapping[str, Answer]) -> None:
+    """The rules hold for the rendered README, guides, settings, docstrings and comments."""
+    tree = read_tree(render_service(answers))
+    found = {path: faults(path, text) for path, text in tree.items() if Path(path).suffix in TEXT}
+    assert {path: lines for path, lines in found.items() if lines} == {}
+    assert {"README.md", "docs/extend.md", ".env.example", "app/main.py", "tests/conftest.py"} <= found.keys()
 
 
 @pytest.mark.parametrize(

@@ -67,11 +67,10 @@ COMPONENTS: Mapping[str, Component] = {
         {"cache": "none"},
         {"cache": "memory"},
         re.compile(
-            r"\bCache(Store|Dep)?\b|cache_max|core\.cache|@cached|[Oo]rder_?[Ss]ummary|[Ss]ummari[sz]e"
-            r"|OrderChanges|after_commit"
+            r"\bCache(Dep)?\b|cache_max|core\.cache|[Oo]rder_?[Ss]ummar|[Ss]ummari[sz]e"
         ),
         frozenset({".env.example", "README.md", "app/lifespan.py", "app/template_settings.py", "tests/conftest.py",}),
-        EXAMPLE | frozenset({"app/core/dependencies.py",}),
+        EXAMPLE,
     ),
     "docker": Component(
         {"docker": False},
@@ -121,7 +120,7 @@ COMPONENTS: Mapping[str, Component] = {
     "websockets": Component(
         {"websockets": False},
         {"websockets": True},
-        re.compile(r"\b[Rr]ooms\b|websocket_(?!upgrade)|WEBSOCKET_|ServiceWebSocket"),
+        re.compile(r"\b[Rr]ooms\b|websocket_(?!upgrade)|WEBSOCKET_|WebSocketMiddleware"),
         frozenset({".env.example", "README.md", "app/commands/serve.py", "app/core/http/drain.py", "app/core/http/error_handlers.py", "app/lifespan.py", "app/template_settings.py", "app/main.py", "app/core/http/server.py", "app/core/http/middleware/error_boundary.py",}),
         EXAMPLE | frozenset({"app/commands/serve.py", "app/core/http/drain.py", "app/core/http/error_handlers.py", "app/lifespan.py", "app/core/http/server.py", "app/core/http/middleware/error_boundary.py", "app/core/http/middleware/security_headers.py", "pyproject.toml",}),
     ),
