@@ -109,6 +109,7 @@ async def test_crash_tells_nothing(settings: Settings, capsys: pytest.CaptureFix
     assert crash["request_id"] == response.headers["x-request-id"]
 
 
+@pytest.mark.usefixtures("migrated")
 async def test_debug_tells_the_developer(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     """In debug mode the answer names the exception, and the log has its status and the SQL in its own format."""
     app = create_app(settings.model_copy(update={"debug": True, "log_format": "json"}))
