@@ -12,7 +12,14 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from app.core.http.server import HttpProtocol, before_shutdown, keep_serving, running_server, stop_listening
+from app.core.http.server import (
+    HttpProtocol,
+    Supervisor,
+    before_shutdown,
+    keep_serving,
+    running_server,
+    stop_listening,
+)
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -117,3 +124,10 @@ async def test_server_waits_before_it_shuts_down() -> None:
             server.handle_exit(signal.SIGINT, None)
         await asyncio.wait_for(server.shutdown(), timeout=5)
     assert done == ["action", "shutdown"]
+
+
+def test_supervisor_closes_its_listener() -> None:
+    """The listener is closed when the processes stop, so that no connection waits forever."""
+    with socket.socket() as listener:
+        Supervisor(uvicorn.Config(""), sockets=[listener]).terminate_all()
+        assert listener.fileno() == -1
